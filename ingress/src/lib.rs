@@ -1,0 +1,21 @@
+//! The door. A callback is verified, a worker is asked, both are recorded, then the answer goes out.
+//!
+//! [`door`](crate::door) lets in what is signed, [`conversation`](crate::conversation) asks the workers and falls back
+//! when nobody can say, [`answer`](crate::answer) puts the steps in order, and [`rejected`] remembers who was turned
+//! away and why. Nothing of a body is parsed before its signature is right, and nothing is answered 2xx before it is
+//! durable.
+
+mod answer;
+mod conversation;
+mod door;
+mod fallback;
+pub mod rejected;
+mod server;
+mod settings;
+mod status;
+
+pub use door::{App, Apps};
+pub use fallback::Fallback;
+pub use rejected::{Rejected, Rejections};
+pub use server::{BuildError, Ingress};
+pub use settings::Settings;

@@ -1,0 +1,219 @@
+//! Names and derived ids. An id is computed from what it identifies, so a retry is the same id (design: *Identities*).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::kind::Kind;
+
+/// A name that may not stand where it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {text:?} is not valid: {rule}")]
+pub struct BadName {
+    what: &'static str,
+    text: String,
+    rule: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The only door: checks the rule of the type.
+            ///
+            /// # Errors
+            /// When the text breaks the rule, which the error states.
+            pub fn new(text: impl Into<String>) -> Result<Self, BadName> {
+                let text = text.into();
+                let valid: fn(&str) -> bool = $valid;
+                if valid(&text) {
+                    Ok(Self(text))
+                } else {
+                    Err(BadName { what: $what, text: text.chars().take(80).collect(), rule: $rule })
+                }
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadName;
+            fn try_from(text: String) -> Result<Self, BadName> {
+                Self::new(text)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = BadName;
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// The platform's id of a call: opaque text, one for all callbacks of a call (sinch.md 1, *Call id*).
+    CallId, "call id", "1 to 256 bytes without control characters",
+    |text| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control)
+);
+
+name!(
+    /// The application key under which Sinch signs (usually a GUID, compared without regard to case).
+    AppKey, "application key", "1 to 128 visible ASCII characters without ':'",
+    |text| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b':')
+);
+
+name!(
+    /// Our own short name of an application, as it stands in the configuration and in subjects.
+    AppName, "app name", "1 to 64 letters, digits, '-' or '_'",
+    |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+);
+
+name!(
+    /// Who pays.
+    WalletId, "wallet", "1 to 128 bytes without control characters, braces or blanks at the ends",
+    |text| (1..=128).contains(&text.len())
+        && text.trim() == text
+        && !text.chars().any(|c| c.is_control() || c == '{' || c == '}')
+);
+
+impl AppKey {
+    /// The form under which keys are compared.
+    pub fn folded(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+}
+
+macro_rules! digest {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadName;
+            fn try_from(text: String) -> Result<Self, BadName> {
+                if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+                    Ok(Self(text))
+                } else {
+                    Err(BadName {
+                        what: stringify!($name),
+                        text: text.chars().take(80).collect(),
+                        rule: "64 lower-case hexadecimal digits",
+                    })
+                }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+digest!(
+    /// `ce-id` of an event, also its `Nats-Msg-Id`: the same event always has the same id.
+    EventId
+);
+
+digest!(
+    /// What one decision is about: (app, call, kind), plus Sinch's timestamp for ACE and PIE and the menu result for
+    /// PIE. The same key gets the same answer.
+    DecisionKey
+);
+
+/// One authorised stretch of a call, named by the decision key of the callback that authorised it.
+pub type Leg = DecisionKey;
+
+impl EventId {
+    /// Id of a received callback: app key and raw body. Path and `x-timestamp` stay out, so that the same callback at a
+    /// second ingress is the same event.
+    pub fn of_callback(key: &AppKey, body: &[u8]) -> Self {
+        Self(hex_digest(&[key.folded().as_bytes(), body]))
+    }
+
+    /// Id of a decision: its key and the bytes of the answer. Two different answers that both left are two events.
+    pub fn of_decided(key: &DecisionKey, answer: &[u8]) -> Self {
+        Self(hex_digest(&[b"decided", key.as_str().as_bytes(), &Sha256::digest(answer)]))
+    }
+
+    /// Id of an event we make ourselves, from the parts that name it.
+    pub fn of(parts: &[&str]) -> Self {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        Self(hex_digest(&parts))
+    }
+}
+
+impl DecisionKey {
+    /// `timestamp` is Sinch's own, as text (ACE, PIE); `menu_result` the raw JSON of `menuResult` (PIE).
+    pub fn of(app: &AppName, call: &CallId, kind: Kind, timestamp: &str, menu_result: &[u8]) -> Self {
+        let (timestamp, menu_result) = match kind {
+            Kind::Ace => (timestamp, &[][..]),
+            Kind::Pie => (timestamp, menu_result),
+            Kind::Ice | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Settled => ("", &[][..]),
+        };
+        Self(hex_digest(&[
+            b"decision",
+            app.as_str().as_bytes(),
+            call.as_str().as_bytes(),
+            kind.as_str().as_bytes(),
+            timestamp.as_bytes(),
+            &Sha256::digest(menu_result),
+        ]))
+    }
+}
+
+/// SHA-256 over length-prefixed parts, so that no two lists of parts run together.
+fn hex_digest(parts: &[&[u8]]) -> String {
+    use std::fmt::Write;
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,60 @@
+//! The kinds of event a call has.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What happened to a call. The first six are Sinch's callbacks, the rest ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Incoming call: what to do with it?
+    Ice,
+    /// Answered call: go on?
+    Ace,
+    /// Prompt input: the caller used a menu.
+    Pie,
+    /// Disconnected call.
+    Dice,
+    /// Something worth knowing (recording, AMD, an error); nothing is asked.
+    Notify,
+    /// An event this version has no name for; kept as it is.
+    Unknown,
+    /// What we answered, and why.
+    Decided,
+    /// The CDR: what the call came to.
+    Settled,
+}
+
+impl Kind {
+    pub const ALL: [Self; 8] =
+        [Self::Ice, Self::Ace, Self::Pie, Self::Dice, Self::Notify, Self::Unknown, Self::Decided, Self::Settled];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ice => "ice",
+            Self::Ace => "ace",
+            Self::Pie => "pie",
+            Self::Dice => "dice",
+            Self::Notify => "notify",
+            Self::Unknown => "unknown",
+            Self::Decided => "decided",
+            Self::Settled => "settled",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Sinch waits for SVAML.
+    pub fn wants_svaml(self) -> bool {
+        matches!(self, Self::Ice | Self::Ace | Self::Pie)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,29 @@
+//! The words callbus speaks: what Sinch sends, what it is answered, and what is kept.
+//!
+//! A callback arrives as signed bytes ([`signature`]), is read leniently ([`callback`]), is answered with SVAML
+//! ([`svaml`]) and is recorded as an [`event`] under a [`subject`] with a derived [`id`]. What the worker said and why
+//! is [`decided`]; what the call came to is [`settled`].
+//!
+//! Nothing here does I/O or reads a clock.
+
+pub mod callback;
+pub mod decided;
+pub mod event;
+pub mod id;
+pub mod kind;
+mod lenient;
+pub mod phone;
+pub mod settled;
+pub mod signature;
+pub mod subject;
+pub mod svaml;
+
+pub use callback::Callback;
+pub use decided::{Decided, Outcome};
+pub use event::Event;
+pub use id::{AppKey, AppName, CallId, DecisionKey, EventId, Leg, WalletId};
+pub use kind::Kind;
+pub use phone::PhoneNumber;
+pub use settled::Settled;
+pub use subject::{Filter, Partition, Stream, Subject};
+pub use svaml::Svaml;

@@ -1,0 +1,74 @@
+//! `settled`: the call detail record, one per call, free and refused calls too. Written when the call has ended and
+//! its charge, if any, is posted.
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AppName, CallId, Leg, WalletId};
+
+/// Body of the event `callbus.call.settled.v1`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settled {
+    pub call: CallId,
+    pub app: AppName,
+    /// The caller as Sinch named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// When the ICE came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// Sinch's result: `ANSWERED`, `BUSY`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// Sinch's reason for the end: `CALLERHANGUP`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Seconds from answer to end.
+    pub duration_secs: u32,
+    /// Code of the refusal, when the call was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What each authorised leg came to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<SettledLeg>,
+    /// What Sinch charges us for the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supplier_cost: Option<SupplierCost>,
+}
+
+/// One leg's bill.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SettledLeg {
+    pub leg: Leg,
+    pub wallet: WalletId,
+    pub currency: String,
+    /// Name, version and prefix of the price list behind the price.
+    pub deck: String,
+    pub deck_version: String,
+    pub prefix: String,
+    pub held: Decimal,
+    pub granted_secs: u32,
+    pub billed_secs: u32,
+    pub cost: Decimal,
+    /// The call cost more than was held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overrun: bool,
+    /// No end was heard of: the held amount stands until the truth comes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimate: bool,
+}
+
+/// Sinch's `debit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SupplierCost {
+    pub amount: Decimal,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+}

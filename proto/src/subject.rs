@@ -1,0 +1,184 @@
+//! Where an event is filed: the stream, and the subject within it (design: *The log*).
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AppName, CallId, WalletId};
+use crate::kind::Kind;
+
+/// Tokens of a subject hold letters, digits, `-` and `_`; all else is percent-encoded, since `.`, `*`, `>` and blanks
+/// mean something to a broker.
+const TOKEN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
+/// One of the ordered, durable sequences that make up the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Stream {
+    /// Every callback, every answer, every CDR.
+    Calls,
+    /// Every posting of every wallet.
+    Wallets,
+}
+
+impl Stream {
+    pub const ALL: [Self; 2] = [Self::Calls, Self::Wallets];
+
+    /// The broker's name of the stream.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "CALLS",
+            Self::Wallets => "WALLETS",
+        }
+    }
+
+    /// The subjects the stream stores.
+    pub fn subjects(self) -> &'static str {
+        match self {
+            Self::Calls => "calls.v1.>",
+            Self::Wallets => "wallets.v1.>",
+        }
+    }
+}
+
+/// The share of calls an event belongs to: FNV-1a of the call id mod 64. Order is kept within a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Partition(u8);
+
+impl Partition {
+    pub const COUNT: u8 = 64;
+
+    pub fn of(call: &CallId) -> Self {
+        Self::of_text(call.as_str())
+    }
+
+    /// For events without a call id (DICE, notify and unknown may lack one), which are filed by their event id.
+    pub fn of_text(text: &str) -> Self {
+        let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        Self((hash % u32::from(Self::COUNT)) as u8)
+    }
+
+    pub fn index(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p{:02}", self.0)
+    }
+}
+
+/// The full subject of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// `calls.v1.<kind>.<app>.<pNN>`
+    Call { kind: Kind, app: AppName, partition: Partition },
+    /// `wallets.v1.<wallet>`
+    Wallet(WalletId),
+}
+
+impl Subject {
+    pub fn stream(&self) -> Stream {
+        match self {
+            Self::Call { .. } => Stream::Calls,
+            Self::Wallet(_) => Stream::Wallets,
+        }
+    }
+
+    /// What must be kept in order together: a partition of calls, or one wallet.
+    pub fn lane(&self) -> Partition {
+        match self {
+            Self::Call { partition, .. } => *partition,
+            Self::Wallet(wallet) => Partition::of_text(wallet.as_str()),
+        }
+    }
+
+    /// The same call's subject for another kind of event. A wallet's stays as it is.
+    #[must_use]
+    pub fn with_kind(&self, kind: Kind) -> Self {
+        match self {
+            Self::Call { app, partition, .. } => Self::Call { kind, app: app.clone(), partition: *partition },
+            Self::Wallet(wallet) => Self::Wallet(wallet.clone()),
+        }
+    }
+
+    /// CloudEvents type of the events filed here.
+    pub fn event_type(&self) -> String {
+        match self {
+            Self::Call { kind, .. } => format!("callbus.call.{kind}.v1"),
+            Self::Wallet(_) => "callbus.wallet.posted.v1".to_owned(),
+        }
+    }
+
+    /// Reads a subject back; `None` when it is not one of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        let tokens: Vec<&str> = text.split('.').collect();
+        match tokens.as_slice() {
+            ["calls", "v1", kind, app, partition] => Some(Self::Call {
+                kind: Kind::parse(kind)?,
+                app: AppName::new(*app).ok()?,
+                partition: partition
+                    .strip_prefix('p')
+                    .and_then(|index| index.parse().ok())
+                    .filter(|index| *index < Partition::COUNT)
+                    .map(Partition)?,
+            }),
+            ["wallets", "v1", wallet] => {
+                WalletId::new(percent_decode_str(wallet).decode_utf8().ok()?).ok().map(Self::Wallet)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call { kind, app, partition } => write!(f, "calls.v1.{kind}.{app}.{partition}"),
+            Self::Wallet(wallet) => write!(f, "wallets.v1.{}", token(wallet.as_str())),
+        }
+    }
+}
+
+/// Any text as one token of a subject.
+pub fn token(text: &str) -> String {
+    utf8_percent_encode(text, TOKEN).to_string()
+}
+
+/// Which events of the log a reader wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    All(Stream),
+    /// All events of the calls in one partition, of every kind and app.
+    Partition(Partition),
+    /// One wallet's history.
+    Wallet(WalletId),
+}
+
+impl Filter {
+    pub fn stream(&self) -> Stream {
+        match self {
+            Self::All(stream) => *stream,
+            Self::Partition(_) => Stream::Calls,
+            Self::Wallet(_) => Stream::Wallets,
+        }
+    }
+}
+
+/// The broker's spelling of the filter.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(stream) => f.write_str(stream.subjects()),
+            Self::Partition(partition) => write!(f, "calls.v1.*.*.{partition}"),
+            Self::Wallet(wallet) => Subject::Wallet(wallet.clone()).fmt(f),
+        }
+    }
+}
+
+/// Where workers are asked for the answer to a callback: `ask.v1.<kind>.<app>`.
+pub fn ask_subject(kind: Kind, app: &AppName) -> String {
+    format!("ask.v1.{kind}.{app}")
+}

@@ -1,0 +1,82 @@
+//! What is once in the log stays readable: the envelope, the subjects, and one fixture per event shape and version.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use proto::event::signed;
+use proto::{AppName, CallId, Decided, Event, EventId, Kind, Partition, Settled, Subject, WalletId};
+
+#[test]
+fn every_event_shape_decodes() {
+    let decided: Decided = serde_json::from_str(include_str!("../fixtures/events/decided.v1.json")).expect("decided");
+    assert_eq!(decided.answer.get(), r#"{"action":{"name":"connectPstn","number":"+46701234567","maxDuration":95}}"#);
+    assert_eq!(decided.reason, None);
+    let settled: Settled = serde_json::from_str(include_str!("../fixtures/events/settled.v1.json")).expect("settled");
+    assert_eq!(settled.legs[0].cost.to_string(), "1.9000");
+}
+
+#[test]
+fn partitions_are_those_of_the_broker() {
+    // FNV-1a, 32 bit, as nats-server computes {{partition(64, …)}}.
+    for (text, index) in [("", 0x811c_9dc5_u32 % 64), ("a", 0xe40c_292c % 64), ("foobar", 0xbf9c_f968 % 64)] {
+        assert_eq!(u32::from(Partition::of_text(text).index()), index, "{text:?}");
+    }
+}
+
+#[test]
+fn ids_are_derived_from_what_they_name() {
+    let (upper, lower) = ("5F5C-AB".parse().expect("key"), "5f5c-ab".parse().expect("key"));
+    assert_eq!(EventId::of_callback(&upper, b"{}"), EventId::of_callback(&lower, b"{}"), "keys compare without case");
+    assert_ne!(EventId::of_callback(&upper, b"{}"), EventId::of_callback(&upper, b"{ }"));
+    assert_ne!(EventId::of(&["ab", "c"]), EventId::of(&["a", "bc"]));
+}
+
+fn any_subject() -> impl Strategy<Value = Subject> {
+    let call = (0..Kind::ALL.len(), "[a-zA-Z0-9_-]{1,64}", "\\PC{1,60}").prop_map(|(kind, app, call)| Subject::Call {
+        kind: Kind::ALL[kind],
+        app: AppName::new(app).expect("app"),
+        partition: Partition::of(&CallId::new(call).expect("call")),
+    });
+    let wallet = "[^\\p{C}\\s{}]{1,30}".prop_map(|wallet| Subject::Wallet(WalletId::new(wallet).expect("wallet")));
+    prop_oneof![call, wallet]
+}
+
+proptest! {
+    #[test]
+    fn subjects_survive_and_have_no_wild_tokens(subject in any_subject()) {
+        let text = subject.to_string();
+        prop_assert!(!text.contains(['*', '>', ' ']));
+        prop_assert_eq!(text.split('.').filter(|token| token.is_empty()).count(), 0);
+        prop_assert_eq!(Subject::parse(&text), Some(subject));
+    }
+
+    #[test]
+    fn the_envelope_survives_the_broker(
+        subject in any_subject(),
+        about in "\\PC{0,40}",
+        source in "\\PC{1,20}",
+        path in "\\PC{0,60}",
+        data in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let event = Event {
+            id: EventId::of(&[&about]),
+            subject: subject.clone(),
+            about,
+            source,
+            time: "2024-06-06T17:20:14.5Z".parse().expect("time"),
+            extra: vec![(signed::PATH.to_owned(), path)],
+            data: Bytes::from(data),
+        };
+        let headers = event.headers();
+        for (name, value) in &headers {
+            prop_assert!(value.bytes().all(|b| b.is_ascii_graphic()), "{name}: {value:?}");
+        }
+        let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let back = Event::from_headers(&subject.to_string(), pairs, event.data.clone());
+        prop_assert_eq!(back, Ok(event));
+    }
+
+    #[test]
+    fn no_text_makes_a_subject_panic(text in "\\PC{0,80}") {
+        let _ = Subject::parse(&text);
+    }
+}
