@@ -74,9 +74,9 @@ pub(crate) async fn ask(
             }
             Some(reply) = attempts.next() => match reply {
                 Ok(body) => return check(body, kind, key),
-                Err(AskError::NoResponder) => failed = NoAnswer::NoWorker,
-                Err(AskError::Busy) => failed = NoAnswer::Busy,
-                Err(AskError::Deadline) => failed = NoAnswer::Late(settings.ask_within),
+                Err(AskError::NoResponder { .. }) => failed = NoAnswer::NoWorker,
+                Err(AskError::Busy { .. }) => failed = NoAnswer::Busy,
+                Err(AskError::Deadline { .. }) => failed = NoAnswer::Late(settings.ask_within),
                 Err(AskError::Unavailable(cause)) => failed = NoAnswer::Unreachable(cause.to_string()),
             },
             () = sleep_until(deadline) => return Err(failed),

@@ -6,17 +6,18 @@
 //!
 //! Nothing here does I/O or reads a clock.
 
-pub mod callback;
-pub mod decided;
-pub mod event;
-pub mod id;
 pub mod kind;
-mod lenient;
+pub mod id;
 pub mod phone;
-pub mod settled;
 pub mod signature;
-pub mod subject;
+pub mod callback;
 pub mod svaml;
+pub mod subject;
+pub mod event;
+pub mod decided;
+pub mod settled;
+
+mod lenient;
 
 pub use callback::Callback;
 pub use decided::{Decided, Outcome};

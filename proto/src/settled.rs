@@ -35,6 +35,9 @@ pub struct Settled {
     /// Code of the refusal, when the call was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// The call ended, but nothing we decided is known of it: an operator should look.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unmatched: bool,
     /// What each authorised leg came to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub legs: Vec<SettledLeg>,
@@ -60,7 +63,7 @@ pub struct SettledLeg {
     /// The call cost more than was held.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overrun: bool,
-    /// No end was heard of: the held amount stands until the truth comes.
+    /// The cost rests on a guess: no end was heard of, or the leg began in a menu and its answer was not told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimate: bool,
 }

@@ -1,0 +1,131 @@
+//! May this call begin? One atomic place per wallet that holds credit before the decision is in the log.
+//!
+//! Two arms with the same replies: the pure [`money::Admission`] in memory, for one process, and the same comparisons
+//! and additions as functions in Redis or Valkey, for many. A wallet that is not there is *not loaded*, never empty and
+//! never free.
+
+mod memory;
+mod redis;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use money::{Applied, Micros, Wallet, WalletEvent, WalletFacts};
+use proto::{Leg, WalletId};
+
+pub use memory::MemoryAdmission;
+pub use redis::RedisAdmission;
+
+/// Where credit is held.
+#[derive(Debug, Clone)]
+pub enum Admission {
+    Memory(MemoryAdmission),
+    Redis(RedisAdmission),
+}
+
+/// What became of an ask for a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldReply {
+    /// Held, and the decision is kept with it.
+    Ok,
+    /// The leg has a hold already; this is the decision kept with it.
+    Dup(Bytes),
+    Insufficient {
+        available: Micros,
+    },
+    /// The wallet is not active, or the leg has ended.
+    Closed,
+    NotLoaded,
+}
+
+/// What became of an event of a wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApplyReply {
+    Done(Applied),
+    /// Nobody needs the wallet now; it will be loaded with the event in it.
+    NotLoaded,
+}
+
+/// A hold to place.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldRequest<'a> {
+    pub wallet: &'a WalletId,
+    pub leg: &'a Leg,
+    pub amount: Micros,
+    /// When it frees itself, should its decision never reach the log.
+    pub expires_at: Timestamp,
+    /// The decision, kept for whoever asks about the same leg again.
+    pub decision: &'a [u8],
+}
+
+/// The place where credit is held did not do what was asked, or not in time.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("reach the admission of wallets: {0}")]
+pub struct AdmissionError(pub(crate) String);
+
+impl Admission {
+    /// # Errors
+    /// When Redis cannot be reached in time. Whether credit is held then is unknown; asking again for the same leg is
+    /// safe.
+    pub async fn hold(&self, now: Timestamp, request: HoldRequest<'_>) -> Result<HoldReply, AdmissionError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.hold(now, request)),
+            Self::Redis(redis) => redis.hold(now, request).await,
+        }
+    }
+
+    /// Frees a tentative hold whose decision will not be sent.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time; the hold then frees itself at its expiry.
+    pub async fn free(&self, wallet: &WalletId, leg: &Leg) -> Result<(), AdmissionError> {
+        match self {
+            Self::Memory(memory) => {
+                memory.free(wallet, leg);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.free(wallet, leg).await,
+        }
+    }
+
+    /// `None` when the wallet is not loaded.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time.
+    pub async fn facts(&self, wallet: &WalletId) -> Result<Option<WalletFacts>, AdmissionError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.facts(wallet)),
+            Self::Redis(redis) => redis.facts(wallet).await,
+        }
+    }
+
+    /// Takes one event of the wallet's history, which must follow `prev_seq`.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time; the event is then missing there until it is applied again.
+    pub async fn apply(
+        &self,
+        prev_seq: u64,
+        seq: u64,
+        time: Timestamp,
+        event: &WalletEvent,
+    ) -> Result<ApplyReply, AdmissionError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.apply(prev_seq, seq, time, event)),
+            Self::Redis(redis) => redis.apply(prev_seq, seq, time, event).await,
+        }
+    }
+
+    /// Loads a wallet that is not loaded; one that is, stays as it is.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time.
+    pub async fn load(&self, id: &WalletId, wallet: &Wallet, now: Timestamp) -> Result<(), AdmissionError> {
+        match self {
+            Self::Memory(memory) => {
+                memory.load(id, wallet);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.load(id, wallet, now).await,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! One call as billing sees it: a fold of its events, in whatever order they come, and the CDR it comes to.
+
+use bus::Recorded;
+use jiff::{SignedDuration, Timestamp};
+use money::{Ended, Hold, Micros, cost};
+use proto::callback::Details;
+use proto::settled::{SettledLeg, SupplierCost};
+use proto::{AppName, Callback, CallId, Decided, Event, EventId, Kind, Outcome, Partition, Settled, Subject};
+use proto::signature::Verified;
+use rust_decimal::Decimal;
+
+/// After an answer a hold lasts as long as the grant, and this much longer for the end to be told (money.md).
+pub(crate) const GRACE: SignedDuration = SignedDuration::from_secs(120);
+
+/// An ended call of which no decision is known is settled as unmatched after this.
+const UNMATCHED_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// A settled call is remembered this long, for events that come late.
+const REMEMBERED: SignedDuration = SignedDuration::from_mins(5);
+
+/// No call lasts longer than four hours; one of which nothing was heard for longer is settled as it is.
+const SILENT_MAX: SignedDuration = SignedDuration::from_hours(5);
+
+/// What is known of a call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    app: AppName,
+    id: CallId,
+    /// Where its first event stands: billing reads again from the oldest call it still needs.
+    pub first_seq: u64,
+    started_at: Option<Timestamp>,
+    from: Option<String>,
+    to: Option<String>,
+    /// Sinch's time of the last ACE.
+    answered_at: Option<Timestamp>,
+    decided: bool,
+    refused: Option<String>,
+    pub legs: Vec<CallLeg>,
+    end: Option<End>,
+    /// The CDR is in the log.
+    pub settled: bool,
+    heard_at: Timestamp,
+}
+
+/// A leg, and how far its money is.
+#[derive(Debug)]
+pub(crate) struct CallLeg {
+    pub hold: Hold,
+    authorised_in: Kind,
+    pub placed: bool,
+    pub bill: Option<Bill>,
+}
+
+/// What a leg came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bill {
+    cost: Micros,
+    billed_secs: u32,
+    overrun: bool,
+    estimate: bool,
+}
+
+#[derive(Debug)]
+struct End {
+    answered: bool,
+    duration_secs: Option<u32>,
+    at: Timestamp,
+    result: Option<String>,
+    reason: Option<String>,
+    supplier_cost: Option<SupplierCost>,
+}
+
+impl Call {
+    pub(crate) fn new(app: AppName, id: CallId, first: &Recorded) -> Self {
+        Self {
+            app,
+            id,
+            first_seq: first.seq,
+            started_at: None,
+            from: None,
+            to: None,
+            answered_at: None,
+            decided: false,
+            refused: None,
+            legs: Vec::new(),
+            end: None,
+            settled: false,
+            heard_at: first.event.time,
+        }
+    }
+
+    /// Takes one event. Taking it twice, or in another order, makes no difference to the money.
+    ///
+    /// # Errors
+    /// A sentence, when the event cannot be read; it then changes nothing.
+    pub(crate) fn apply(&mut self, kind: Kind, event: &Event) -> Result<(), String> {
+        self.heard_at = self.heard_at.max(event.time);
+        match kind {
+            Kind::Decided => self.decided(event),
+            Kind::Settled => {
+                self.settled = true;
+                Ok(())
+            }
+            Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Unknown => {
+                let callback = Callback::parse(&Verified::unchecked(event.data.clone()));
+                self.received(callback.map_err(|error| error.to_string())?, event.time);
+                Ok(())
+            }
+        }
+    }
+
+    fn received(&mut self, callback: Callback, received_at: Timestamp) {
+        let sinch_time = callback.common.timestamp.unwrap_or(received_at);
+        match callback.details {
+            Details::Ice(ice) => {
+                self.started_at = Some(sinch_time);
+                self.from = ice.cli.or(callback.common.user);
+                self.to = ice.to.and_then(|to| to.endpoint);
+            }
+            Details::Ace(_) => self.answered_at = self.answered_at.max(Some(sinch_time)),
+            // The first end stands; another DICE of the same call is a duplicate or a conflict, never a second charge.
+            Details::Dice(dice) if self.end.is_none() => {
+                self.from = self.from.take().or_else(|| dice.from.clone());
+                self.to = self.to.take().or_else(|| dice.to.as_ref()?.endpoint.clone());
+                self.end = Some(End {
+                    answered: dice.answered(),
+                    duration_secs: dice.duration_secs,
+                    at: sinch_time,
+                    supplier_cost: dice.debit.as_ref().and_then(|debit| {
+                        Some(SupplierCost { amount: debit.amount?, currency: debit.currency_id.clone() })
+                    }),
+                    result: dice.result,
+                    reason: dice.reason,
+                });
+            }
+            Details::Dice(_) | Details::Pie(_) | Details::Notify(_) | Details::Unknown { .. } => {}
+        }
+    }
+
+    fn decided(&mut self, event: &Event) -> Result<(), String> {
+        let decided: Decided = serde_json::from_slice(&event.data).map_err(|error| error.to_string())?;
+        self.decided = true;
+        if decided.outcome == Outcome::Refused && decided.kind != Kind::Ace {
+            self.refused = decided.reason;
+        }
+        if let Some(hold) = decided.hold {
+            let hold: Hold = serde_json::from_str(hold.get()).map_err(|error| format!("its hold: {error}"))?;
+            if self.legs.iter().all(|leg| leg.hold.leg != hold.leg) {
+                self.legs.push(CallLeg { hold, authorised_in: decided.kind, placed: false, bill: None });
+                self.settled = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// How a leg ended, once that is known. Of several legs only the last was connected when the call ended.
+    pub(crate) fn ending(&self, index: usize) -> Option<Ended> {
+        let leg = self.legs.get(index)?;
+        if index + 1 < self.legs.len() {
+            return Some(Ended { answered: false, duration_secs: 0, at: self.heard_at });
+        }
+        let end = self.end.as_ref()?;
+        let duration_secs = match leg.authorised_in {
+            Kind::Pie => self.talked_secs(end).unwrap_or(end.duration_secs.unwrap_or_default()),
+            Kind::Ice
+            | Kind::Ace
+            | Kind::Dice
+            | Kind::Notify
+            | Kind::Unknown
+            | Kind::Decided
+            | Kind::Settled => end.duration_secs.or_else(|| self.talked_secs(end)).unwrap_or_default(),
+        };
+        Some(Ended { answered: end.answered, duration_secs, at: end.at })
+    }
+
+    /// From the ACE to the end, at most the duration Sinch gives: a leg that began in a menu is not charged for the
+    /// menu.
+    fn talked_secs(&self, end: &End) -> Option<u32> {
+        let talked = end.at.duration_since(self.answered_at?).as_secs();
+        let talked = u32::try_from(talked).unwrap_or_default();
+        Some(end.duration_secs.map_or(talked, |duration| talked.min(duration)))
+    }
+
+    /// The leg's expiry has passed and nobody told its end; with the time of its answer, if it was answered.
+    pub(crate) fn expired(&self, index: usize, now: Timestamp) -> Option<Option<Timestamp>> {
+        let leg = self.legs.get(index)?;
+        if self.end.is_some() || leg.bill.is_some() {
+            return None;
+        }
+        let expires_at = match self.answered_at {
+            Some(answered_at) => answered_at + SignedDuration::from_secs(leg.hold.granted_secs.into()) + GRACE,
+            None => leg.hold.expires_at,
+        };
+        (now >= expires_at).then_some(self.answered_at)
+    }
+
+    /// Ended, but no decision is known: the ICE may still be on its way, or was never ours.
+    pub(crate) fn ended_undecided(&self) -> bool {
+        self.end.is_some() && !self.decided
+    }
+
+    /// Nothing more will happen to the call's money, and its CDR is not written yet.
+    pub(crate) fn due(&self, now: Timestamp) -> bool {
+        let silent = now.duration_since(self.heard_at);
+        let over = match &self.end {
+            Some(_) => self.decided || silent >= UNMATCHED_AFTER,
+            None => silent >= SILENT_MAX || self.legs.last().is_some_and(|leg| leg.bill.is_some()),
+        };
+        over && !self.settled && self.legs.iter().all(|leg| leg.bill.is_some())
+    }
+
+    /// The call can be forgotten.
+    pub(crate) fn over(&self, now: Timestamp) -> bool {
+        self.settled
+            && self.legs.iter().all(|leg| leg.bill.is_some())
+            && now.duration_since(self.heard_at) >= REMEMBERED
+    }
+
+    /// The CDR. Should a leg be authorised after it was written, another one follows and stands in its place.
+    pub(crate) fn settlement(&self, now: Timestamp) -> Event {
+        let legs = self.legs.iter().map(CallLeg::settled).collect::<Vec<_>>();
+        let mut parts = vec!["settled", self.app.as_str(), self.id.as_str()];
+        parts.extend(legs.iter().map(|leg| leg.leg.as_str()));
+        let id = EventId::of(&parts);
+        let end = self.end.as_ref();
+        let settled = Settled {
+            call: self.id.clone(),
+            app: self.app.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            started_at: self.started_at,
+            answered_at: self.answered_at,
+            ended_at: end.map(|end| end.at),
+            result: end.and_then(|end| end.result.clone()),
+            reason: end.and_then(|end| end.reason.clone()),
+            duration_secs: end.and_then(|end| end.duration_secs).unwrap_or_default(),
+            refused: self.refused.clone(),
+            unmatched: !self.decided,
+            legs,
+            supplier_cost: end.and_then(|end| end.supplier_cost.clone()),
+        };
+        #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
+        let data = serde_json::to_vec(&settled).expect("a CDR is JSON");
+        Event {
+            id,
+            subject: Subject::Call {
+                kind: Kind::Settled,
+                app: self.app.clone(),
+                partition: Partition::of(&self.id),
+            },
+            about: self.id.to_string(),
+            source: "billing".to_owned(),
+            time: now,
+            extra: Vec::new(),
+            data: data.into(),
+        }
+    }
+
+    pub(crate) fn answer_known(&self) -> bool {
+        self.answered_at.is_some()
+    }
+}
+
+impl CallLeg {
+    /// Notes what the leg came to. `charged` is what the wallet says; the rest follows from the hold's own price rows,
+    /// so that a process that died between posting and CDR changes nothing.
+    pub(crate) fn note(&mut self, charged: Micros, ended: Option<Ended>, answer_known: bool) {
+        let priced = ended.filter(|ended| ended.answered).and_then(|ended| cost(&self.hold.price, ended.duration_secs).ok());
+        let billed = priced.filter(|priced| priced.amount == charged);
+        let certain = charged == Micros::ZERO || (billed.is_some() && (answer_known || self.authorised_in != Kind::Pie));
+        self.bill = Some(Bill {
+            cost: charged,
+            billed_secs: billed.map(|priced| priced.billed_secs).unwrap_or_default(),
+            overrun: charged > self.hold.amount,
+            estimate: !certain,
+        });
+    }
+
+    fn settled(&self) -> SettledLeg {
+        let Bill { cost, billed_secs, overrun, estimate } = self.bill.unwrap_or_default();
+        SettledLeg {
+            leg: self.hold.leg.clone(),
+            wallet: self.hold.wallet.clone(),
+            currency: self.hold.price.currency().to_string(),
+            deck: self.hold.deck.name.clone(),
+            deck_version: self.hold.deck.version.clone(),
+            prefix: self.hold.prefix.clone(),
+            held: decimal(self.hold.amount),
+            granted_secs: self.hold.granted_secs,
+            billed_secs,
+            cost: decimal(cost),
+            overrun,
+            estimate,
+        }
+    }
+}
+
+fn decimal(amount: Micros) -> Decimal {
+    Decimal::new(amount.get(), 6).normalize()
+}

@@ -1,0 +1,19 @@
+//! What calls cost, and who pays.
+//!
+//! Before a call, [`credit`] says what a wallet can pay for and holds it, in memory or in Redis ([`admission`]). After it,
+//! [`Billing`] reads the log: it folds each call ([`call`]), posts what happened to the wallets ([`ledger`]) and writes
+//! the CDR. It alone writes `WALLETS`, top-ups included ([`top_up`]). Losing Redis loses no money: it is loaded again
+//! from the wallets' own events.
+
+pub mod admission;
+mod billing;
+mod call;
+pub mod credit;
+pub mod ledger;
+pub mod tombstone;
+pub mod top_up;
+
+pub use admission::{Admission, AdmissionError, HoldReply};
+pub use billing::{Billing, CONSUMER};
+pub use credit::Credit;
+pub use ledger::fold;

@@ -1,0 +1,138 @@
+//! What is posted, decided from a wallet and a fact (money.md, *The life of a hold*).
+//!
+//! `Ok(None)` means that there is nothing to post: it has been done already. So every fact may be told again, and each
+//! leg is charged at most once. The caller appends the posting at the place the wallet was folded up to, or not at all.
+
+use jiff::Timestamp;
+use proto::Leg;
+
+use crate::amount::{Micros, Overflow};
+use crate::currency::Currency;
+use crate::hold::{Ended, Hold};
+use crate::posting::{Change, Charge, Expiry, Posting, Release, TopUp, TopUpId};
+use crate::rate::cost;
+use crate::wallet::{LegState, Wallet};
+
+/// Why something may not be posted. Nothing of it passes by trying again: a person has to look.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("post {asked} to a wallet in {wallet}: use a wallet of that currency")]
+    Currency { wallet: Currency, asked: Currency },
+    #[error("post the amount {0}: it must be positive")]
+    Amount(Micros),
+    #[error("post the top-up {id:?} of {asked}: it was posted before, with {posted}; use a new id", id = id.as_str())]
+    IdTaken { id: TopUpId, posted: Micros, asked: Micros },
+    #[error("place the hold of a leg authorised at {0}: the wallet may have closed and forgotten it")]
+    Late(Timestamp),
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
+}
+
+/// Posts the hold of a recorded decision, even where it overdraws the wallet: the grant has left, so the money is
+/// exposed. `None` when the leg is open or closed already.
+///
+/// # Errors
+/// When the currencies differ, the amount is negative or too large, or the decision is so old that the wallet may have
+/// forgotten the leg.
+pub fn place(wallet: &Wallet, hold: &Hold) -> Result<Option<Posting>, Refused> {
+    match wallet.leg(&hold.leg) {
+        LegState::Open(_) | LegState::Closed(_) => return Ok(None),
+        LegState::Unknown => {}
+    }
+    if wallet.may_have_forgotten(hold.placed_at) {
+        return Err(Refused::Late(hold.placed_at));
+    }
+    check_currency(wallet, hold.price.currency())?;
+    if hold.amount.is_negative() {
+        return Err(Refused::Amount(hold.amount));
+    }
+    wallet.facts().held.checked_add(hold.amount)?;
+    Ok(Some(Posting::HoldPlaced(Box::new(hold.clone()))))
+}
+
+/// Settles a leg that has ended: charged by the price rows of its hold when it was answered and lasted, else released.
+/// Above the hold is charged too, and flagged. `None` when the leg is closed already, or not open yet: keep the end
+/// until the hold has been placed.
+///
+/// # Errors
+/// When the cost is too large to be posted.
+pub fn settle(wallet: &Wallet, leg: &Leg, ended: Ended) -> Result<Option<Posting>, Refused> {
+    let LegState::Open(hold) = wallet.leg(leg) else { return Ok(None) };
+    let Ended { answered, duration_secs, at: ended_at } = ended;
+    let (leg, call, held) = (hold.leg.clone(), hold.call.clone(), hold.amount);
+    if !answered || duration_secs == 0 {
+        return Ok(Some(Posting::HoldReleased(Release { leg, call, held, ended_at })));
+    }
+    let cost = cost(&hold.price, duration_secs)?;
+    wallet.facts().posted.checked_sub(cost.amount)?;
+    Ok(Some(Posting::CallCharged(Charge {
+        leg,
+        call,
+        held,
+        amount: cost.amount,
+        duration_secs,
+        billed_secs: cost.billed_secs,
+        overrun: cost.amount > held,
+        ended_at,
+    })))
+}
+
+/// Closes a leg of which nobody can say how it ended: what was held is kept as an estimate if the call is known to have
+/// been answered, and released if not. `None` when the leg is not open.
+///
+/// # Errors
+/// When the balance would become too small to be posted.
+pub fn expire(wallet: &Wallet, leg: &Leg, answered_at: Option<Timestamp>) -> Result<Option<Posting>, Refused> {
+    let LegState::Open(hold) = wallet.leg(leg) else { return Ok(None) };
+    let amount = if answered_at.is_some() { hold.amount } else { Micros::ZERO };
+    wallet.facts().posted.checked_sub(amount)?;
+    let (leg, call, held) = (hold.leg.clone(), hold.call.clone(), hold.amount);
+    Ok(Some(Posting::HoldExpired(Expiry { leg, call, held, amount, answered_at })))
+}
+
+/// Posts money that came in. The first posting gives a wallet its currency. `None` when this id was posted before.
+///
+/// # Errors
+/// When the amount is not positive, the currencies differ, the id stands for another amount, or the balance would
+/// become too large.
+pub fn top_up(wallet: &Wallet, currency: Currency, top_up: TopUp) -> Result<Option<Posting>, Refused> {
+    let TopUp { id, amount, .. } = &top_up;
+    check_currency(wallet, currency)?;
+    if let Some(posted) = wallet.top_up(id) {
+        return if posted == *amount {
+            Ok(None)
+        } else {
+            Err(Refused::IdTaken { id: id.clone(), posted, asked: *amount })
+        };
+    }
+    if *amount <= Micros::ZERO {
+        return Err(Refused::Amount(*amount));
+    }
+    let facts = wallet.facts();
+    facts.posted.checked_add(*amount)?.checked_add(facts.credit_limit)?;
+    Ok(Some(Posting::TopUpPosted(top_up)))
+}
+
+/// Changes a wallet's settings. `None` when they are so already.
+///
+/// # Errors
+/// When the currencies differ, the credit limit is negative, or it would make what is available too large.
+pub fn change(wallet: &Wallet, currency: Currency, change: Change) -> Result<Option<Posting>, Refused> {
+    check_currency(wallet, currency)?;
+    let facts = wallet.facts();
+    let status = change.status.unwrap_or(facts.status);
+    let credit_limit = change.credit_limit.unwrap_or(facts.credit_limit);
+    if credit_limit.is_negative() {
+        return Err(Refused::Amount(credit_limit));
+    }
+    facts.posted.checked_add(credit_limit)?;
+    let changes = (status, credit_limit) != (facts.status, facts.credit_limit);
+    Ok(changes.then_some(Posting::WalletChanged(change)))
+}
+
+fn check_currency(wallet: &Wallet, asked: Currency) -> Result<(), Refused> {
+    match wallet.facts().currency {
+        Some(wallet) if wallet != asked => Err(Refused::Currency { wallet, asked }),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,178 @@
+//! Postings: what happened to a wallet's money, kept for ever. Their fold is the [`Wallet`](crate::Wallet).
+
+use jiff::Timestamp;
+use proto::{CallId, Leg, WalletId};
+use serde::{Deserialize, Serialize};
+
+use crate::amount::Micros;
+use crate::currency::Currency;
+use crate::hold::Hold;
+use crate::wallet::WalletStatus;
+
+/// Most postings one event carries, so that it stays well below what a broker takes.
+pub const POSTINGS_MAX: usize = 500;
+
+/// The body of one event of a wallet: postings that were decided one after another and are appended together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalletEvent {
+    pub wallet: WalletId,
+    /// Of every amount in `postings`.
+    pub currency: Currency,
+    /// At most [`POSTINGS_MAX`].
+    pub postings: Vec<Posting>,
+}
+
+/// One thing that happened to a wallet. Decided by the functions of [`command`](crate::command).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Posting {
+    TopUpPosted(TopUp),
+    HoldPlaced(Box<Hold>),
+    CallCharged(Charge),
+    HoldReleased(Release),
+    HoldExpired(Expiry),
+    WalletChanged(Change),
+}
+
+impl Posting {
+    /// The leg this posting ends, if it ends one.
+    pub fn closes(&self) -> Option<&Leg> {
+        match self {
+            Self::CallCharged(Charge { leg, .. })
+            | Self::HoldReleased(Release { leg, .. })
+            | Self::HoldExpired(Expiry { leg, .. }) => Some(leg),
+            Self::TopUpPosted(_) | Self::HoldPlaced(_) | Self::WalletChanged(_) => None,
+        }
+    }
+}
+
+/// Money came in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopUp {
+    pub id: TopUpId,
+    /// More than 0.
+    pub amount: Micros,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// Who posted it: a person or a program, as the API knows them.
+    pub by: String,
+}
+
+/// A leg was answered and has ended: its hold is freed and its cost taken, in one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    pub leg: Leg,
+    pub call: CallId,
+    /// What the hold had set aside.
+    pub held: Micros,
+    pub amount: Micros,
+    pub duration_secs: u32,
+    /// The seconds paid for, every increment whole.
+    pub billed_secs: u32,
+    /// The call cost more than was held. It is charged all the same; the balance may be negative now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overrun: bool,
+    pub ended_at: Timestamp,
+}
+
+/// A leg ended without an answer, or after 0 s: its hold is freed, nothing is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    pub leg: Leg,
+    pub call: CallId,
+    pub held: Micros,
+    pub ended_at: Timestamp,
+}
+
+/// Nobody could say how a leg ended. By itself a flag: somebody should look at the call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expiry {
+    pub leg: Leg,
+    pub call: CallId,
+    pub held: Micros,
+    /// What was kept as an estimate: all that was held when the call is known to have been answered, else 0.
+    pub amount: Micros,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Timestamp>,
+}
+
+/// The wallet's settings were changed; what is absent stayed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<WalletStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit_limit: Option<Micros>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    pub by: String,
+}
+
+/// The name of a top-up, given by whoever posts it. The same id is the same top-up, for ever.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TopUpId(String);
+
+/// Text that cannot name a top-up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a top-up id: write 1 to 128 visible ASCII characters")]
+pub struct NotATopUpId;
+
+impl TopUpId {
+    /// # Errors
+    /// When it is not 1 to 128 visible ASCII characters.
+    pub fn new(text: impl Into<String>) -> Result<Self, NotATopUpId> {
+        let text = text.into();
+        let valid = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if valid { Ok(Self(text)) } else { Err(NotATopUpId) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for TopUpId {
+    type Error = NotATopUpId;
+    fn try_from(text: String) -> Result<Self, NotATopUpId> {
+        Self::new(text)
+    }
+}
+
+impl From<TopUpId> for String {
+    fn from(id: TopUpId) -> String {
+        id.0
+    }
+}
+
+/// A side of the double entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Account {
+    /// The wallet's money that no hold has set aside. With [`Account::Held`] it makes what is posted.
+    Free,
+    /// The wallet's money in open holds.
+    Held,
+    /// Where top-ups come from.
+    Funding,
+    /// Where charges go.
+    Revenue,
+}
+
+/// The double entry of a posting: what each account gains. Always sums to zero; entries of nothing are left out.
+pub fn entries(posting: &Posting) -> Vec<(Account, Micros)> {
+    let moves = match posting {
+        Posting::TopUpPosted(top_up) => vec![(Account::Funding, Account::Free, top_up.amount)],
+        Posting::HoldPlaced(hold) => vec![(Account::Free, Account::Held, hold.amount)],
+        Posting::CallCharged(charge) => free_and_take(charge.held, charge.amount),
+        Posting::HoldReleased(release) => free_and_take(release.held, Micros::ZERO),
+        Posting::HoldExpired(expiry) => free_and_take(expiry.held, expiry.amount),
+        Posting::WalletChanged(_) => vec![],
+    };
+    let moves = moves.into_iter().filter(|(_, _, amount)| *amount != Micros::ZERO);
+    moves.flat_map(|(from, to, amount)| [(from, amount.negated()), (to, amount)]).collect()
+}
+
+fn free_and_take(held: Micros, amount: Micros) -> Vec<(Account, Account, Micros)> {
+    vec![(Account::Held, Account::Free, held), (Account::Free, Account::Revenue, amount)]
+}

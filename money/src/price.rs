@@ -1,0 +1,209 @@
+//! A price: the rows that say what a second costs, kept in every hold so that a call is charged as it was admitted.
+
+use serde::{Deserialize, Serialize};
+
+use crate::amount::{Micros, Nanos};
+use crate::currency::Currency;
+use crate::rounding::Rounding;
+
+/// Most tiers a price may have.
+pub const TIERS_MAX: usize = 32;
+
+/// What a call to one destination costs. Checked when made, so rating cannot meet a bad one.
+///
+/// An unknown field is refused: an older version that ignored a newer term of the price would charge wrongly.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "PriceRows", into = "PriceRows")]
+pub struct Price {
+    currency: Currency,
+    connect_fee: Micros,
+    tiers: Vec<Tier>,
+    rounding: Rounding,
+    /// Least common multiple of the tiers' rate units: the denominator of every exact cost.
+    common_unit_secs: u32,
+}
+
+/// The price from one second of the call on: `rate` per `unit_secs`, charged in whole increments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Seconds since the answer at which the tier begins; 0 for the first.
+    pub start_secs: u32,
+    pub rate: Nanos,
+    /// The seconds that `rate` pays for; not 0.
+    pub unit_secs: u32,
+    /// The seconds that are charged whole once begun; not 0.
+    pub increment_secs: u32,
+}
+
+/// A price that breaks a rule (money.md, *Money and decks*).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPrice {
+    #[error("the connect fee {0} is negative")]
+    ConnectFee(Micros),
+    #[error("a price has 1 to {TIERS_MAX} tiers, not {0}")]
+    TierCount(usize),
+    #[error("the first tier starts at {0} s, not at 0")]
+    FirstTier(u32),
+    #[error("the tier at {0} s does not start after the one before it")]
+    Order(u32),
+    #[error("the rate {rate} of the tier at {start_secs} s is negative")]
+    Rate { start_secs: u32, rate: Nanos },
+    #[error("the rate unit of the tier at {0} s is 0 s")]
+    Unit(u32),
+    #[error("the increment of the tier at {0} s is 0 s")]
+    Increment(u32),
+    #[error("the tier at {start_secs} s ends at {end_secs} s, within one of its increments of {increment_secs} s")]
+    Boundary { start_secs: u32, end_secs: u32, increment_secs: u32 },
+    #[error("the rate units of the tiers have no common multiple below 2^32 s")]
+    Units,
+}
+
+impl Price {
+    /// Tiers come in order of their start. Every tier but the last spans a whole number of its increments, so that an
+    /// increment never crosses into the next tier.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn new(
+        currency: Currency,
+        connect_fee: Micros,
+        tiers: Vec<Tier>,
+        rounding: Rounding,
+    ) -> Result<Self, BadPrice> {
+        if connect_fee.is_negative() {
+            return Err(BadPrice::ConnectFee(connect_fee));
+        }
+        if tiers.is_empty() || tiers.len() > TIERS_MAX {
+            return Err(BadPrice::TierCount(tiers.len()));
+        }
+        let mut common_unit_secs = 1;
+        for (index, tier) in tiers.iter().enumerate() {
+            if index == 0 && tier.start_secs != 0 {
+                return Err(BadPrice::FirstTier(tier.start_secs));
+            }
+            tier.check(tiers.get(index.saturating_add(1)))?;
+            common_unit_secs = least_common_multiple(common_unit_secs, tier.unit_secs).ok_or(BadPrice::Units)?;
+        }
+        Ok(Self { currency, connect_fee, tiers, rounding, common_unit_secs })
+    }
+
+    pub fn currency(&self) -> Currency {
+        self.currency
+    }
+
+    /// Charged once when the call is answered and lasts longer than 0 s.
+    pub fn connect_fee(&self) -> Micros {
+        self.connect_fee
+    }
+
+    /// In order of their start, the first at 0; never empty.
+    pub fn tiers(&self) -> &[Tier] {
+        &self.tiers
+    }
+
+    pub fn rounding(&self) -> Rounding {
+        self.rounding
+    }
+
+    pub(crate) fn common_unit_secs(&self) -> u32 {
+        self.common_unit_secs
+    }
+}
+
+impl Tier {
+    fn check(&self, next: Option<&Self>) -> Result<(), BadPrice> {
+        let Self { start_secs, rate, unit_secs, increment_secs } = *self;
+        if rate.is_negative() {
+            return Err(BadPrice::Rate { start_secs, rate });
+        }
+        if unit_secs == 0 {
+            return Err(BadPrice::Unit(start_secs));
+        }
+        if increment_secs == 0 {
+            return Err(BadPrice::Increment(start_secs));
+        }
+        let Some(end_secs) = next.map(|next| next.start_secs) else { return Ok(()) };
+        match end_secs.checked_sub(start_secs) {
+            None | Some(0) => Err(BadPrice::Order(end_secs)),
+            Some(span) if !span.is_multiple_of(increment_secs) => {
+                Err(BadPrice::Boundary { start_secs, end_secs, increment_secs })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+fn least_common_multiple(a: u32, b: u32) -> Option<u32> {
+    let (mut divisor, mut rest) = (a, b);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor.checked_rem(rest)?);
+    }
+    a.checked_div(divisor)?.checked_mul(b)
+}
+
+/// The shape in events and files. It may gain optional fields; what is there keeps its meaning for ever.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename = "Price")]
+struct PriceRows {
+    currency: Currency,
+    connect_fee: Micros,
+    tiers: Vec<Tier>,
+    rounding: Rounding,
+}
+
+impl TryFrom<PriceRows> for Price {
+    type Error = BadPrice;
+    fn try_from(rows: PriceRows) -> Result<Self, BadPrice> {
+        Self::new(rows.currency, rows.connect_fee, rows.tiers, rows.rounding)
+    }
+}
+
+impl From<Price> for PriceRows {
+    fn from(price: Price) -> Self {
+        let Price { currency, connect_fee, tiers, rounding, common_unit_secs: _ } = price;
+        Self { currency, connect_fee, tiers, rounding }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tier(start_secs: u32, increment_secs: u32) -> Tier {
+        Tier { start_secs, rate: Nanos::parse("0.01").unwrap(), unit_secs: 60, increment_secs }
+    }
+
+    fn check(tiers: Vec<Tier>) -> Result<Price, BadPrice> {
+        Price::new("EUR".parse().unwrap(), Micros::ZERO, tiers, Rounding::default())
+    }
+
+    #[test]
+    fn names_the_broken_rule() {
+        let negative = Tier { rate: Nanos::parse("-1").unwrap(), ..tier(0, 1) };
+        for (tiers, expected) in [
+            (vec![], BadPrice::TierCount(0)),
+            (vec![tier(0, 1); 33], BadPrice::TierCount(33)),
+            (vec![tier(60, 60)], BadPrice::FirstTier(60)),
+            (vec![tier(0, 60), tier(60, 1), tier(60, 1)], BadPrice::Order(60)),
+            (vec![tier(0, 60), tier(120, 1), tier(60, 1)], BadPrice::Order(60)),
+            (vec![tier(0, 0)], BadPrice::Increment(0)),
+            (vec![Tier { unit_secs: 0, ..tier(0, 1) }], BadPrice::Unit(0)),
+            (vec![negative], BadPrice::Rate { start_secs: 0, rate: negative.rate }),
+            (vec![tier(0, 60), tier(90, 6)], BadPrice::Boundary { start_secs: 0, end_secs: 90, increment_secs: 60 }),
+            (vec![Tier { unit_secs: u32::MAX, ..tier(0, 1) }, Tier { unit_secs: 2, ..tier(1, 1) }], BadPrice::Units),
+        ] {
+            assert_eq!(check(tiers), Err(expected));
+        }
+        assert!(check(vec![tier(0, 30), tier(30, 60), tier(90, 7)]).is_ok());
+    }
+
+    #[test]
+    fn json_is_checked_too_and_unknown_terms_are_refused() {
+        let good = r#"{"currency":"EUR","connect_fee":"0.2","tiers":[{"start_secs":0,"rate":"0.1","unit_secs":60,"increment_secs":6}],"rounding":"up4"}"#;
+        let price: Price = serde_json::from_str(good).unwrap();
+        assert_eq!(serde_json::to_string(&price).unwrap(), good);
+        assert!(serde_json::from_str::<Price>(&good.replace("\"increment_secs\":6", "\"increment_secs\":0")).is_err());
+        assert!(serde_json::from_str::<Price>(&good.replace("up4\"", "up4\",\"min_cost\":\"1\"")).is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! Decks: all or nothing, every bad line named; versions; size.
+#![expect(clippy::unwrap_used, reason = "a test stops where its data is wrong")]
+
+use money::{Deck, Micros};
+use proto::PhoneNumber;
+
+const HEADER: &str = "prefix,destination,connect_fee,rate,unit_s,increments,rounding,currency\n";
+
+fn load(lines: &str) -> Deck {
+    Deck::from_csv("retail", format!("{HEADER}{lines}").as_bytes()).unwrap()
+}
+
+fn errors(csv: impl AsRef<[u8]>) -> String {
+    Deck::from_csv("retail", csv.as_ref()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_row_says_what_it_costs() {
+    let deck = load("+44,\"UK, proper\",0.1,0.02,60,60/6,half_even2,EUR\n");
+    let number = PhoneNumber::parse("+441632960000").unwrap();
+    let row = deck.lookup(&number).unwrap();
+    assert_eq!((row.prefix, row.destination), ("44", "UK, proper"));
+    let json = serde_json::to_string(&**row.price).unwrap();
+    assert_eq!(
+        json,
+        r#"{"currency":"EUR","connect_fee":"0.1","tiers":[{"start_secs":0,"rate":"0.02","unit_secs":60,"increment_secs":60},{"start_secs":60,"rate":"0.02","unit_secs":60,"increment_secs":6}],"rounding":"half_even2"}"#
+    );
+}
+
+#[test]
+fn missing_and_empty_columns_have_defaults() {
+    let short = Deck::from_csv("retail", b"\xef\xbb\xbfcurrency,rate,prefix\nEUR,0.02,44\n").unwrap();
+    let empty = load("44,,,0.02,,,,EUR\n");
+    let full = load("44,,0,0.020,60,1/1,up4,EUR\n");
+    assert_eq!(short.identity(), full.identity());
+    assert_eq!(empty.identity(), full.identity());
+}
+
+#[test]
+fn the_version_is_the_content_and_nothing_else() {
+    let deck = load("44,UK,0,0.02,60,60/6,up4,EUR\n1,US,0,0.01,60,6/6,up4,EUR\n");
+    let same = load(" 1 ,US,0.0,0.010,60,6/6,up4,EUR\r\n\r\n+44,UK,0,0.02,60,60/6,up4,EUR");
+    let other = load("44,UK,0,0.02,60,60/6,up4,EUR\n1,US,0,0.011,60,6/6,up4,EUR\n");
+    assert_eq!(deck.identity(), same.identity());
+    assert_ne!(deck.identity().version, other.identity().version);
+    assert_eq!(deck.identity().version, "46d0dbd83d0c69ca", "stored in holds, so it may not drift");
+}
+
+#[test]
+fn every_bad_line_is_named() {
+    let lines = "44,UK,0,0.02,60,60/6,up4,EUR\r\n\r\n\
+        4x,UK,0,0.02,60,60/6,up4,EUR\n\
+        044,UK,0,0.02,60,60/6,up4,EUR\n\
+        1234567890123456,UK,0,0.02,60,60/6,up4,EUR\n\
+        +44,again,0,0.02,60,60/6,up4,EUR\n\
+        45,DK,-1,0.02,60,60/6,up4,EUR\n\
+        46,SE,0,2e-2,60,60/6,up4,EUR\n\
+        47,NO,0,0.02,0,60/6,up4,EUR\n\
+        48,PL,0,0.02,60,60,up4,EUR\n\
+        49,DE,0,0.02,60,0/6,up4,EUR\n\
+        50,XX,0,0.02,60,60/6,ceil,EUR\n\
+        51,PE,0,0.02,60,60/6,up4,euro\n\
+        52,MX,0,0.02,60,60/6,up4,MXN\n\
+        53,CU,0,0.02,60\n\
+        54,AR,0,,60,60/6,up4,EUR\n";
+    assert_eq!(
+        errors(format!("{HEADER}{lines}")),
+        r#"the deck "retail" was not loaded, 14 of its lines are bad:
+  line 4: the prefix "4x" is not 1 to 15 digits, the first not 0
+  line 5: the prefix "044" is not 1 to 15 digits, the first not 0
+  line 6: the prefix "1234567890123456" is not 1 to 15 digits, the first not 0
+  line 7: the prefix "+44" stands on line 2 already
+  line 8: the connect fee -1 is negative
+  line 9: the rate "2e-2" is not a plain decimal number such as 1.25
+  line 10: the rate unit of the tier at 0 s is 0 s
+  line 11: the increments "60" are not first/next seconds, such as 60/6
+  line 12: the increments "0/6" are not first/next seconds, such as 60/6
+  line 13: the rounding "ceil" is not a rounding: write up, down, half_up or half_even and 0 to 6 decimals, such as up4
+  line 14: the currency "euro" is not a currency: write its three upper-case letters, such as EUR
+  line 15: the currency is MXN, but EUR on the lines before: a deck has one currency
+  line 16: it has 5 fields, the header has 8
+  line 17: the rate "" is not a plain decimal number such as 1.25"#
+    );
+}
+
+#[test]
+fn hostile_files_are_refused_without_loss() {
+    assert!(errors("").contains("line 1: the header lacks the column \"prefix\""));
+    assert!(errors("prefix,rate\n").contains("lacks the column \"currency\""));
+    assert!(errors("prefix,rate,currency,rate\n").contains("names the column \"rate\" twice"));
+    assert!(errors("prefix,rate,currency,price\n").contains("the unknown column \"price\"; known are prefix, dest"));
+    assert!(errors(b"prefix,rate,currency\n44,\xff,EUR\n").contains("line 2: it is not readable as CSV in UTF-8"));
+    assert!(
+        errors("prefix,rate,currency\r\n44,1,EUR\r\n\r\n44,2,EUR\r\n")
+            .contains("line 4: the prefix \"44\" stands on line 2")
+    );
+    let open_quote = "prefix,rate,currency,destination\n44,1,EUR,\"UK\n45,1,EUR,DK\n";
+    assert!(errors(open_quote).contains("line 2: the destination holds a line break"));
+    let many = format!("{HEADER}{}", "bad\n".repeat(150));
+    let refused = Deck::from_csv("retail", many.as_bytes()).unwrap_err();
+    assert_eq!((refused.lines.len(), refused.count), (100, 150));
+    assert!(refused.to_string().ends_with("and 50 more"));
+}
+
+#[test]
+fn two_hundred_thousand_prefixes_load_and_answer_quickly() {
+    let lines: String = (0..200_000)
+        .map(|n| format!("{},Place {},0,{}.{},60,60/6,up4,EUR\n", 10_000_000 + n * 37, n % 900, n % 7, n % 50))
+        .collect();
+    let csv = format!("{HEADER}{lines}");
+    let started = std::time::Instant::now();
+    let deck = Deck::from_csv("big", csv.as_bytes()).unwrap();
+    let loaded = started.elapsed();
+    assert_eq!(deck.len(), 200_000);
+    let number = PhoneNumber::parse("+10000037555").unwrap();
+    let started = std::time::Instant::now();
+    for _ in 0..10_000 {
+        assert_eq!(deck.lookup(&number).unwrap().price.connect_fee(), Micros::ZERO);
+    }
+    println!("loaded in {loaded:?}, 10,000 look-ups in {:?}", started.elapsed());
+    assert!(loaded.as_secs() < 20, "even unoptimised");
+}
