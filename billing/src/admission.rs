@@ -32,7 +32,7 @@ pub enum HoldReply {
     Insufficient {
         available: Micros,
     },
-    /// The wallet is not active, or the leg has ended.
+    /// The wallet is not active, the leg has ended, or it is held by a decision nobody remembers.
     Closed,
     NotLoaded,
 }

@@ -4,6 +4,7 @@
 //! do exactly the same; this one is its oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use proto::Leg;
@@ -35,16 +36,16 @@ pub struct Admission {
 }
 
 /// What became of an ask for a hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HoldReply {
     /// Held, tentatively: until its `HoldPlaced` comes, it is freed, or it expires.
     Ok,
-    /// The leg has a hold already; nothing changed.
-    Dup,
+    /// The leg has a hold already, and this is the decision that came with it; nothing changed.
+    Dup(Arc<[u8]>),
     Insufficient {
         available: Micros,
     },
-    /// The wallet is not active, or the leg has ended.
+    /// The wallet is not active, the leg has ended, or it is held by a decision nobody here remembers.
     Closed,
 }
 
@@ -60,18 +61,20 @@ pub enum Applied {
     Old,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Open {
     amount: Micros,
     /// When a tentative hold frees itself; none once it is in the log.
     tentative_until: Option<i64>,
+    /// The words of the decision, for whoever asks about the leg again. Opaque here.
+    decision: Option<Arc<[u8]>>,
 }
 
 impl Admission {
     /// The state of a wallet just folded from the log.
     pub fn load(wallet: &Wallet) -> Self {
         let WalletFacts { currency, status, posted, credit_limit, held, available: _ } = wallet.facts();
-        let firm = |amount| Open { amount, tentative_until: None };
+        let firm = |amount| Open { amount, tentative_until: None, decision: None };
         let ended_until = wallet.closed().map(|(leg, closed)| (ended_until(closed.at), leg.clone()));
         Self {
             currency,
@@ -87,12 +90,19 @@ impl Admission {
         }
     }
 
-    /// Sets `amount` aside for a leg if it is available; a negative amount counts as 0. A hold whose decision never
-    /// reaches the log frees itself at `expires_at`, when somebody next asks.
-    pub fn hold(&mut self, now: Timestamp, leg: &Leg, amount: Micros, expires_at: Timestamp) -> HoldReply {
+    /// Sets `amount` aside for a leg if it is available, and keeps the `decision` with it; a negative amount counts as
+    /// 0. A hold whose decision never reaches the log frees itself at `expires_at`, when somebody next asks.
+    pub fn hold(
+        &mut self,
+        now: Timestamp,
+        leg: &Leg,
+        amount: Micros,
+        expires_at: Timestamp,
+        decision: &[u8],
+    ) -> HoldReply {
         self.sweep(now.as_millisecond());
-        if self.open.contains_key(leg) {
-            return HoldReply::Dup;
+        if let Some(open) = self.open.get(leg) {
+            return open.decision.clone().map_or(HoldReply::Closed, HoldReply::Dup);
         }
         if self.ended.contains(leg) || self.status != WalletStatus::Active {
             return HoldReply::Closed;
@@ -103,7 +113,8 @@ impl Admission {
             return HoldReply::Insufficient { available };
         }
         let expires = expires_at.as_millisecond();
-        self.insert(leg, Open { amount, tentative_until: Some(expires) });
+        let open = Open { amount, tentative_until: Some(expires), decision: Some(decision.into()) };
+        self.insert(leg, open);
         HoldReply::Ok
     }
 
@@ -133,8 +144,8 @@ impl Admission {
             match posting {
                 Posting::TopUpPosted(top_up) => self.posted = self.posted.saturating_add(top_up.amount),
                 Posting::HoldPlaced(hold) => {
-                    self.remove(&hold.leg);
-                    self.insert(&hold.leg, Open { amount: hold.amount, tentative_until: None });
+                    let decision = self.remove(&hold.leg).and_then(|open| open.decision);
+                    self.insert(&hold.leg, Open { amount: hold.amount, tentative_until: None, decision });
                 }
                 Posting::CallCharged(charge) => self.end(&charge.leg, charge.amount, time),
                 Posting::HoldReleased(release) => self.end(&release.leg, Micros::ZERO, time),
@@ -171,12 +182,13 @@ impl Admission {
         self.open.insert(leg.clone(), open);
     }
 
-    fn remove(&mut self, leg: &Leg) {
-        let Some(open) = self.open.remove(leg) else { return };
+    fn remove(&mut self, leg: &Leg) -> Option<Open> {
+        let open = self.open.remove(leg)?;
         self.held = self.held.saturating_sub(open.amount);
         if let Some(until) = open.tentative_until {
             self.tentative.remove(&(until, leg.clone()));
         }
+        Some(open)
     }
 
     fn end(&mut self, leg: &Leg, amount: Micros, time: Timestamp) {

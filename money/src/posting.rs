@@ -34,18 +34,6 @@ pub enum Posting {
     WalletChanged(Change),
 }
 
-impl Posting {
-    /// The leg this posting ends, if it ends one.
-    pub fn closes(&self) -> Option<&Leg> {
-        match self {
-            Self::CallCharged(Charge { leg, .. })
-            | Self::HoldReleased(Release { leg, .. })
-            | Self::HoldExpired(Expiry { leg, .. }) => Some(leg),
-            Self::TopUpPosted(_) | Self::HoldPlaced(_) | Self::WalletChanged(_) => None,
-        }
-    }
-}
-
 /// Money came in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopUp {

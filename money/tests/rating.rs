@@ -89,10 +89,10 @@ fn one_after_another(price: &Price, credit: Micros, cap_secs: u32, calls: u64) -
         let (app, call) = (AppName::new("app").unwrap(), CallId::new(call.to_string()).unwrap());
         let leg = DecisionKey::of(&app, &call, Kind::Ice, "", b"");
         let wanted = grant(price, credit, cap_secs).unwrap();
-        match admission.hold(now, &leg, wanted.hold, expires_at) {
+        match admission.hold(now, &leg, wanted.hold, expires_at, b"") {
             HoldReply::Ok => wanted.secs,
             HoldReply::Insufficient { available } => grant(price, available, cap_secs).map_or(0, |grant| grant.secs),
-            HoldReply::Dup | HoldReply::Closed => unreachable!("a new leg of an active wallet"),
+            HoldReply::Dup(_) | HoldReply::Closed => unreachable!("a new leg of an active wallet"),
         }
     });
     (grants.collect(), admission.facts().available)

@@ -243,10 +243,10 @@ fn admission_replies() {
     let mut admission = Admission::load(&book.wallet);
     let ask = |admission: &mut Admission, now, n| {
         let hold = hold(n, 60);
-        admission.hold(at(now), &hold.leg, hold.amount, at(100))
+        admission.hold(at(now), &hold.leg, hold.amount, at(100), b"yes")
     };
     assert_eq!(ask(&mut admission, 0, 1), HoldReply::Ok);
-    assert_eq!(ask(&mut admission, 0, 1), HoldReply::Dup);
+    assert_eq!(ask(&mut admission, 0, 1), HoldReply::Dup((*b"yes").into()));
     assert_eq!(ask(&mut admission, 0, 2), HoldReply::Insufficient { available: micros("0.4") });
     admission.free(&leg(1));
     assert_eq!(ask(&mut admission, 0, 2), HoldReply::Ok);
@@ -363,7 +363,7 @@ proptest! {
                 0 | 1 => {
                     let available = admission.facts().available;
                     let hold = hold(n, secs);
-                    if admission.hold(at(now), &hold.leg, hold.amount, at(10_000)) == HoldReply::Ok {
+                    if admission.hold(at(now), &hold.leg, hold.amount, at(10_000), b"") == HoldReply::Ok {
                         prop_assert!(hold.amount <= available);
                         asked.insert(n, hold);
                     }

@@ -1,0 +1,308 @@
+//! The bus: one set of promises, two arms that keep them.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use proto::{Event, EventId, Filter, Subject};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::ask::{Asked, Question, ServeSpec};
+use crate::embedded::Embedded;
+use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
+use crate::nats::{Nats, NatsConfig};
+
+/// The log, the questions and the documents. Clones share one connection.
+#[derive(Debug, Clone)]
+pub enum Bus {
+    /// One file, one process, no server.
+    Embedded(Arc<Embedded>),
+    /// A NATS server or cluster with JetStream.
+    Nats(Arc<Nats>),
+}
+
+/// An event with its place in the log. Sequences grow within a stream; they may have gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    pub seq: u64,
+    pub event: Event,
+}
+
+/// Where an appended event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub seq: u64,
+    /// The event was there before; `seq` is its first place.
+    pub duplicate: bool,
+}
+
+/// A durable consumer: its name remembers how far it is, across restarts and replicas.
+#[derive(Debug, Clone)]
+pub struct ConsumerSpec {
+    /// Letters, digits, `-` and `_`. Of several processes that consume under one name, one works and the others
+    /// stand by.
+    pub name: String,
+    pub filter: Filter,
+    /// Handlers that run at the same time, each on a lane of its own.
+    pub max_in_flight: usize,
+}
+
+/// What a handler says about an event it was handed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Handled; not to come again.
+    Done,
+    /// Not yet: the same event again after this long. Its lane waits, the others go on.
+    Retry(Duration),
+    /// Never: put aside with this reason, and on with the next.
+    Dead(String),
+}
+
+/// An event a consumer has put aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub seq: u64,
+    /// Empty where the log held something that is not an event.
+    pub id: Option<EventId>,
+    pub subject: Option<Subject>,
+    pub reason: String,
+    pub at: Timestamp,
+}
+
+/// A versioned document, such as a rate deck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// SHA-256 of the bytes, in hexadecimal.
+    pub revision: String,
+    pub bytes: Bytes,
+}
+
+impl Bus {
+    /// Opens the log in `directory` and holds the directory against other processes.
+    ///
+    /// # Errors
+    /// When another process holds it, or it cannot be written.
+    pub fn embedded(directory: &Path) -> Result<Self, OpenError> {
+        Embedded::open(directory).map(|embedded| Self::Embedded(Arc::new(embedded)))
+    }
+
+    /// Opens the log in `directory` for reading, also while another process writes it. Whatever would write fails.
+    ///
+    /// # Errors
+    /// When there is no log in it.
+    pub fn embedded_read_only(directory: &Path) -> Result<Self, OpenError> {
+        Embedded::open_read_only(directory).map(|embedded| Self::Embedded(Arc::new(embedded)))
+    }
+
+    /// Connects to the broker, makes the streams that are missing, and opens the spool where one is asked for.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached or its settings cannot carry callbus.
+    pub async fn nats(config: NatsConfig) -> Result<Self, OpenError> {
+        Nats::connect(config).await.map(|nats| Self::Nats(Arc::new(nats)))
+    }
+
+    /// Makes events durable, all or none: once this returns they will be in the log, in this order within each lane,
+    /// whatever happens next. What an ingress calls before it answers.
+    ///
+    /// # Errors
+    /// When nothing was made durable; the callback must not be acknowledged.
+    pub async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
+        match self {
+            Self::Embedded(embedded) => embedded.record(&events).await,
+            Self::Nats(nats) => nats.record(events).await,
+        }
+    }
+
+    /// Puts an event into the log and says where it stands. With `expected_last_seq` it is refused unless that is
+    /// still the last sequence of exactly its subject (0: the subject has none yet).
+    ///
+    /// When the event is a duplicate *and* the expected sequence is wrong, either answer may come.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] when somebody else wrote first.
+    pub async fn append(&self, event: &Event, expected_last_seq: Option<u64>) -> Result<Appended, AppendError> {
+        match self {
+            Self::Embedded(embedded) => embedded.append(event, expected_last_seq).await,
+            Self::Nats(nats) => nats.append(event, expected_last_seq).await,
+        }
+    }
+
+    /// All events after `after_seq` up to where the log ends now, in order; then the stream ends.
+    ///
+    /// # Errors
+    /// An item may be [`ReadError::NotAnEvent`], after which reading goes on; [`ReadError::Unavailable`] ends it.
+    pub fn read(&self, filter: &Filter, after_seq: u64) -> BoxStream<'static, Result<Recorded, ReadError>> {
+        match self {
+            Self::Embedded(embedded) => embedded.read(filter, after_seq),
+            Self::Nats(nats) => nats.read(filter, after_seq),
+        }
+    }
+
+    /// The sequence of the last event under the filter; 0 when there is none.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    pub async fn last_seq(&self, filter: &Filter) -> Result<u64, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.last_seq(filter).await,
+            Self::Nats(nats) => nats.last_seq(filter).await,
+        }
+    }
+
+    /// Hands every event under the spec's filter to `handler`, from where the consumer's name left off, until `stop`.
+    ///
+    /// At least once: after a crash all that was not done comes again. Events of one lane ([`Subject::lane`]) come one
+    /// after another, lanes side by side. On `stop` what runs is finished, then this returns.
+    ///
+    /// A lane that retries for long holds only itself until a thousand events wait behind it; then the whole consumer
+    /// waits. Put aside ([`Verdict::Dead`]) or hand on what cannot be done soon.
+    ///
+    /// # Errors
+    /// When the log cannot be consumed; what was not done comes again with the next call.
+    pub async fn consume<H, F>(
+        &self,
+        spec: ConsumerSpec,
+        handler: H,
+        stop: CancellationToken,
+    ) -> Result<(), Unavailable>
+    where
+        H: Fn(Recorded) -> F + Send + Sync + 'static,
+        F: Future<Output = Verdict> + Send + 'static,
+    {
+        match self {
+            Self::Embedded(embedded) => embedded.consume(spec, handler, stop).await,
+            Self::Nats(nats) => nats.consume(spec, handler, stop).await,
+        }
+    }
+
+    /// All events of the consumer's filter up to this sequence are done; 0 for a consumer that has not begun. May lag
+    /// behind the truth by a moment.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    pub async fn consumer_floor(&self, filter: &Filter, name: &str) -> Result<u64, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.consumer_floor(name).await,
+            Self::Nats(nats) => nats.consumer_floor(filter, name).await,
+        }
+    }
+
+    /// What a consumer has put aside, oldest first, at most the newest 1000.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    pub async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.dead_letters(consumer).await,
+            Self::Nats(nats) => nats.dead_letters(consumer).await,
+        }
+    }
+
+    /// A sequence kept under a name; `None` when none was.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    pub async fn checkpoint(&self, name: &str) -> Result<Option<u64>, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.checkpoint(name).await,
+            Self::Nats(nats) => nats.checkpoint(name).await,
+        }
+    }
+
+    /// Keeps a sequence under a name of letters, digits, `-`, `_`.
+    ///
+    /// # Errors
+    /// When it was not kept.
+    pub async fn set_checkpoint(&self, name: &str, seq: u64) -> Result<(), Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.set_checkpoint(name, seq).await,
+            Self::Nats(nats) => nats.set_checkpoint(name, seq).await,
+        }
+    }
+
+    /// Asks one of those who serve `subject`. Asking again may reach another.
+    ///
+    /// # Errors
+    /// Named for what went wrong; only [`AskError::Deadline`] takes its time.
+    pub async fn ask(&self, subject: &str, question: Question, deadline: Instant) -> Result<Bytes, AskError> {
+        match self {
+            Self::Embedded(embedded) => embedded.ask(subject, question, deadline).await,
+            Self::Nats(nats) => nats.ask(subject, question, deadline).await,
+        }
+    }
+
+    /// Answers questions until `stop`; then takes no more, finishes those it has, and returns.
+    ///
+    /// # Errors
+    /// When the broker does not let this process serve.
+    pub async fn serve<H, F>(&self, spec: ServeSpec, handler: H, stop: CancellationToken) -> Result<(), Unavailable>
+    where
+        H: Fn(Asked) -> F + Send + Sync + 'static,
+        F: Future<Output = Bytes> + Send + 'static,
+    {
+        match self {
+            Self::Embedded(embedded) => embedded.serve(spec, handler, stop).await,
+            Self::Nats(nats) => nats.serve(spec, handler, stop).await,
+        }
+    }
+
+    /// Keeps a document under a name and answers its revision.
+    ///
+    /// # Errors
+    /// When it was not kept.
+    pub async fn put_document(&self, name: &str, bytes: Bytes) -> Result<String, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.put_document(name, bytes).await,
+            Self::Nats(nats) => nats.put_document(name, bytes).await,
+        }
+    }
+
+    /// The newest document of a name.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn document(&self, name: &str) -> Result<Option<Document>, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.document(name).await,
+            Self::Nats(nats) => nats.document(name).await,
+        }
+    }
+
+    /// The revision of [`Bus::document`] without its bytes, to see whether it is a new one.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn document_revision(&self, name: &str) -> Result<Option<String>, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.document_revision(name).await,
+            Self::Nats(nats) => nats.document_revision(name).await,
+        }
+    }
+
+    /// Whether [`Bus::record`] can take events right now. With a spool that does not need the broker: callbacks are
+    /// answered by the fallback rule while it is away.
+    ///
+    /// # Errors
+    /// With a sentence for the operator.
+    pub fn healthy(&self) -> Result<(), String> {
+        match self {
+            Self::Embedded(embedded) => embedded.healthy(),
+            Self::Nats(nats) => nats.healthy(),
+        }
+    }
+
+    /// The last thing before the process ends, after all who record, consume and serve have ended: hands over what can
+    /// be handed over within a few seconds. What cannot is durable and goes out after the next start.
+    pub async fn drain(&self) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Nats(nats) => nats.drain().await,
+        }
+    }
+}

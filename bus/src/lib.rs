@@ -1,0 +1,31 @@
+//! The port to what lies outside: the log, the broker that carries questions, and the cache.
+//!
+//! A [`Bus`] keeps events for ever, in order ([`Bus::record`], [`Bus::append`], [`Bus::read`]), hands them to durable
+//! consumers ([`Bus::consume`]) and carries questions to whoever serves them ([`Bus::ask`], [`Bus::serve`]). It has two
+//! arms: *embedded*, one file and one process, and *NATS*. The file that is the embedded log ([`log_file`]) is also the
+//! spool an ingress writes before the broker has an event ([`spool`]). The order events are handed over in is one code
+//! for both ([`lanes`]).
+//!
+//! A [`Cache`] remembers for a while; losing it loses no money. [`Clock`] is the one place that reads the time of day.
+//!
+//! The contract both arms keep is tested in `tests/stories/bus.rs`.
+
+mod bus;
+mod error;
+mod clock;
+mod cache;
+mod ask;
+mod lanes;
+mod log_file;
+mod embedded;
+mod nats;
+mod spool;
+mod pattern;
+
+pub use ask::{Asked, Question, ServeSpec};
+pub use bus::{Appended, Bus, ConsumerSpec, DeadLetter, Document, Recorded, Verdict};
+pub use cache::{Cache, CacheError, MemoryCache, RedisCache};
+pub use clock::Clock;
+pub use embedded::Embedded;
+pub use error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
+pub use nats::{Nats, NatsConfig, SpoolConfig};

@@ -1,0 +1,186 @@
+//! The NATS arm. What callbus needs of a broker, and where each part is done:
+//!
+//! [`broker`] the connection, under which every call has a timeout · [`append`] events into JetStream · [`read`] and
+//! [`consume`] out of it · [`ask`] core request-reply · [`documents`] object store and checkpoints.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use proto::{Event, Filter};
+use std::future::Future;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::ask::{Asked, Question, ServeSpec};
+use crate::bus::{Appended, ConsumerSpec, DeadLetter, Document, Recorded, Verdict};
+use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
+use crate::spool::Spool;
+
+mod append;
+mod ask;
+pub(crate) mod broker;
+mod consume;
+mod dead;
+mod documents;
+mod read;
+
+pub(crate) use broker::Broker;
+pub(crate) use consume::{NatsReceipt, NatsSettle};
+
+/// How to reach the broker, and what to expect of it.
+#[derive(Debug, Clone)]
+pub struct NatsConfig {
+    /// `nats://host:4222`, or several with commas between.
+    pub url: String,
+    /// Shown to operators; replies come to inboxes under `_INBOX_<client_name>`. Letters, digits, `-`, `_`.
+    pub client_name: String,
+    /// The secret seed of an nkey, where the broker wants one.
+    pub nkey_seed: Option<String>,
+    /// Replicas of the streams this process has to make: 1, or 3 in a cluster.
+    pub replicas: usize,
+    /// Where events wait for the broker on this process's own disk: an ingress has one.
+    pub spool: Option<SpoolConfig>,
+}
+
+/// The spool of an ingress.
+#[derive(Debug, Clone)]
+pub struct SpoolConfig {
+    /// Holds one directory per process that ever spooled here.
+    pub dir: PathBuf,
+    /// Events kept at most; beyond, recording fails. [`SpoolConfig::BYTES_MAX`] by default.
+    pub bytes_max: u64,
+    /// The broker's own `sync_interval`: how long it may sit on what it has acknowledged.
+    pub sync_interval: Duration,
+    /// Events are kept for at least this long after their acknowledgement. [`SpoolConfig::KEEP`] by default.
+    pub keep: Duration,
+}
+
+impl SpoolConfig {
+    pub const BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+    pub const KEEP: Duration = Duration::from_secs(60);
+
+    pub fn new(dir: impl Into<PathBuf>, sync_interval: Duration) -> Self {
+        Self { dir: dir.into(), bytes_max: Self::BYTES_MAX, sync_interval, keep: Self::KEEP }
+    }
+}
+
+/// The log, the questions and the documents of a NATS account.
+#[derive(Debug)]
+pub struct Nats {
+    broker: Broker,
+    spool: Option<Spool>,
+}
+
+impl Nats {
+    pub(crate) async fn connect(config: NatsConfig) -> Result<Self, OpenError> {
+        // With a spool the process must come up while the broker is down: callbacks do not wait for it.
+        let broker = Broker::connect(&config, config.spool.is_some()).await?;
+        let spool = match config.spool {
+            Some(spool) => Some(Spool::open(spool, broker.clone()).await?),
+            None => None,
+        };
+        Ok(Self { broker, spool })
+    }
+
+    pub(crate) async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
+        if let Some(spool) = &self.spool {
+            return spool.record(&events).await;
+        }
+        for event in &events {
+            match self.broker.publish(event, None).await {
+                Ok(_) => {}
+                Err(AppendError::Unavailable(error)) => return Err(error.into()),
+                Err(error @ (AppendError::Conflict { .. } | AppendError::Refused(_))) => {
+                    return Err(Unavailable::new("publish", error).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn append(&self, event: &Event, expected: Option<u64>) -> Result<Appended, AppendError> {
+        self.broker.publish(event, expected).await
+    }
+
+    pub(crate) fn read(&self, filter: &Filter, after_seq: u64) -> BoxStream<'static, Result<Recorded, ReadError>> {
+        read::read(self.broker.clone(), filter, after_seq)
+    }
+
+    pub(crate) async fn last_seq(&self, filter: &Filter) -> Result<u64, Unavailable> {
+        read::last_seq(&self.broker, filter).await
+    }
+
+    pub(crate) async fn consume<H, F>(
+        &self,
+        spec: ConsumerSpec,
+        handler: H,
+        stop: CancellationToken,
+    ) -> Result<(), Unavailable>
+    where
+        H: Fn(Recorded) -> F + Send + Sync + 'static,
+        F: Future<Output = Verdict> + Send + 'static,
+    {
+        consume::consume(&self.broker, spec, handler, stop).await
+    }
+
+    pub(crate) async fn consumer_floor(&self, filter: &Filter, name: &str) -> Result<u64, Unavailable> {
+        consume::floor(&self.broker, filter, name).await
+    }
+
+    pub(crate) async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {
+        dead::letters(&self.broker, consumer).await
+    }
+
+    pub(crate) async fn checkpoint(&self, name: &str) -> Result<Option<u64>, Unavailable> {
+        documents::checkpoint(&self.broker, name).await
+    }
+
+    pub(crate) async fn set_checkpoint(&self, name: &str, seq: u64) -> Result<(), Unavailable> {
+        documents::set_checkpoint(&self.broker, name, seq).await
+    }
+
+    pub(crate) async fn ask(&self, subject: &str, question: Question, deadline: Instant) -> Result<Bytes, AskError> {
+        ask::ask(&self.broker, subject, question, deadline).await
+    }
+
+    pub(crate) async fn serve<H, F>(
+        &self,
+        spec: ServeSpec,
+        handler: H,
+        stop: CancellationToken,
+    ) -> Result<(), Unavailable>
+    where
+        H: Fn(Asked) -> F + Send + Sync + 'static,
+        F: Future<Output = Bytes> + Send + 'static,
+    {
+        ask::serve(&self.broker, spec, handler, stop).await
+    }
+
+    pub(crate) async fn put_document(&self, name: &str, bytes: Bytes) -> Result<String, Unavailable> {
+        documents::put(&self.broker, name, bytes).await
+    }
+
+    pub(crate) async fn document(&self, name: &str) -> Result<Option<Document>, Unavailable> {
+        documents::get(&self.broker, name).await
+    }
+
+    pub(crate) async fn document_revision(&self, name: &str) -> Result<Option<String>, Unavailable> {
+        documents::revision(&self.broker, name).await
+    }
+
+    pub(crate) fn healthy(&self) -> Result<(), String> {
+        match &self.spool {
+            Some(spool) => spool.healthy(),
+            None => self.broker.connected("reach the broker").map_err(|error| error.to_string()),
+        }
+    }
+
+    pub(crate) async fn drain(&self) {
+        if let Some(spool) = &self.spool {
+            spool.drain().await;
+        }
+        self.broker.flush().await;
+    }
+}

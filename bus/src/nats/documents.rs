@@ -1,0 +1,76 @@
+//! Documents in an object store, checkpoints in a key-value bucket.
+
+use std::collections::HashMap;
+
+use async_nats::jetstream::object_store::{GetErrorKind, InfoErrorKind, ObjectMetadata};
+use bytes::Bytes;
+use tokio::io::AsyncReadExt;
+
+use super::Broker;
+use crate::bus::Document;
+use crate::embedded::revision_of;
+use crate::error::Unavailable;
+
+/// The revision stands in the object's metadata, so that asking for it does not fetch the bytes.
+const REVISION: &str = "revision";
+
+pub(super) async fn put(broker: &Broker, name: &str, bytes: Bytes) -> Result<String, Unavailable> {
+    let revision = revision_of(&bytes);
+    let meta = ObjectMetadata {
+        name: name.to_owned(),
+        metadata: HashMap::from([(REVISION.to_owned(), revision.clone())]),
+        ..ObjectMetadata::default()
+    };
+    let store = broker.documents().await?;
+    broker.call("put a document", store.put(meta, &mut &bytes[..])).await?;
+    Ok(revision)
+}
+
+pub(super) async fn get(broker: &Broker, name: &str) -> Result<Option<Document>, Unavailable> {
+    const WHAT: &str = "get a document";
+    let store = broker.documents().await?;
+    let mut object = match broker.bounded(WHAT, store.get(name)).await? {
+        Ok(object) => object,
+        Err(error) => {
+            return match error.kind() {
+                GetErrorKind::NotFound => Ok(None),
+                GetErrorKind::InvalidName
+                | GetErrorKind::ConsumerCreate
+                | GetErrorKind::BucketLink
+                | GetErrorKind::Other
+                | GetErrorKind::TimedOut => Err(Unavailable::new(WHAT, error)),
+            };
+        }
+    };
+    let mut bytes = Vec::with_capacity(object.info().size);
+    broker.call(WHAT, object.read_to_end(&mut bytes)).await?;
+    Ok(Some(Document { revision: revision_of(&bytes), bytes: bytes.into() }))
+}
+
+pub(super) async fn revision(broker: &Broker, name: &str) -> Result<Option<String>, Unavailable> {
+    const WHAT: &str = "look a document up";
+    let store = broker.documents().await?;
+    match broker.bounded(WHAT, store.info(name)).await? {
+        Ok(info) if info.deleted => Ok(None),
+        Ok(info) => Ok(info.metadata.get(REVISION).cloned()),
+        Err(error) => match error.kind() {
+            InfoErrorKind::NotFound => Ok(None),
+            InfoErrorKind::InvalidName | InfoErrorKind::Other | InfoErrorKind::TimedOut => {
+                Err(Unavailable::new(WHAT, error))
+            }
+        },
+    }
+}
+
+pub(super) async fn checkpoint(broker: &Broker, name: &str) -> Result<Option<u64>, Unavailable> {
+    const WHAT: &str = "read a checkpoint";
+    let store = broker.checkpoints().await?;
+    let Some(value) = broker.call(WHAT, store.get(name)).await? else { return Ok(None) };
+    let seq = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+    seq.map(Some).ok_or_else(|| Unavailable::new(WHAT, format!("{name:?} does not hold a number")))
+}
+
+pub(super) async fn set_checkpoint(broker: &Broker, name: &str, seq: u64) -> Result<(), Unavailable> {
+    let store = broker.checkpoints().await?;
+    broker.call("keep a checkpoint", store.put(name, seq.to_string().into())).await.map(drop)
+}

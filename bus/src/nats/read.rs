@@ -1,0 +1,102 @@
+//! Events out of JetStream, up to where a stream ends now.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use proto::event::NotAnEvent;
+use proto::{Event, Filter};
+
+use super::Broker;
+use crate::bus::Recorded;
+use crate::error::{ReadError, Unavailable};
+
+const WHAT: &str = "read the log";
+/// Longest pause between two events of a replay before the broker counts as gone.
+const NEXT_TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(super) fn read(broker: Broker, filter: &Filter, after_seq: u64) -> BoxStream<'static, Result<Recorded, ReadError>> {
+    let (stream_name, subjects) = (filter.stream().name(), filter.to_string());
+    let opened = async move {
+        let messages = replay(&broker, stream_name, subjects, after_seq).await?;
+        Ok::<_, ReadError>(messages.map(|message| recorded(&message?)))
+    };
+    stream::once(opened).try_flatten().boxed()
+}
+
+/// All messages after `after_seq` that are there now, in order.
+pub(super) async fn replay(
+    broker: &Broker,
+    stream_name: &str,
+    subjects: String,
+    after_seq: u64,
+) -> Result<BoxStream<'static, Result<Message, Unavailable>>, Unavailable> {
+    let config = pull::OrderedConfig {
+        filter_subject: subjects,
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after_seq.saturating_add(1) },
+        ..pull::OrderedConfig::default()
+    };
+    let consumer =
+        broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, stream_name.to_owned())).await?;
+    // What was published before the consumer was made counts as pending on it: that is "now".
+    let count = consumer.cached_info().num_pending;
+    if count == 0 {
+        return Ok(stream::empty().boxed());
+    }
+    let messages = broker.call(WHAT, consumer.messages()).await?;
+    let left = usize::try_from(count).unwrap_or(usize::MAX);
+    let bounded = stream::unfold(Some((messages, left)), |state| async move {
+        let (mut messages, left) = state?;
+        let next = match tokio::time::timeout(NEXT_TIMEOUT, messages.next()).await {
+            Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) => return Some((Err(Unavailable::new(WHAT, error)), None)),
+            Ok(None) => return Some((Err(Unavailable::new(WHAT, "the broker ended the replay")), None)),
+            Err(_) => return Some((Err(Unavailable::new(WHAT, "the broker fell silent")), None)),
+        };
+        // Events erased meanwhile never come, so the broker's own count of what is left ends it too.
+        let pending = next.info().map_or(0, |info| info.pending);
+        let rest = if left <= 1 || pending == 0 { None } else { Some((messages, left - 1)) };
+        Some((Ok(next), rest))
+    });
+    Ok(bounded.boxed())
+}
+
+pub(super) async fn last_seq(broker: &Broker, filter: &Filter) -> Result<u64, Unavailable> {
+    let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(filter.stream().name())).await?;
+    let last = broker.bounded(WHAT, stream.get_last_raw_message_by_subject(&filter.to_string())).await?;
+    match last {
+        Ok(message) => Ok(message.sequence),
+        Err(error) => match error.kind() {
+            LastRawMessageErrorKind::NoMessageFound => Ok(0),
+            LastRawMessageErrorKind::InvalidSubject
+            | LastRawMessageErrorKind::JetStream(_)
+            | LastRawMessageErrorKind::Other => Err(Unavailable::new(WHAT, error)),
+        },
+    }
+}
+
+pub(super) fn recorded(message: &Message) -> Result<Recorded, ReadError> {
+    let info = message.info().map_err(|error| Unavailable::new(WHAT, error))?;
+    let seq = info.stream_sequence;
+    let event = event_of(message).map_err(|error| ReadError::NotAnEvent { seq, why: error.to_string() })?;
+    Ok(Recorded { seq, event })
+}
+
+fn event_of(message: &Message) -> Result<Event, NotAnEvent> {
+    let pairs = message.headers.as_ref().map(pairs_of).unwrap_or_default();
+    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    Event::from_headers(message.subject.as_str(), pairs, message.payload.clone())
+}
+
+/// Headers by name: the client keeps them in no order at all.
+pub(super) fn pairs_of(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut pairs: Vec<(String, String)> = headers
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())))
+        .collect();
+    pairs.sort_unstable();
+    pairs
+}

@@ -1,0 +1,150 @@
+//! The spool of an ingress: events are safe on this disk before a callback is answered, and go to the broker from here.
+//!
+//! It is a [`LogFile`] per process, under `<dir>/<n>/`, and a task that forwards it ([`forward`]). A process takes the
+//! first directory nobody holds, with whatever a dead one left in it; at start and every minute it also forwards
+//! other directories nobody holds, so that a replica that was removed loses nothing. Directories stay; the next
+//! process uses them again.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use proto::Event;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::error::{AppendError, OpenError, RecordError, Unavailable};
+use crate::log_file::LogFile;
+use crate::nats::{Broker, SpoolConfig};
+
+mod forward;
+
+use forward::Forward;
+
+/// Processes that may share one spool directory.
+const DIRECTORIES_MAX: usize = 256;
+const ADOPT_EVERY: Duration = Duration::from_secs(60);
+/// What an event takes beside its body.
+const ENVELOPE_BYTES: u64 = 512;
+/// How long a drain waits for the broker to take what is left.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Spool {
+    log: Arc<LogFile>,
+    held_bytes: Arc<AtomicU64>,
+    bytes_max: u64,
+    /// The commit up to which everything has been forwarded.
+    forwarded: watch::Receiver<u64>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Spool {
+    pub(crate) async fn open(config: SpoolConfig, broker: Broker) -> Result<Self, OpenError> {
+        let log = Arc::new(open_first_free(&config)?);
+        let keep = config.keep.max(config.sync_interval.saturating_mul(4));
+        let unreadable =
+            |error: Unavailable| OpenError::File { path: log.directory().to_owned(), why: error.to_string() };
+        let (forward, forwarded) = Forward::new(Arc::clone(&log), broker.clone(), keep).await.map_err(unreadable)?;
+        let held_bytes = forward.held_bytes();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(forward.run());
+        tasks.spawn(adopt(config.dir, broker, keep));
+        Ok(Self { log, held_bytes, bytes_max: config.bytes_max, forwarded, tasks: Mutex::new(tasks) })
+    }
+
+    pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
+        let size: u64 = events.iter().map(size_of).sum();
+        let held = self.held_bytes.fetch_add(size, Ordering::Relaxed);
+        let recorded = if held.saturating_add(size) > self.bytes_max {
+            Err(RecordError::Full { held_bytes: held, bytes_max: self.bytes_max })
+        } else {
+            self.log.append(events).await.map_err(|error| match error {
+                AppendError::Unavailable(error) => error.into(),
+                AppendError::Conflict { .. } | AppendError::Refused(_) => {
+                    Unavailable::new("write to the spool", error).into()
+                }
+            })
+        };
+        // What was not written, or was there already, takes no room.
+        let new: u64 = match &recorded {
+            Ok(places) => {
+                events.iter().zip(places).filter(|(_, place)| !place.duplicate).map(|(event, _)| size_of(event)).sum()
+            }
+            Err(_) => 0,
+        };
+        self.held_bytes.fetch_sub(size.saturating_sub(new), Ordering::Relaxed);
+        recorded.map(drop)
+    }
+
+    pub(crate) fn healthy(&self) -> Result<(), String> {
+        let held = self.held_bytes.load(Ordering::Relaxed);
+        if !self.log.is_writable() {
+            Err(format!("the spool in {} cannot be written", self.log.directory().display()))
+        } else if held >= self.bytes_max {
+            Err(format!("the spool in {} is full with {held} bytes", self.log.directory().display()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Waits a little for the broker to take all, then ends the tasks. What was not taken stays on the disk.
+    pub(crate) async fn drain(&self) {
+        let committed = *self.log.commits().borrow();
+        let mut forwarded = self.forwarded.clone();
+        let all = forwarded.wait_for(|upto| *upto >= committed);
+        if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
+            tracing::warn!("the broker has not taken the whole spool; the rest goes out after the next start");
+        }
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+    }
+}
+
+/// What an event takes in the spool, nearly: its body, envelope and place in the indexes.
+fn size_of(event: &Event) -> u64 {
+    ENVELOPE_BYTES + event.data.len() as u64
+}
+
+fn open_first_free(config: &SpoolConfig) -> Result<LogFile, OpenError> {
+    for number in 0..DIRECTORIES_MAX {
+        match LogFile::open(&config.dir.join(number.to_string())) {
+            Err(OpenError::Held(_)) => {}
+            opened => return opened,
+        }
+    }
+    Err(OpenError::Held(config.dir.clone()))
+}
+
+/// Forwards what dead processes left behind, directory by directory.
+async fn adopt(dir: PathBuf, broker: Broker, keep: Duration) {
+    let mut adopted = JoinSet::new();
+    let mut every = tokio::time::interval(ADOPT_EVERY);
+    loop {
+        tokio::select! {
+            _ = every.tick() => for number in 0..DIRECTORIES_MAX {
+                match adopt_one(dir.join(number.to_string()), &broker, keep).await {
+                    Ok(Some(forward)) => drop(adopted.spawn(forward.run_until_empty())),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(%error, "an abandoned spool was not adopted"),
+                }
+            },
+            Some(_) = adopted.join_next() => {}
+        }
+    }
+}
+
+/// `None` when there is no such directory, or somebody holds it.
+async fn adopt_one(directory: PathBuf, broker: &Broker, keep: Duration) -> Result<Option<Forward>, Unavailable> {
+    const WHAT: &str = "open an abandoned spool";
+    if !directory.is_dir() {
+        return Ok(None);
+    }
+    let opened = tokio::task::spawn_blocking(move || LogFile::open(&directory)).await;
+    match opened.map_err(|error| Unavailable::new(WHAT, error))? {
+        Ok(log) => Forward::new(Arc::new(log), broker.clone(), keep).await.map(|(forward, _)| Some(forward)),
+        Err(OpenError::Held(_)) => Ok(None),
+        Err(error) => Err(Unavailable::new(WHAT, error)),
+    }
+}

@@ -1,0 +1,34 @@
+//! Call control as data: what to do with a call is a YAML file of ordered rules, conditions in CEL, replies as SVAML.
+//!
+//! [`Policy::load`] reads a file and says everything that is wrong with it, each fault with its line and what was
+//! probably meant. [`Policy::decide`] is a function of [`Facts`]: it tries the rules in order and gives a [`Decision`]
+//! with an [`Explanation`] that is complete enough to decide again. Effects (fetching the wallet, holding credit,
+//! remembering) are the worker's; nothing here does I/O or reads a clock.
+
+mod reason;
+mod facts;
+mod decision;
+mod explanation;
+mod policy;
+mod load;
+mod rule;
+mod reply;
+mod short_form;
+mod menu;
+mod cli;
+mod list;
+mod template;
+mod expression;
+mod names;
+mod money;
+mod reader;
+mod yaml;
+mod errors;
+mod hash;
+
+pub use decision::{Decision, Verdict};
+pub use errors::{PolicyError, PolicyErrors};
+pub use explanation::{Explanation, Membership, Tried, TriedResult};
+pub use facts::{AppFacts, Facts, PriceFacts, WalletFacts};
+pub use policy::{Needs, Policy, WalletError};
+pub use reason::{BadReason, Reason};

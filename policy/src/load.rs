@@ -1,0 +1,260 @@
+//! From the text of a policy file to a policy, or to everything that is wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proto::{Kind, WalletId};
+
+use crate::cli::CliMap;
+use crate::errors::{Findings, PolicyErrors, nearest};
+use crate::expression::Expression;
+use crate::hash::Hash;
+use crate::list::List;
+use crate::menu::Menus;
+use crate::money;
+use crate::names::Scope;
+use crate::policy::{Needs, OnError, Policy, Rules};
+use crate::reader::Reader;
+use crate::reason::Reason;
+use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS};
+use crate::template::Template;
+use crate::yaml::{Entry, Node};
+
+/// Largest policy file, in bytes.
+const FILE_MAX_BYTES: usize = 1 << 20;
+/// Largest list file, in bytes: a few million numbers.
+const LIST_FILE_MAX_BYTES: usize = 64 << 20;
+const LIST_NAME_MAX_CHARS: usize = 64;
+
+const KEYS: &[&str] = &["version", "defaults", "wallet", "lists", "cli", "menus", "ice", "ace", "pie"];
+
+impl Policy {
+    /// Reads and checks a policy file. `read_file` gives the text of a list file by the path written in the policy.
+    ///
+    /// ```
+    /// use policy::Policy;
+    /// let no_files = |_: &str| Err("no files here".to_owned());
+    /// let policy = Policy::load("version: 1\nice:\n  - { name: all, reply: { hangup: true } }\n", "acme.yaml", &no_files);
+    /// assert_eq!(policy.unwrap().revision().len(), 64);
+    ///
+    /// let errors = Policy::load("version: 1\nice:\n  - { name: all, repy: { hangup: true } }\n", "acme.yaml", &no_files);
+    /// assert!(errors.unwrap_err().to_string().contains("did you mean reply?"));
+    /// ```
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its line; a policy that loads cannot fail for a reason that stands in the file.
+    pub fn load(
+        text: &str,
+        file_name: &str,
+        read_file: &dyn Fn(&str) -> Result<String, String>,
+    ) -> Result<Self, PolicyErrors> {
+        let mut findings = Findings::new(file_name, text);
+        if text.len() > FILE_MAX_BYTES {
+            findings.wrong(0, "a policy file holds at most 1 MiB: put long lists into files of their own");
+            return Err(findings.finish());
+        }
+        let Some(root) = Node::parse(text, &mut findings) else { return Err(findings.finish()) };
+        let mut hash = Hash::new();
+        hash.part(text.as_bytes());
+        let mut reader = Reader::new(findings);
+        let policy = read(&mut reader, &root, file_name, hash, read_file);
+        match policy {
+            Some(policy) if reader.findings.count() == 0 => Ok(policy),
+            Some(_) | None => Err(reader.findings.finish()),
+        }
+    }
+}
+
+fn read(
+    reader: &mut Reader<'_>,
+    root: &Node,
+    file_name: &str,
+    mut hash: Hash,
+    read_file: &dyn Fn(&str) -> Result<String, String>,
+) -> Option<Policy> {
+    reader.map(root, "a policy", KEYS);
+    root.entries()?;
+    version(reader, root);
+    let defaults = root.get("defaults").map(|entry| Defaults::read(reader, &entry.value)).unwrap_or_default();
+    reader.locale.clone_from(&defaults.locale);
+    if let Some(entry) = root.get("lists") {
+        for entry in reader.any_map(&entry.value, "lists") {
+            list(reader, entry, &mut hash, read_file);
+        }
+    }
+    if let Some(entry) = root.get("menus") {
+        reader.menus = Menus::read(reader, &entry.value);
+    }
+    let cli = root.get("cli").map(|entry| CliMap::read(reader, &entry.value));
+    reader.has_cli = cli.is_some();
+    let wallet = root.get("wallet").and_then(|entry| wallet(reader, &entry.value));
+    let mut values = Vec::new();
+    let mut rules = |reader: &mut Reader<'_>, kind: Kind| {
+        root.get(kind.as_str()).map(|entry| Rule::list(reader, &entry.value, kind, &mut values)).unwrap_or_default()
+    };
+    let rules = Rules { ice: rules(reader, Kind::Ice), ace: rules(reader, Kind::Ace), pie: rules(reader, Kind::Pie) };
+    menu_values(reader, root, &values);
+    let env = money::environment()
+        .map_err(|error| reader.findings.wrong(0, format!("the expression language cannot be set up: {error}")))
+        .ok()?;
+    Some(Policy {
+        revision: hash.hex(),
+        file_name: file_name.to_owned(),
+        on_error: defaults.on_error,
+        locale: defaults.locale,
+        say: defaults.say,
+        env_names: env_names(&rules, wallet.as_ref()),
+        needs: [Kind::Ice, Kind::Ace, Kind::Pie].map(|kind| needs(rules.of(kind), wallet.as_ref())),
+        wallet,
+        lists: Arc::new(std::mem::take(&mut reader.lists)),
+        cli: cli.unwrap_or_default(),
+        rules,
+        env: Arc::new(env),
+    })
+}
+
+fn version(reader: &mut Reader<'_>, root: &Node) {
+    match root.get("version") {
+        Some(entry) if entry.value.scalar().is_some_and(|scalar| scalar.text == "1") => {}
+        Some(entry) => reader.findings.wrong(entry.value.at, "this callbus reads version 1 of policy files"),
+        None => reader.findings.wrong_hint(root.at, "the policy has no version", "begin with version: 1"),
+    }
+}
+
+fn wallet(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
+    let template = reader.template(node, "wallet", Scope::Wallet)?;
+    if let Err(error) = WalletId::new(template.sample()) {
+        reader.findings.wrong(node.at, error.to_string());
+    }
+    Some(template)
+}
+
+#[derive(Default)]
+struct Defaults {
+    locale: Option<String>,
+    on_error: OnError,
+    say: BTreeMap<Reason, String>,
+}
+
+impl Defaults {
+    fn read(reader: &mut Reader<'_>, node: &Node) -> Self {
+        let mut defaults = Self::default();
+        for entry in reader.map(node, "defaults", &["locale", "on_error", "say"]) {
+            match entry.key.as_str() {
+                "locale" => defaults.locale = reader.text(&entry.value, "locale").map(str::to_owned),
+                "on_error" => match reader.text(&entry.value, "on_error") {
+                    Some("deny") | None => {}
+                    Some("next") => defaults.on_error = OnError::Next,
+                    Some(_) => reader.findings.wrong(entry.value.at, "on_error is deny or next"),
+                },
+                "say" => {
+                    for text in reader.any_map(&entry.value, "say") {
+                        let spoken = reader.text(&text.value, "say").map(str::to_owned);
+                        match (Reason::new(&text.key), spoken) {
+                            (Ok(reason), Some(spoken)) if (1..=SPOKEN_MAX_CHARS).contains(&spoken.chars().count()) => {
+                                defaults.say.insert(reason, spoken);
+                            }
+                            (Ok(_), Some(_)) => {
+                                reader
+                                    .findings
+                                    .wrong(text.value.at, format!("1 to {SPOKEN_MAX_CHARS} characters are spoken"));
+                            }
+                            (Ok(_), None) => {}
+                            (Err(error), _) => reader.findings.wrong(text.at, error.to_string()),
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        defaults
+    }
+}
+
+fn list(reader: &mut Reader<'_>, entry: &Entry, hash: &mut Hash, read_file: &dyn Fn(&str) -> Result<String, String>) {
+    let (name, value) = (entry.key.as_str(), &entry.value);
+    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
+    let word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !begins || !word || name.len() > LIST_NAME_MAX_CHARS {
+        let hint = format!("use at most {LIST_NAME_MAX_CHARS} letters, digits and '_', beginning with a letter");
+        reader.findings.wrong_hint(entry.at, "not a name for a list", hint);
+    }
+    let list = if let Some(nodes) = value.nodes() {
+        let mut entries = Vec::new();
+        for node in nodes {
+            entries.extend(reader.text(node, "a list"));
+        }
+        List::new(name, entries)
+    } else if value.entries().is_none() {
+        reader.findings.wrong_hint(
+            value.at,
+            "a list wants entries",
+            "write [\"+15550001111\"] or { file: lists/x.txt }",
+        );
+        return;
+    } else {
+        let file = reader.map(value, "a list", &["file"]).iter().find(|entry| entry.key == "file");
+        let Some(path) = file.and_then(|entry| reader.text(&entry.value, "file")) else {
+            reader.findings.wrong_hint(value.at, "a list wants a file", "write { file: lists/x.txt }");
+            return;
+        };
+        match read_file(path) {
+            Ok(text) if text.len() <= LIST_FILE_MAX_BYTES => {
+                hash.part(name.as_bytes());
+                hash.part(text.as_bytes());
+                List::new(name, List::lines(&text))
+            }
+            Ok(_) => return reader.findings.wrong(value.at, "a list file holds at most 64 MiB"),
+            Err(error) => {
+                let what = format!("cannot read the list {}: {error}", crate::errors::quoted(path));
+                reader.findings.wrong_hint(
+                    file.map_or(value.at, |entry| entry.value.at),
+                    what,
+                    "paths begin at the policy file",
+                );
+                List::new(name, [])
+            }
+        }
+    };
+    reader.lists.insert(name.to_owned(), Arc::new(list));
+}
+
+/// What keys return and what pie rules ask for must meet; a typing error would otherwise send callers to the default.
+fn menu_values(reader: &mut Reader<'_>, root: &Node, values: &[MenuValue]) {
+    let returned: BTreeSet<&str> = reader.menus.returns().map(|(text, _)| text.as_str()).collect();
+    let taken: BTreeSet<&str> = values.iter().map(|value| value.text.as_str()).collect();
+    let mut wrong = Vec::new();
+    if root.get("pie").is_none()
+        && let Some((text, at)) = reader.menus.returns().next()
+    {
+        let what = format!("no pie rule takes {}", crate::errors::quoted(text));
+        wrong.push((*at, what, "add pie: with a rule for it, or a default".to_owned()));
+    }
+    let orphans: Vec<&str> = returned.difference(&taken).copied().collect();
+    for value in values.iter().filter(|value| !returned.contains(value.text.as_str())) {
+        if let Some(near) = nearest(&value.text, &orphans) {
+            let what = format!("no menu returns {}", crate::errors::quoted(&value.text));
+            wrong.push((value.at, what, format!("did you mean '{near}'?")));
+        }
+    }
+    for (at, what, hint) in wrong {
+        reader.findings.wrong_hint(at, what, hint);
+    }
+}
+
+fn needs(rules: &[Rule], wallet: Option<&Template>) -> Needs {
+    let expressions = || {
+        let of_wallet = wallet.into_iter().flat_map(Template::expressions);
+        rules.iter().flat_map(Rule::expressions).chain(of_wallet)
+    };
+    let named = |name: &str| expressions().any(|expression: &Expression| expression.reads_under(name));
+    Needs { memory: named("call.memory"), wallet: named("wallet"), price: named("price") }
+}
+
+fn env_names(rules: &Rules, wallet: Option<&Template>) -> Vec<String> {
+    let of_rules = rules.all().flat_map(Rule::expressions);
+    let expressions = of_rules.chain(wallet.into_iter().flat_map(Template::expressions));
+    let reads = expressions.flat_map(|expression| expression.reads.iter());
+    let names: BTreeSet<&str> = reads.filter_map(|read| read.strip_prefix("env.")).collect();
+    names.into_iter().map(str::to_owned).collect()
+}

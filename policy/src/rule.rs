@@ -1,0 +1,248 @@
+//! Rules: a condition and what follows from it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use proto::Kind;
+use proto::svaml::Action;
+
+use crate::expression::Expression;
+use crate::names::Scope;
+use crate::reader::{Reader, within};
+use crate::reason::Reason;
+use crate::reply::Reply;
+use crate::template::Template;
+use crate::yaml::Node;
+
+const KEYS: &[&str] = &["name", "when", "reply", "deny", "say", "reserve", "remember"];
+
+/// Rules of one event.
+const RULES_MAX: usize = 10_000;
+/// Faults after which the rest of the rules is not read: finding what was meant takes time.
+const FAULTS_MAX: usize = 500;
+const REMEMBER_MAX: usize = 32;
+/// What Sinch speaks at once.
+pub(crate) const SPOKEN_MAX_CHARS: usize = 600;
+const NAME_MAX_CHARS: usize = 64;
+
+/// One rule.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: Arc<str>,
+    /// Absent: the rule always applies.
+    pub(crate) when: Option<Expression>,
+    pub(crate) then: Then,
+    pub(crate) remember: Vec<(String, Template)>,
+}
+
+/// What follows.
+#[derive(Debug)]
+pub(crate) enum Then {
+    Answer(Reply),
+    /// Rate the number, hold the credit, cap the call.
+    Reserve(Reply),
+    Deny {
+        reason: Reason,
+        say: Option<Template>,
+    },
+}
+
+/// A text that a rule compares `menu.value` with, and its place in the file.
+pub(crate) struct MenuValue {
+    pub(crate) text: String,
+    pub(crate) at: usize,
+}
+
+impl Rule {
+    /// Reads the rules of one event.
+    pub(crate) fn list(reader: &mut Reader<'_>, node: &Node, kind: Kind, values: &mut Vec<MenuValue>) -> Vec<Self> {
+        let nodes = reader.list(node, kind.as_str());
+        if nodes.is_empty() || nodes.len() > RULES_MAX {
+            if node.nodes().is_some() {
+                reader.findings.wrong(node.at, format!("{kind} wants 1 to {RULES_MAX} rules"));
+            }
+            return Vec::new();
+        }
+        let mut names = BTreeSet::new();
+        let mut rules = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            if reader.findings.count() > FAULTS_MAX {
+                break;
+            }
+            let last = index + 1 == nodes.len();
+            match (node.get("when"), last) {
+                (None, false) if node.entries().is_some() => {
+                    reader.findings.wrong_hint(
+                        node.at,
+                        "the rules after this one never apply",
+                        "add when:, or move it to the end",
+                    );
+                }
+                (Some(when), true) => {
+                    let hint = "add { name: default, … } without when: as the last one";
+                    reader.findings.wrong_hint(
+                        when.at,
+                        format!("the last rule of {kind} must apply to all that is left"),
+                        hint,
+                    );
+                }
+                (None | Some(_), _) => {}
+            }
+            if let Some(name) = node.get("name").and_then(|entry| entry.value.scalar())
+                && !names.insert(name.text.as_str())
+            {
+                reader
+                    .findings
+                    .wrong(node.at, format!("two rules of {kind} are called {}", crate::errors::quoted(&name.text)));
+            }
+            rules.extend(Self::read(reader, node, kind, values));
+        }
+        rules
+    }
+
+    fn read(reader: &mut Reader<'_>, node: &Node, kind: Kind, values: &mut Vec<MenuValue>) -> Option<Self> {
+        let scope = Scope::of(kind)?;
+        reader.map(node, "a rule", KEYS);
+        node.entries()?;
+        let name = name(reader, node);
+        let when = match node.get("when") {
+            Some(entry) => {
+                let expression = reader.expression(&entry.value, "when", scope);
+                let compared = expression.iter().flat_map(|expression| &expression.menu_values);
+                values
+                    .extend(compared.map(|(text, at)| MenuValue { text: text.clone(), at: within(&entry.value, *at) }));
+                Some(expression)
+            }
+            None => None,
+        };
+        let remember = remember(reader, node, scope);
+        let then = then(reader, node, kind, scope);
+        let when = match when {
+            Some(expression) => Some(expression?),
+            None => None,
+        };
+        Some(Self { name: Arc::from(name?), when, then: then?, remember: remember? })
+    }
+
+    pub(crate) fn expressions(&self) -> Vec<&Expression> {
+        let templates: Vec<&Template> = match &self.then {
+            Then::Answer(reply) | Then::Reserve(reply) => reply.templates(),
+            Then::Deny { say, .. } => say.iter().collect(),
+        };
+        let remembered = self.remember.iter().map(|(_, template)| template);
+        let in_templates = templates.into_iter().chain(remembered).flat_map(Template::expressions);
+        self.when.iter().chain(in_templates).collect()
+    }
+}
+
+fn name<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<&'n str> {
+    let Some(entry) = node.get("name") else {
+        reader.findings.wrong_hint(node.at, "the rule has no name", "add name: it is what callbus call why shows");
+        return None;
+    };
+    let name = reader.text(&entry.value, "name")?;
+    let printable = !name.trim().is_empty() && !name.chars().any(char::is_control);
+    if !printable || name.chars().count() > NAME_MAX_CHARS {
+        reader.findings.wrong(entry.value.at, format!("a name has 1 to {NAME_MAX_CHARS} visible characters"));
+    }
+    Some(name)
+}
+
+fn then(reader: &mut Reader<'_>, node: &Node, kind: Kind, scope: Scope) -> Option<Then> {
+    let reserve = node.get("reserve");
+    let reserves = reserve.and_then(|entry| reader.bool(&entry.value, "reserve")).unwrap_or(false);
+    if let (Some(say), None) = (node.get("say"), node.get("deny")) {
+        reader.findings.wrong_hint(say.at, "say belongs to deny here", "write it inside the reply");
+    }
+    match (node.get("reply"), node.get("deny")) {
+        (Some(reply), None) => {
+            let reply = Reply::read(reader, &reply.value, kind, scope)?;
+            let Some(entry) = reserve.filter(|_| reserves) else { return Some(Then::Answer(reply)) };
+            may_reserve(reader, entry.at, &reply, kind)?;
+            Some(Then::Reserve(reply))
+        }
+        (None, Some(deny)) => {
+            if let Some(entry) = reserve.filter(|_| reserves) {
+                reader.findings.wrong(entry.at, "a rule that denies reserves nothing");
+            }
+            let code = reader.text(&deny.value, "deny")?;
+            let reason = Reason::new(code);
+            if let Err(error) = &reason {
+                reader.findings.wrong(deny.value.at, error.to_string());
+            }
+            let say = match node.get("say") {
+                Some(_) if kind == Kind::Ace => {
+                    reader.findings.wrong(deny.at, "a call that was answered is ended without a word: remove say");
+                    None
+                }
+                Some(entry) => Some(spoken(reader, &entry.value, scope)?),
+                None => None,
+            };
+            Some(Then::Deny { reason: reason.ok()?, say })
+        }
+        (Some(_), Some(deny)) => {
+            reader.findings.wrong_hint(deny.at, "a rule either replies or denies", "keep one of reply and deny");
+            None
+        }
+        (None, None) => {
+            reader.findings.wrong_hint(node.at, "the rule does nothing", "add reply: or deny:");
+            None
+        }
+    }
+}
+
+fn spoken(reader: &mut Reader<'_>, node: &Node, scope: Scope) -> Option<Template> {
+    let template = reader.template(node, "say", scope)?;
+    if !(1..=SPOKEN_MAX_CHARS).contains(&template.sample().chars().count()) {
+        reader.findings.wrong(node.at, format!("1 to {SPOKEN_MAX_CHARS} characters are spoken"));
+    }
+    Some(template)
+}
+
+/// Only a phone call with its callbacks on can be capped and billed.
+fn may_reserve(reader: &mut Reader<'_>, at: usize, reply: &Reply, kind: Kind) -> Option<()> {
+    let (what, hint) = match &reply.sample.action {
+        Action::ConnectPstn(connect) if connect.suppress_callbacks == Some(true) => {
+            ("a call without callbacks cannot be billed", "remove suppress_callbacks")
+        }
+        Action::ConnectPstn(connect) if connect.number.is_none() && kind != Kind::Ice => {
+            ("there is no dialled number here to rate", "write the number: connect_pstn: \"${call.memory.number}\"")
+        }
+        Action::ConnectPstn(_) => return Some(()),
+        other @ (Action::Hangup
+        | Action::Continue
+        | Action::ConnectMxp(_)
+        | Action::ConnectConf(_)
+        | Action::ConnectSip(_)
+        | Action::ConnectStream(_)
+        | Action::RunMenu(_)
+        | Action::Park(_)) => {
+            let what = format!("{} can be neither capped nor billed, so nothing can be reserved for it", other.name());
+            reader.findings.wrong_hint(at, what, "remove reserve, or use connect_pstn");
+            return None;
+        }
+    };
+    reader.findings.wrong_hint(at, what, hint);
+    None
+}
+
+fn remember(reader: &mut Reader<'_>, node: &Node, scope: Scope) -> Option<Vec<(String, Template)>> {
+    let Some(entry) = node.get("remember") else { return Some(Vec::new()) };
+    let entries = reader.any_map(&entry.value, "remember");
+    if entries.len() > REMEMBER_MAX {
+        reader.findings.wrong(entry.at, format!("a rule remembers at most {REMEMBER_MAX} values"));
+    }
+    let mut remembered = Vec::new();
+    let mut whole = true;
+    for entry in entries {
+        let word = entry.key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !word || entry.key.is_empty() || entry.key.len() > NAME_MAX_CHARS {
+            reader.findings.wrong_hint(entry.at, "not a name to remember by", "use letters, digits and '_'");
+        }
+        match reader.template(&entry.value, "remember", scope) {
+            Some(template) => remembered.push((entry.key.clone(), template)),
+            None => whole = false,
+        }
+    }
+    whole.then_some(remembered)
+}

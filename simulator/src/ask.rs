@@ -1,0 +1,98 @@
+//! Putting a callback to the callback server: copies, the fallback URL, and what counts as an answer (sinch.md 1).
+
+use bytes::Bytes;
+use proto::{Kind, Svaml};
+use reqwest::Url;
+
+use crate::bodies::Notice;
+use crate::call::Call;
+use crate::http::SignWith;
+use crate::report::{Outcome, What};
+
+/// Illegal SVAML (sinch.md 2.6).
+const ILLEGAL_SVAML: u32 = 40_001;
+
+impl Call<'_> {
+    /// Asks the primary URL, then the fallback, for something that can be obeyed.
+    pub(crate) async fn ask(&mut self, kind: Kind, body: Bytes) -> Option<Svaml> {
+        let mut illegal = None;
+        for url in self.urls(true) {
+            let Outcome::Replied { status, body } = self.deliver(kind, &url, body.clone()).await else { continue };
+            if !(200..300).contains(&status) {
+                continue;
+            }
+            match legal(kind, &body) {
+                Ok(svaml) => {
+                    self.line.note(What::Answer { svaml: svaml.clone() });
+                    return Some(svaml);
+                }
+                Err(why) => {
+                    self.line.note(What::BadAnswer { why: why.clone() });
+                    illegal = Some(why);
+                }
+            }
+        }
+        if let Some(message) = illegal {
+            self.notify(&Notice::CallingError { code: ILLEGAL_SVAML, message }).await;
+        }
+        None
+    }
+
+    /// Sends what needs no answer but a 200.
+    pub(crate) async fn tell(&mut self, kind: Kind, body: Bytes) {
+        // A notify that is not taken is discarded; only other callbacks have a second URL (sinch.md 1).
+        for url in self.urls(kind != Kind::Notify) {
+            if let Outcome::Replied { status: 200..300, .. } = self.deliver(kind, &url, body.clone()).await {
+                return;
+            }
+        }
+    }
+
+    pub(crate) async fn notify(&mut self, notice: &Notice) {
+        self.tell(Kind::Notify, self.facts.notify(notice)).await;
+    }
+
+    fn urls(&self, with_fallback: bool) -> Vec<Url> {
+        let fallback = self.exchange.fallback.as_ref().filter(|_| with_fallback);
+        [Some(&self.exchange.primary), fallback].into_iter().flatten().cloned().collect()
+    }
+
+    /// One callback, with its copies if the script wants any. What comes back first counts.
+    async fn deliver(&mut self, kind: Kind, url: &Url, body: Bytes) -> Outcome {
+        let first = self.deliver_once(kind, url, body.clone(), 0).await;
+        for copy in 1..=self.script.duplicate {
+            self.deliver_once(kind, url, body.clone(), copy).await;
+        }
+        first
+    }
+
+    async fn deliver_once(&mut self, kind: Kind, url: &Url, body: Bytes, copy: u32) -> Outcome {
+        let sent_at = (self.exchange.now)();
+        let reply = self.exchange.http.post(url, body.clone(), &SignWith::default()).await;
+        let latency = (self.exchange.now)().duration_since(sent_at);
+        let outcome = match reply {
+            Ok(reply) => Outcome::Replied { status: reply.status, body: text(&reply.body) },
+            Err(error) => Outcome::Failed { why: error.to_string() },
+        };
+        self.line.note(What::Callback {
+            kind,
+            url: url.to_string(),
+            copy,
+            body: text(&body),
+            latency_micros: latency.as_micros().try_into().unwrap_or_default(),
+            outcome: outcome.clone(),
+        });
+        outcome
+    }
+}
+
+/// Reads an answer as strictly as the platform does.
+fn legal(kind: Kind, body: &str) -> Result<Svaml, String> {
+    let svaml: Svaml = serde_json::from_str(body).map_err(|error| format!("not SVAML: {error}"))?;
+    svaml.check(kind).map_err(|problems| problems.to_string())?;
+    Ok(svaml)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

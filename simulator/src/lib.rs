@@ -1,0 +1,56 @@
+//! The Sinch platform in small: it plays a call against any callback URL, over real HTTP and really signed, and obeys
+//! the SVAML it is given, strictly.
+//!
+//! A [`script`] says who calls whom, which keys are pressed and how the callee behaves. The [`platform`] plays it:
+//! `call` is the call's life, `ask` how it puts a question, `dial` its outbound legs, `menu` what a caller does in a
+//! menu, `timeline` the call's own time, [`bodies`] the JSON of the callbacks, [`http`] the signed delivery. What
+//! happened comes back as a [`report`], step by step.
+//!
+//! Call time is virtual: a call of an hour takes as long as its callbacks are answered. Callback bodies bear the
+//! virtual time, `x-timestamp` the real one. Which public facts this rests on, and where it had to choose because
+//! nothing public settles it, stands beside each rule.
+//!
+//! ```no_run
+//! use proto::{AppKey, signature::AppSecret};
+//! use simulator::{CallScript, Caller, DEFAULT_TIMEOUT, Endpoint, Input, Platform, PlatformConfig};
+//!
+//! # async fn example(now: fn() -> jiff::Timestamp) -> Result<(), Box<dyn std::error::Error>> {
+//! let platform = Platform::new(PlatformConfig {
+//!     callback_url: "http://127.0.0.1:8080/sinch/callback".into(),
+//!     fallback_url: None,
+//!     app_key: AppKey::new("669E367E-6BBA-48AB-AF15-266871C28135")?,
+//!     secret: AppSecret::from_base64("BeIukql3pTKJ8RGL5zo0DA==")?,
+//!     seed: 1,
+//!     timeout: DEFAULT_TIMEOUT,
+//!     now,
+//! })?;
+//! let script = CallScript {
+//!     inputs: vec![Input::Digits("1".into())],
+//!     ..CallScript::new(Caller::Number("+46701234567".into()), Endpoint::Did("+12017777777".into()))
+//! };
+//! let report = platform.call_with(script, |step| eprintln!("{step}")).await;
+//! assert_eq!(report.ending.result.as_str(), "ANSWERED");
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod bodies;
+mod call;
+mod ask;
+mod dial;
+pub mod http;
+mod menu;
+pub mod platform;
+mod prompt;
+pub mod report;
+pub mod script;
+mod seed;
+#[cfg(test)]
+mod tests;
+mod timeline;
+
+pub use bodies::{Amd, AmdStatus, CallFacts, MenuResult, MenuResultKind, Money, Notice};
+pub use http::{NoReply, Reply, SignWith, Tamper};
+pub use platform::{BadPlatform, DEFAULT_TIMEOUT, Platform, PlatformConfig};
+pub use report::{CallReport, CallResult, Ending, Outcome, Reason, Step, What};
+pub use script::{BadInput, CallScript, Callee, Caller, Endpoint, Hangup, Input, Party};

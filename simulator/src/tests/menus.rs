@@ -1,0 +1,75 @@
+//! What a caller does in a menu, and what the PIE says of it.
+
+use proto::Kind::{Ice, Pie};
+use proto::callback::Details;
+
+use super::server::{Server, json, only};
+use super::{end, script};
+use crate::script::{CallScript, Input};
+
+const MENU: &str = r##"{"action":{"name":"runMenu","barge":false,"menus":[
+    {"id":"main","mainPrompt":"#tts[Welcome]","repeatPrompt":"#tts[Again]","repeats":1,
+     "options":[{"dtmf":"1","action":"return(sales)"},{"dtmf":"2","action":"menu(pin)"},
+                {"dtmf":"3","action":"menu(main)"}]},
+    {"id":"pin","mainPrompt":"#tts[Your PIN]","maxDigits":4,"repeats":0,"timeoutMills":2000}]}}"##;
+
+/// Plays a call through the menu; returns type, value and menu of the PIE, and what was heard.
+async fn pie(inputs: &[&str]) -> ((String, String, String), Vec<String>) {
+    let server = Server::start(|callback| if callback.kind() == Ice { json(MENU) } else { only("hangup") }).await;
+    let inputs: Vec<Input> = inputs.iter().map(|input| input.parse().expect("an input")).collect();
+    let report = server.platform().call(CallScript { inputs, ..script() }).await;
+    let result = server.seen().into_iter().find_map(|callback| match callback.details {
+        Details::Pie(pie) => pie.menu_result,
+        Details::Ice(_) | Details::Ace(_) | Details::Dice(_) | Details::Notify(_) | Details::Unknown { .. } => None,
+    });
+    let result = result.expect("a PIE");
+    let text = |text: Option<String>| text.expect("text");
+    let result = (text(result.kind), text(result.value), text(result.menu_id));
+    (result, report.heard().into_iter().map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn keys_lead_where_the_menu_says() {
+    let cases: [(&[&str], _, &[&str]); 10] = [
+        (&["1"], ("return", "sales", "main"), &["Welcome"]),
+        (&["silence", "1"], ("return", "sales", "main"), &["Welcome", "Again"]),
+        (&["9", "1"], ("return", "sales", "main"), &["Welcome", "Again"]),
+        (&["3", "1"], ("return", "sales", "main"), &["Welcome", "Welcome"]),
+        (&["2", "1234"], ("sequence", "1234", "pin"), &["Welcome", "Your PIN"]),
+        (&["2", "12345"], ("sequence", "1234", "pin"), &["Welcome", "Your PIN"]),
+        (&["2", "12#9"], ("sequence", "12", "pin"), &["Welcome", "Your PIN"]),
+        (&["2"], ("timeout", "", "pin"), &["Welcome", "Your PIN"]),
+        (&["silence", "9"], ("invalidinput", "", "main"), &["Welcome", "Again"]),
+        (&[], ("timeout", "", "main"), &["Welcome", "Again"]),
+    ];
+    for (inputs, (kind, value, menu), heard) in cases {
+        let (result, said) = pie(inputs).await;
+        assert_eq!(result, (kind.into(), value.into(), menu.into()), "{inputs:?}");
+        assert_eq!(said, heard, "{inputs:?}");
+    }
+    assert_eq!(pie(&["hangup"]).await.0, ("hangup".into(), String::new(), "main".into()));
+}
+
+#[tokio::test]
+async fn time_passes_in_a_menu() {
+    let server = Server::start(|callback| if callback.kind() == Ice { json(MENU) } else { only("hangup") }).await;
+    let report = server.platform().call(CallScript { inputs: vec![Input::Digits("2".into())], ..script() }).await;
+    // "Welcome" 0.42 s, the key 1 s, "Your PIN" 0.48 s, silence 2 s.
+    assert_eq!(report.steps.last().map(|step| step.at_ms), Some(3_900));
+    assert_eq!(end(&report), ("ANSWERED", "MANAGERHANGUP", Some(4)));
+}
+
+#[tokio::test]
+async fn a_caller_may_hang_up_and_the_answer_no_longer_matters() {
+    let server = Server::start(|callback| if callback.kind() == Ice { json(MENU) } else { only("continue") }).await;
+    let report = server.platform().call(CallScript { inputs: vec![Input::HangUp], ..script() }).await;
+    assert_eq!(end(&report), ("ANSWERED", "CALLERHANGUP", Some(1)));
+}
+
+#[tokio::test]
+async fn menus_without_end_do_not_keep_the_call() {
+    let server = Server::start(|_| json(MENU)).await;
+    let report = server.platform().call(script()).await;
+    assert_eq!(report.ending.reason.as_str(), "GENERALERROR");
+    assert_eq!(report.callbacks().iter().filter(|kind| **kind == Pie).count(), 100);
+}

@@ -1,0 +1,11 @@
+//! What stories stand on: real servers on free ports, each with a directory of its own, ended with their handle; and
+//! whole installations of callbus on top of them.
+
+pub mod nats;
+pub mod ports;
+pub mod redis;
+pub mod role;
+mod server;
+pub mod world;
+
+pub use world::{World, eventually};

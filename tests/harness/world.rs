@@ -1,0 +1,307 @@
+//! An installation of callbus with its servers, and a platform that calls it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bus::{Bus, Clock, NatsConfig};
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use money::Wallet;
+use proto::signature::AppSecret;
+use proto::{CallId, Decided, Event, Filter, Kind, Partition, Settled, Stream, Subject, WalletId};
+use serde_json::{Value, json};
+use simulator::{Platform, PlatformConfig};
+use tempfile::TempDir;
+
+use crate::nats::Nats;
+use crate::ports;
+use crate::redis::Redis;
+use crate::role::Role;
+
+pub const APP_KEY: &str = "669e367e-6bba-48ab-af15-266871c28135";
+pub const APP_SECRET: &str = "BeIukql3pTKJ8RGL5zo0DA==";
+pub const WALLET: &str = "acme";
+
+/// The one number that may be called.
+pub const ALLOWED: &str = "+46701234567";
+
+/// Two hundredths a second, by the second: 1.90 pays for 95 seconds.
+const DECK: &str = "prefix,destination,connect_fee,rate,unit_s,increments,rounding,currency\n\
+                    46,Sweden,0,1.2,60,1/1,up4,EUR\n";
+
+/// The policy of most stories: only one number may be called, for ten minutes at most.
+pub const POLICY: &str = r#"
+version: 1
+lists: { allowed: ["+46701234567"] }
+ice:
+  - { name: only, when: call.to.endpoint in lists.allowed, reserve: true,
+      reply: { connect_pstn: "${call.to.endpoint}", max_duration: 600 } }
+  - { name: others, deny: NOT_ALLOWLISTED }
+ace:
+  - { name: default, reply: { continue: true } }
+"#;
+
+const EVENTUALLY: Duration = Duration::from_secs(30);
+
+/// What runs where.
+#[derive(Debug)]
+enum Place {
+    /// One process, no server.
+    Embedded,
+    /// Each role a process, on NATS and Redis.
+    Nats { nats: Nats, redis: Redis },
+}
+
+/// One installation, alone on its ports and in its directory.
+#[derive(Debug)]
+pub struct World {
+    place: Place,
+    directory: TempDir,
+    ports: BTreeMap<String, u16>,
+    roles: BTreeMap<String, Role>,
+    http: reqwest::Client,
+    starts: usize,
+}
+
+impl World {
+    /// Everything in one process on embedded parts.
+    pub async fn embedded(policy: &str) -> Result<Self> {
+        let mut world = Self::new(Place::Embedded, policy)?;
+        world.start("all")?;
+        world.stock().await
+    }
+
+    /// Ingress, two workers, billing and api, each a process, on NATS and Redis.
+    pub async fn nats(policy: &str) -> Result<Self> {
+        let place = Place::Nats { nats: Nats::start()?, redis: Redis::start()? };
+        let mut world = Self::new(place, policy)?;
+        // Billing first: it has posted what a worker may load.
+        for role in ["billing", "worker-1", "worker-2", "ingress-1", "api"] {
+            world.start(role)?;
+        }
+        world.stock().await
+    }
+
+    fn new(place: Place, policy: &str) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        fs::write(directory.path().join("policy.yaml"), policy)?;
+        let world =
+            Self { place, directory, ports: BTreeMap::new(), roles: BTreeMap::new(), http: client(), starts: 0 };
+        fs::write(world.config(), world.settings())?;
+        Ok(world)
+    }
+
+    fn settings(&self) -> String {
+        let apps = format!(
+            "[api]\ntoken = \"test-token\"\n\
+             [[apps]]\nname = \"acme\"\nkey = \"{APP_KEY}\"\nsecret = \"{APP_SECRET}\"\npolicy = \"policy.yaml\"\n"
+        );
+        match &self.place {
+            Place::Embedded => apps,
+            Place::Nats { nats, redis } => format!(
+                "{apps}[bus]\nkind = \"nats\"\nurl = \"{}\"\n[admission]\nkind = \"redis\"\nurl = \"{}\"\n",
+                nats.url(),
+                redis.url()
+            ),
+        }
+    }
+
+    /// A price list, and what a story needs to begin.
+    async fn stock(self) -> Result<Self> {
+        let put = self.http.put(self.api("/v1/decks/standard")).bearer_auth("test-token").body(DECK).send().await?;
+        if !put.status().is_success() {
+            bail!("import the deck: {}", put.text().await?);
+        }
+        for (name, role) in &self.roles {
+            if name == "all" || name.starts_with("worker") {
+                eventually("the worker uses the price list", async || {
+                    Ok(role.said()?.contains("price list in use").then_some(()))
+                })
+                .await?;
+            }
+        }
+        Ok(self)
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("callbus.toml")
+    }
+
+    /// Starts a role by name: `ingress-2` is another ingress with a directory and ports of its own.
+    pub fn start(&mut self, name: &str) -> Result<()> {
+        let role = name.split('-').next().unwrap_or(name);
+        let mut settings = vec![("CALLBUS__DATA_DIR".to_owned(), self.data_dir(name).display().to_string())];
+        for (listener, variable) in [("ingress", "CALLBUS__INGRESS__LISTEN"), ("api", "CALLBUS__API__LISTEN")] {
+            if role == listener || role == "all" {
+                let port = self.port(if role == "all" { listener } else { name })?;
+                settings.push((variable.to_owned(), format!("127.0.0.1:{port}")));
+            }
+        }
+        let arguments: &[&str] = if role == "all" { &[] } else { &[role] };
+        self.starts += 1;
+        let log = self.directory.path().join(format!("{name}.{}.log", self.starts));
+        let started = Role::start(&self.config(), arguments, &settings, log)?;
+        self.roles.insert(name.to_owned(), started);
+        Ok(())
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        self.roles.remove(name).with_context(|| format!("{name} is not running"))?.kill();
+        Ok(())
+    }
+
+    /// SIGTERM, and wait for the drain.
+    pub fn terminate(&mut self, name: &str) -> Result<()> {
+        let status = self.roles.remove(name).with_context(|| format!("{name} is not running"))?.terminate()?;
+        if status.success() { Ok(()) } else { bail!("{name} ended with {status}") }
+    }
+
+    pub fn servers(&mut self) -> Result<(&mut Nats, &mut Redis)> {
+        match &mut self.place {
+            Place::Nats { nats, redis } => Ok((nats, redis)),
+            Place::Embedded => bail!("the embedded installation has no servers"),
+        }
+    }
+
+    fn data_dir(&self, name: &str) -> PathBuf {
+        self.directory.path().join("data").join(name)
+    }
+
+    fn port(&mut self, name: &str) -> Result<u16> {
+        if let Some(port) = self.ports.get(name) {
+            return Ok(*port);
+        }
+        let port = ports::free()?;
+        self.ports.insert(name.to_owned(), port);
+        Ok(port)
+    }
+
+    /// Where an ingress takes callbacks.
+    pub fn callbacks(&self, ingress: &str) -> String {
+        let port = self.ports.get(ingress).or_else(|| self.ports.get("ingress")).copied().unwrap_or_default();
+        format!("http://127.0.0.1:{port}/callbacks")
+    }
+
+    fn api(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports.get("api").copied().unwrap_or_default())
+    }
+
+    /// A platform that calls the first ingress.
+    pub fn platform(&self, seed: u64) -> Result<Platform> {
+        self.platform_at("ingress-1", seed)
+    }
+
+    pub fn platform_at(&self, ingress: &str, seed: u64) -> Result<Platform> {
+        Ok(Platform::new(PlatformConfig {
+            callback_url: self.callbacks(ingress),
+            fallback_url: None,
+            app_key: APP_KEY.parse()?,
+            secret: AppSecret::from_base64(APP_SECRET)?,
+            seed,
+            timeout: simulator::DEFAULT_TIMEOUT,
+            now,
+        })?)
+    }
+
+    /// What the API says at a path.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        let reply = self.http.get(self.api(path)).bearer_auth("test-token").send().await?;
+        let (status, text) = (reply.status(), reply.text().await?);
+        if !status.is_success() {
+            bail!("GET {path}: {status} {text}");
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// Money for a wallet, posted under an id of its own.
+    pub async fn top_up(&self, wallet: &str, amount: &str) -> Result<()> {
+        let order = json!({ "id": format!("top-up-{amount}"), "amount": amount, "currency": "EUR", "note": "story" });
+        let url = self.api(&format!("/v1/wallets/{wallet}/topups"));
+        let reply = self.http.post(url).bearer_auth("test-token").json(&order).send().await?;
+        if !reply.status().is_success() {
+            bail!("top up {wallet}: {}", reply.text().await?);
+        }
+        Ok(())
+    }
+
+    /// The log itself, opened for reading.
+    pub async fn log(&self) -> Result<Bus> {
+        Ok(match &self.place {
+            Place::Embedded => Bus::embedded_read_only(&self.data_dir("all"))?,
+            Place::Nats { nats, .. } => {
+                let (url, client_name) = (nats.url(), "story".to_owned());
+                Bus::nats(NatsConfig { url, client_name, nkey_seed: None, replicas: 1, spool: None }).await?
+            }
+        })
+    }
+
+    /// All events of a call, in order.
+    pub async fn events(&self, call: &CallId) -> Result<Vec<Event>> {
+        let log = self.log().await?;
+        let partition = Filter::Partition(Partition::of(call));
+        let all: Vec<_> = log.read(&partition, 0).try_collect().await?;
+        Ok(all.into_iter().map(|recorded| recorded.event).filter(|event| event.about == call.as_str()).collect())
+    }
+
+    /// The bodies of a call's events of one kind.
+    async fn bodies<T: serde::de::DeserializeOwned>(&self, call: &CallId, kind: Kind) -> Result<Vec<T>> {
+        let events = self.events(call).await?.into_iter();
+        let wanted = events.filter(|event| matches!(&event.subject, Subject::Call { kind: k, .. } if *k == kind));
+        wanted.map(|event| Ok(serde_json::from_slice(&event.data)?)).collect()
+    }
+
+    pub async fn decisions(&self, call: &CallId) -> Result<Vec<Decided>> {
+        self.bodies(call, Kind::Decided).await
+    }
+
+    /// The CDR, once billing has written it.
+    pub async fn cdr(&self, call: &CallId) -> Result<Settled> {
+        eventually("the call is settled", async || {
+            let mut cdrs: Vec<Settled> = self.bodies(call, Kind::Settled).await?;
+            Ok(cdrs.pop())
+        })
+        .await
+    }
+
+    /// Until billing has done all that is in the log now.
+    pub async fn billing_caught_up(&self) -> Result<()> {
+        let (log, calls) = (self.log().await?, Filter::All(Stream::Calls));
+        let end = log.last_seq(&calls).await?;
+        eventually("billing has caught up", async || {
+            Ok((log.consumer_floor(&calls, billing::CONSUMER).await? >= end).then_some(()))
+        })
+        .await
+    }
+
+    /// The wallet as its events make it.
+    pub async fn wallet(&self, id: &str) -> Result<Wallet> {
+        Ok(billing::fold(&self.log().await?, &WalletId::new(id)?).await?)
+    }
+}
+
+/// The time of day, as the stories' platform reads it.
+pub fn now() -> Timestamp {
+    Clock::System.now()
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::new()
+}
+
+/// Waits for something that must come true.
+pub async fn eventually<T>(what: &str, check: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = check().await? {
+            return Ok(found);
+        }
+        if started.elapsed() > EVENTUALLY {
+            bail!("it did not come true that {what}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

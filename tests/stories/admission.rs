@@ -1,0 +1,175 @@
+//! Admission in Redis says what the pure one says: random histories through both, every reply and balance compared.
+
+use anyhow::Result;
+use billing::admission::{Admission, ApplyReply, HoldRequest, MemoryAdmission, RedisAdmission};
+use jiff::{SignedDuration, Timestamp};
+use money::posting::{Change, TopUp};
+use money::{
+    Applied, Currency, Ended, Hold, Micros, Nanos, Posting, Price, Rounding, Tier, TopUpId, Wallet, WalletEvent,
+    WalletStatus, command,
+};
+use proto::{EventId, Leg, WalletId};
+use tests::redis::Redis;
+
+const HISTORIES: u64 = 300;
+const STEPS: usize = 60;
+const LEGS: u64 = 6;
+
+/// SplitMix64: small, and the same on every machine, so that a seed is a history.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+
+    fn amount(&mut self) -> Result<Micros> {
+        Ok(Micros::new(i64::try_from(self.below(4_000_000))?)?)
+    }
+}
+
+/// One wallet's life: what the log would hold, and what both admissions were told of it.
+struct History {
+    dice: Dice,
+    id: WalletId,
+    now: Timestamp,
+    wallet: Wallet,
+    log: Vec<(u64, u64, Timestamp, WalletEvent)>,
+    told: usize,
+}
+
+impl History {
+    fn new(seed: u64) -> Result<Self> {
+        let now = "2026-01-01T00:00:00Z".parse()?;
+        let id = WalletId::new(format!("wallet {seed}"))?;
+        let mut history = Self { dice: Dice(seed), id, now, wallet: Wallet::default(), log: Vec::new(), told: 0 };
+        history.post(|wallet, dice| Ok(command::top_up(wallet, currency(), top_up(dice)?)?))?;
+        history.told = 1;
+        Ok(history)
+    }
+
+    fn leg(&mut self) -> Leg {
+        let name = format!("leg {}", self.dice.below(LEGS));
+        Leg::try_from(String::from(EventId::of(&[&name]))).unwrap_or_else(|_| unreachable!("an event id is a digest"))
+    }
+
+    fn hold(&mut self) -> Result<Hold> {
+        let tier = Tier { start_secs: 0, rate: Nanos::new(1_000_000_000)?, unit_secs: 60, increment_secs: 1 };
+        Ok(Hold {
+            leg: self.leg(),
+            call: "call".parse()?,
+            wallet: self.id.clone(),
+            amount: self.dice.amount()?,
+            granted_secs: 60,
+            price: Price::new(currency(), Micros::ZERO, vec![tier], Rounding::default())?,
+            deck: money::DeckRef { name: "deck".into(), version: "1".into() },
+            prefix: "46".into(),
+            placed_at: self.now,
+            expires_at: self.now + SignedDuration::from_secs(300),
+        })
+    }
+
+    /// Decides a posting as billing would, and writes it to the log.
+    fn post(&mut self, decide: impl FnOnce(&Wallet, &mut Dice) -> Result<Option<Posting>>) -> Result<()> {
+        let Some(posting) = decide(&self.wallet, &mut self.dice)? else { return Ok(()) };
+        let (prev, seq) = (self.wallet.last_seq(), self.wallet.last_seq() + 1 + self.dice.below(5));
+        let event = WalletEvent { wallet: self.id.clone(), currency: currency(), postings: vec![posting] };
+        self.wallet.apply(seq, self.now, &event);
+        self.log.push((prev, seq, self.now, event));
+        Ok(())
+    }
+}
+
+fn currency() -> Currency {
+    "EUR".parse().unwrap_or_else(|_| unreachable!("EUR is a currency"))
+}
+
+fn top_up(dice: &mut Dice) -> Result<TopUp> {
+    let id = TopUpId::new(format!("t{}", dice.below(1_000_000)))?;
+    let amount = dice.amount()?.max(Micros::new(1)?);
+    Ok(TopUp { id, amount, note: String::new(), by: "story".into() })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_and_redis_reply_alike() -> Result<()> {
+    let redis = Redis::start()?;
+    let remote = Admission::Redis(RedisAdmission::connect(&redis.url(), "story:").await?);
+    let local = Admission::Memory(MemoryAdmission::default());
+    for seed in 0..HISTORIES {
+        live(seed, &local, &remote).await.map_err(|error| error.context(format!("seed {seed}")))?;
+    }
+    Ok(())
+}
+
+async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
+    let mut history = History::new(seed)?;
+    for admission in [local, remote] {
+        assert_eq!(admission.facts(&history.id).await?, None, "not loaded is not empty");
+        admission.load(&history.id, &history.wallet, history.now).await?;
+    }
+    for step in 0..STEPS {
+        match history.dice.below(12) {
+            0..=3 => {
+                let (hold, decision) = (history.hold()?, format!("decision {step}"));
+                let request = HoldRequest {
+                    wallet: &history.id,
+                    leg: &hold.leg,
+                    amount: hold.amount,
+                    expires_at: hold.expires_at,
+                    decision: decision.as_bytes(),
+                };
+                let replies = (local.hold(history.now, request).await?, remote.hold(history.now, request).await?);
+                assert_eq!(replies.0, replies.1, "seed {seed} step {step}: hold");
+            }
+            4 => {
+                let leg = history.leg();
+                local.free(&history.id, &leg).await?;
+                remote.free(&history.id, &leg).await?;
+            }
+            5 => history.now = history.now + SignedDuration::from_secs(i64::try_from(history.dice.below(2_000))?),
+            6 => history.post(|wallet, dice| Ok(command::top_up(wallet, currency(), top_up(dice)?)?))?,
+            7 => {
+                let hold = history.hold()?;
+                history.post(|wallet, _| Ok(command::place(wallet, &hold)?))?;
+            }
+            8 => {
+                let (leg, at) = (history.leg(), history.now);
+                history.post(|wallet, dice| {
+                    let ended = Ended { answered: dice.below(3) > 0, duration_secs: dice.below(90) as u32, at };
+                    Ok(command::settle(wallet, &leg, ended)?)
+                })?;
+            }
+            9 => {
+                let (leg, at) = (history.leg(), history.now);
+                history.post(|wallet, dice| {
+                    Ok(command::expire(wallet, &leg, (dice.below(2) > 0).then_some(at))?)
+                })?;
+            }
+            10 => history.post(|wallet, dice| {
+                let status = [WalletStatus::Active, WalletStatus::Active, WalletStatus::Blocked][dice.below(3) as usize];
+                let change = Change { status: Some(status), credit_limit: Some(dice.amount()?), ..Change::default() };
+                Ok(command::change(wallet, currency(), change)?)
+            })?,
+            _ => tell(&mut history, local, remote).await?,
+        }
+        let facts = (local.facts(&history.id).await?, remote.facts(&history.id).await?);
+        assert_eq!(facts.0, facts.1, "seed {seed} step {step}: balances");
+    }
+    Ok(())
+}
+
+/// Tells both what is in the log: the next event, one that is old, or one too early.
+async fn tell(history: &mut History, local: &Admission, remote: &Admission) -> Result<()> {
+    let index = history.told + 1 - usize::try_from(history.dice.below(3))?.min(history.told + 1);
+    let Some((prev, seq, time, event)) = history.log.get(index) else { return Ok(()) };
+    let replies = (local.apply(*prev, *seq, *time, event).await?, remote.apply(*prev, *seq, *time, event).await?);
+    assert_eq!(replies.0, replies.1, "apply");
+    if replies.0 == ApplyReply::Done(Applied::Ok) {
+        history.told = index + 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Things break: processes are killed, the broker is away. Nothing acknowledged is lost, nothing is charged twice, and
+//! nobody waits longer than the deadline.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use proto::svaml::Action;
+use proto::{CallId, Outcome};
+use simulator::{CallFacts, CallResult, Ending, Platform, Reason, SignWith};
+use tests::World;
+use tests::world::{ALLOWED, POLICY, WALLET, now};
+
+use crate::calls::script;
+
+/// An ask ends after 1.8 s and a record after 2.5 s; some slack for a busy machine.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
+
+const ANSWERED: Ending = Ending { result: CallResult::Answered, reason: Reason::CallerHangup };
+
+async fn ask(platform: &Platform, facts: &CallFacts) -> Result<proto::Svaml> {
+    let reply = platform.send(facts.ice(now()), SignWith::default()).await?;
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    Ok(serde_json::from_slice(&reply.body)?)
+}
+
+async fn end(platform: &Platform, facts: &CallFacts, secs: u32) -> Result<()> {
+    let reply = platform.send(facts.dice(now(), ANSWERED, Some(secs)), SignWith::default()).await?;
+    assert_eq!((reply.status, reply.body.as_ref()), (200, &b"{}"[..]));
+    Ok(())
+}
+
+/// Every call is charged `secs` seconds, once.
+async fn all_billed(world: &World, calls: &[CallId], secs: u32, posted: &str) -> Result<()> {
+    for call in calls {
+        let cdr = world.cdr(call).await?;
+        assert_eq!((cdr.legs.len(), cdr.legs[0].billed_secs), (1, secs), "{cdr:?}");
+    }
+    world.billing_caught_up().await?;
+    let wallet = world.wallet(WALLET).await?.facts();
+    assert_eq!((wallet.posted.to_string(), wallet.held.get()), (posted.to_owned(), 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_in_the_middle_is_not_noticed() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "1000").await?;
+    let platform = world.platform(30)?;
+    let mut calls = Vec::new();
+    for index in 0..40 {
+        let facts = platform.facts(&script(ALLOWED));
+        if index == 20 {
+            world.kill("worker-1")?;
+        }
+        let asked = Instant::now();
+        let answer = ask(&platform, &facts).await?;
+        assert_eq!(answer.action.name(), "connectPstn", "call {index}");
+        assert!(asked.elapsed() < ANSWERED_WITHIN, "call {index} took {:?}", asked.elapsed());
+        end(&platform, &facts, 10).await?;
+        calls.push(facts.call);
+    }
+    all_billed(&world, &calls, 10, "992").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_workers_the_fallback_answers_in_time() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "100").await?;
+    world.kill("worker-1")?;
+    world.kill("worker-2")?;
+    let platform = world.platform(31)?;
+    let facts = platform.facts(&script(ALLOWED));
+    let asked = Instant::now();
+    let answer = ask(&platform, &facts).await?;
+    assert_eq!(answer.action, Action::Hangup);
+    assert!(asked.elapsed() < ANSWERED_WITHIN, "it took {:?}", asked.elapsed());
+    let ace = platform.send(facts.ace(now(), None), SignWith::default()).await?;
+    let ace: proto::Svaml = serde_json::from_slice(&ace.body)?;
+    assert_eq!(ace.action, Action::Continue);
+    let decided = tests::eventually("both fallbacks are in the log", async || {
+        let decided = world.decisions(&facts.call).await?;
+        Ok((decided.len() == 2).then_some(decided))
+    })
+    .await?;
+    assert!(decided.iter().all(|decided| decided.outcome == Outcome::Fallback));
+    // A fallback is not remembered: with a worker back, the same callback gets its real answer.
+    world.start("worker-3")?;
+    assert_eq!(ask(&platform, &platform.facts(&script(ALLOWED))).await?.action.name(), "connectPstn");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_asked_to_stop_finishes_first() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "1000").await?;
+    let platform = world.platform(32)?;
+    let mut calling = tokio::task::JoinSet::new();
+    calling.spawn(async move {
+        for _ in 0..100 {
+            let answer = ask(&platform, &platform.facts(&script(ALLOWED))).await?;
+            assert_eq!(answer.action.name(), "connectPstn");
+        }
+        anyhow::Ok(())
+    });
+    world.terminate("worker-1")?;
+    while let Some(called) = calling.join_next().await {
+        called??;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_is_away_while_calls_end() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "100").await?;
+    let platform = world.platform(33)?;
+    let mut calls = Vec::new();
+    for _ in 0..8 {
+        let facts = platform.facts(&script(ALLOWED));
+        assert_eq!(ask(&platform, &facts).await?.action.name(), "connectPstn");
+        calls.push(facts);
+    }
+    world.servers()?.0.kill();
+    for facts in &calls {
+        let sent = Instant::now();
+        end(&platform, facts, 10).await?;
+        assert!(sent.elapsed() < ANSWERED_WITHIN);
+    }
+    let unserved = platform.facts(&script(ALLOWED));
+    assert_eq!(ask(&platform, &unserved).await?.action, Action::Hangup, "the fallback, since no worker can be reached");
+    world.servers()?.0.restart()?;
+    let ids: Vec<CallId> = calls.into_iter().map(|facts| facts.call).collect();
+    all_billed(&world, &ids, 10, "98.4").await?;
+    tests::eventually("the fallback is in the log as well", async || {
+        Ok((world.decisions(&unserved.call).await?.len() == 1).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ingress_killed_with_events_in_its_spool_loses_nothing() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "100").await?;
+    let platform = world.platform(34)?;
+    let mut calls = Vec::new();
+    for _ in 0..8 {
+        let facts = platform.facts(&script(ALLOWED));
+        ask(&platform, &facts).await?;
+        calls.push(facts);
+    }
+    world.servers()?.0.kill();
+    for facts in &calls {
+        end(&platform, facts, 10).await?;
+    }
+    world.kill("ingress-1")?;
+    world.servers()?.0.restart()?;
+    world.start("ingress-1")?;
+    let ids: Vec<CallId> = calls.into_iter().map(|facts| facts.call).collect();
+    all_billed(&world, &ids, 10, "98.4").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_one_process_killed_and_started_again() -> Result<()> {
+    let mut world = World::embedded(POLICY).await?;
+    world.top_up(WALLET, "100").await?;
+    let platform = world.platform(35)?;
+    let mut calls = Vec::new();
+    for _ in 0..8 {
+        let facts = platform.facts(&script(ALLOWED));
+        let answer = platform.send(facts.ice(now()), SignWith::default()).await?;
+        calls.push((facts, answer));
+    }
+    for (facts, _) in &calls[..4] {
+        end(&platform, facts, 10).await?;
+    }
+    world.kill("all")?;
+    world.start("all")?;
+    let (open, answer) = &calls[7];
+    let again = platform.send(open.ice(now()), SignWith::default()).await?;
+    assert_eq!(again.status, 200);
+    let same: proto::Svaml = serde_json::from_slice(&again.body)?;
+    assert_eq!(same, serde_json::from_slice(&answer.body)?, "the decision outlives the process");
+    for (facts, _) in &calls[4..] {
+        end(&platform, facts, 10).await?;
+    }
+    let ids: Vec<CallId> = calls.into_iter().map(|(facts, _)| facts.call).collect();
+    all_billed(&world, &ids, 10, "98.4").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn billing_killed_goes_on_where_it_was() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "100").await?;
+    let platform = world.platform(36)?;
+    let mut calls = Vec::new();
+    for index in 0..12 {
+        let facts = platform.facts(&script(ALLOWED));
+        ask(&platform, &facts).await?;
+        if index == 6 {
+            world.kill("billing")?;
+        }
+        end(&platform, &facts, 10).await?;
+        calls.push(facts.call);
+    }
+    world.start("billing")?;
+    all_billed(&world, &calls, 10, "97.6").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_that_forgets_everything_loses_no_money() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "24").await?;
+    let platform = world.platform(37)?;
+    let first = platform.facts(&script(ALLOWED));
+    assert_eq!(ask(&platform, &first).await?.action.name(), "connectPstn");
+    world.billing_caught_up().await?;
+    world.servers()?.1.restart()?;
+    let second = platform.facts(&script(ALLOWED));
+    let answer = tests::eventually("the workers reach the new server", async || {
+        let answer = ask(&platform, &second).await?;
+        Ok((answer.action.name() == "connectPstn").then_some(answer))
+    })
+    .await?;
+    assert_eq!(answer.action.name(), "connectPstn");
+    let third = ask(&platform, &platform.facts(&script(ALLOWED))).await?;
+    assert_eq!(third.action, Action::Hangup, "24 euros hold two calls, also across the loss");
+    end(&platform, &first, 10).await?;
+    end(&platform, &second, 10).await?;
+    all_billed(&world, &[first.call, second.call], 10, "23.6").await
+}

@@ -1,0 +1,8 @@
+//! Stories: what callbus promises, told against real servers. One module per promise or crate.
+
+mod admission;
+mod bus;
+mod calls;
+mod door;
+mod faults;
+mod layers;

@@ -1,0 +1,209 @@
+//! One ask: facts, policy, credit, claim.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use billing::Credit;
+use bus::{Asked, Bus, Cache, Clock};
+use bytes::Bytes;
+use jiff::Timestamp;
+use money::Hold;
+use policy::{AppFacts, Decision, Facts, Reason, Verdict, WalletFacts};
+use proto::signature::Verified;
+use proto::{AppName, Callback, CallId, Decided, DecisionKey, Event, Kind, Outcome, Partition, Subject, Svaml, WalletId};
+use serde_json::value::RawValue;
+
+use crate::claim::claim;
+use crate::decks::Decks;
+use crate::facts::{memory, price, remember};
+use crate::reserve::{Request, Reserved};
+use crate::worker::{App, WorkerSettings};
+
+/// Everything a worker needs to decide.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub settings: WorkerSettings,
+    pub apps: HashMap<AppName, App>,
+    pub bus: Bus,
+    pub credit: Credit,
+    pub cache: Cache,
+    pub clock: Clock,
+    pub decks: Decks,
+}
+
+/// What is asked about.
+struct Matter<'a> {
+    app: &'a App,
+    kind: Kind,
+    event: Event,
+    callback: Callback,
+    call: CallId,
+    key: DecisionKey,
+    asked_at: Timestamp,
+    started: Instant,
+}
+
+/// A decision in words, and whether it stands for good.
+struct Worded {
+    body: Bytes,
+    /// It holds credit on this wallet.
+    held: Option<WalletId>,
+    /// Whoever asks again gets the same.
+    lasting: bool,
+    remember: Vec<(String, String)>,
+}
+
+impl Desk {
+    /// The body of `decided`; `None` when the ask cannot be understood, which the ingress takes as no answer.
+    pub(crate) async fn answer(&self, asked: Asked) -> Option<Bytes> {
+        let matter = self.matter(asked)?;
+        let worded = self.decide(&matter).await;
+        if !worded.lasting {
+            return Some(worded.body);
+        }
+        match claim(&self.cache, &matter.key, &worded.body, self.settings.decision_memory).await {
+            None => {
+                remember(&self.cache, &matter.app.name, &matter.call, worded.remember).await;
+                Some(worded.body)
+            }
+            Some(winner) => {
+                if let Some(wallet) = &worded.held {
+                    self.credit.free(wallet, &matter.key).await;
+                }
+                Some(winner)
+            }
+        }
+    }
+
+    fn matter(&self, asked: Asked) -> Option<Matter<'_>> {
+        let (asked_at, started) = (self.clock.now(), Instant::now());
+        let [_, _, kind, app] = asked.subject.split('.').collect::<Vec<_>>().try_into().ok()?;
+        let (kind, app) = (Kind::parse(kind)?, self.apps.get(&AppName::new(app).ok()?)?);
+        let subject = Subject::Call { kind, app: app.name.clone(), partition: Partition::of_text("") };
+        let headers = asked.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let event = Event::from_headers(&subject.to_string(), headers, asked.data).ok()?;
+        let callback = Callback::parse(&Verified::unchecked(event.data.clone())).ok()?;
+        let key = callback.decision_key(&app.name)?;
+        let call = callback.common.call.clone()?;
+        Some(Matter { app, kind, event, callback, call, key, asked_at, started })
+    }
+
+    async fn decide(&self, matter: &Matter<'_>) -> Worded {
+        let policy = &matter.app.policy;
+        let needs = policy.needs(matter.kind);
+        let memory = match needs.memory {
+            true => memory(&self.cache, &matter.app.name, &matter.call).await,
+            false => BTreeMap::new(),
+        };
+        let mut facts = Facts {
+            app: AppFacts { name: &matter.app.name, wallet: &matter.app.wallet },
+            callback: &matter.callback,
+            now: matter.asked_at,
+            memory: &memory,
+            wallet: None,
+            price: None,
+            env: &self.settings.env,
+        };
+        if needs.price {
+            facts.price = price(&self.decks, &matter.app.deck, &matter.callback);
+        }
+        if needs.wallet
+            && let Ok(wallet) = policy.wallet(&facts)
+        {
+            match self.credit.facts(&wallet).await {
+                Ok(known) => {
+                    facts.wallet = Some(WalletFacts {
+                        available_micros: known.available.get(),
+                        currency: known.currency.map(|currency| currency.to_string()).unwrap_or_default(),
+                    });
+                }
+                Err(error) => tracing::warn!(%error, "wallet not read"),
+            }
+        }
+        let decision = policy.decide(&facts);
+        match &decision.verdict {
+            Verdict::Answer(svaml) => self.word(matter, &decision, Outcome::Answered, None, svaml),
+            Verdict::Deny { reason, svaml } => self.word(matter, &decision, Outcome::Refused, Some(reason), svaml),
+            Verdict::Reserve { svaml, number, cap_secs } => {
+                let wallet = decision.wallet.as_ref().unwrap_or(&matter.app.wallet);
+                let request = Request {
+                    app: matter.app,
+                    leg: &matter.key,
+                    call: &matter.call,
+                    wallet,
+                    number,
+                    answer: svaml,
+                    cap_secs: *cap_secs,
+                };
+                let granted = |hold: &Hold| {
+                    self.body(matter, &decision, Outcome::Granted, None, &decision.granted(hold.granted_secs), Some(hold))
+                };
+                match self.reserve(matter.asked_at, &request, granted).await {
+                    Reserved::Held(body) => {
+                        Worded { body, held: Some(wallet.clone()), lasting: true, remember: decision.remember.clone() }
+                    }
+                    Reserved::Decided(body) => Worded { body, held: None, lasting: true, remember: Vec::new() },
+                    Reserved::Refused(reason) => {
+                        let svaml = policy.refusal(matter.kind, &reason);
+                        self.word(matter, &decision, Outcome::Refused, Some(&reason), &svaml)
+                    }
+                    Reserved::Unknown(error) => {
+                        tracing::warn!(%error, "credit unknown, answering by fallback");
+                        let svaml = policy.refusal(matter.kind, &Reason::ADMISSION_DOWN);
+                        let reason = Some(&Reason::ADMISSION_DOWN);
+                        Worded {
+                            lasting: false,
+                            ..self.word(matter, &decision, Outcome::Fallback, reason, &svaml)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn word(
+        &self,
+        matter: &Matter<'_>,
+        decision: &Decision,
+        outcome: Outcome,
+        reason: Option<&Reason>,
+        answer: &Svaml,
+    ) -> Worded {
+        let body = self.body(matter, decision, outcome, reason, answer, None);
+        Worded { body, held: None, lasting: true, remember: decision.remember.clone() }
+    }
+
+    fn body(
+        &self,
+        matter: &Matter<'_>,
+        decision: &Decision,
+        outcome: Outcome,
+        reason: Option<&Reason>,
+        answer: &Svaml,
+        hold: Option<&Hold>,
+    ) -> Bytes {
+        let decided = Decided {
+            key: matter.key.clone(),
+            kind: matter.kind,
+            callback: matter.event.id.clone(),
+            answer: raw(answer),
+            outcome,
+            reason: reason.map(ToString::to_string),
+            rule: Some(decision.rule.clone()),
+            policy: Some(matter.app.policy.revision().to_owned()),
+            wallet: decision.wallet.clone(),
+            hold: hold.map(raw),
+            explanation: Some(raw(&decision.explanation)),
+            by: self.settings.name.clone(),
+            took_micros: u64::try_from(matter.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
+        #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
+        let body = serde_json::to_vec(&decided).expect("a decision is JSON");
+        Bytes::from(body)
+    }
+}
+
+fn raw(value: &impl serde::Serialize) -> Box<RawValue> {
+    #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
+    serde_json::value::to_raw_value(value).expect("a decision's parts are JSON")
+}

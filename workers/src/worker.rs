@@ -1,0 +1,97 @@
+//! The role: serves the asks of its apps until asked to stop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use billing::Credit;
+use bus::{Asked, Bus, Cache, Clock, ServeSpec, Unavailable};
+use bytes::Bytes;
+use policy::Policy;
+use proto::{AppName, WalletId};
+use tokio_util::sync::CancellationToken;
+
+use crate::decide::Desk;
+use crate::decks::Decks;
+
+/// The queue group every worker joins.
+const GROUP: &str = "workers";
+
+/// One Sinch application, as a worker sees it.
+#[derive(Debug, Clone)]
+pub struct App {
+    pub name: AppName,
+    pub policy: Arc<Policy>,
+    /// Who pays where the policy does not say.
+    pub wallet: WalletId,
+    /// Name of the price list its calls are rated by.
+    pub deck: String,
+}
+
+/// What a worker is told at start.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// How this worker signs its decisions.
+    pub name: String,
+    /// Asks worked on at the same time; one more is told *busy*, and goes to another worker.
+    pub concurrency_max: usize,
+    /// How long a decision is remembered: at least twice the age a callback may have.
+    pub decision_memory: Duration,
+    /// What policies read as `env`.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A worker cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[error("serve asks: {0}")]
+pub struct WorkerError(#[from] Unavailable);
+
+/// The role, ready to run.
+#[derive(Debug)]
+pub struct Worker {
+    desk: Arc<Desk>,
+}
+
+impl Worker {
+    /// Loads the price lists of the apps; one that is not there yet is looked for while the worker runs.
+    ///
+    /// # Errors
+    /// When the documents cannot be reached.
+    pub async fn build(
+        settings: WorkerSettings,
+        apps: Vec<App>,
+        bus: Bus,
+        credit: Credit,
+        cache: Cache,
+        clock: Clock,
+    ) -> Result<Self, WorkerError> {
+        let decks = Decks::load(&bus, apps.iter().map(|app| app.deck.clone())).await?;
+        let apps: HashMap<AppName, App> = apps.into_iter().map(|app| (app.name.clone(), app)).collect();
+        Ok(Self { desk: Arc::new(Desk { settings, apps, bus, credit, cache, clock, decks }) })
+    }
+
+    /// Serves until asked to stop, then answers what it was asked.
+    ///
+    /// # Errors
+    /// When the broker does not let it serve.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
+        let spec = ServeSpec {
+            name: "callbus-worker".to_owned(),
+            group: GROUP.to_owned(),
+            subjects: self.desk.apps.keys().map(|app| format!("ask.v1.*.{app}")).collect(),
+            concurrency_max: self.desk.settings.concurrency_max,
+        };
+        let desk = Arc::clone(&self.desk);
+        let serve = self.desk.bus.serve(
+            spec,
+            move |asked: Asked| {
+                let desk = Arc::clone(&desk);
+                async move { desk.answer(asked).await.unwrap_or_else(|| Bytes::from_static(b"")) }
+            },
+            stop.clone(),
+        );
+        let refresh = self.desk.decks.refresh_until(&self.desk.bus, stop.clone());
+        let (served, ()) = tokio::join!(serve, refresh);
+        Ok(served?)
+    }
+}
