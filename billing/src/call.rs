@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use money::{Ended, Hold, Micros, cost};
 use proto::callback::Details;
 use proto::settled::{SettledLeg, SupplierCost};
-use proto::{AppName, Callback, CallId, Decided, Event, EventId, Kind, Outcome, Partition, Settled, Subject};
 use proto::signature::Verified;
+use proto::{AppName, CallId, Callback, Decided, Event, EventId, Kind, Outcome, Partition, Settled, Subject};
 use rust_decimal::Decimal;
 
 /// After an answer a hold lasts as long as the grant, and this much longer for the end to be told (money.md).
@@ -162,13 +162,9 @@ impl Call {
         let end = self.end.as_ref()?;
         let duration_secs = match leg.authorised_in {
             Kind::Pie => self.talked_secs(end).unwrap_or(end.duration_secs.unwrap_or_default()),
-            Kind::Ice
-            | Kind::Ace
-            | Kind::Dice
-            | Kind::Notify
-            | Kind::Unknown
-            | Kind::Decided
-            | Kind::Settled => end.duration_secs.or_else(|| self.talked_secs(end)).unwrap_or_default(),
+            Kind::Ice | Kind::Ace | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Settled => {
+                end.duration_secs.or_else(|| self.talked_secs(end)).unwrap_or_default()
+            }
         };
         Some(Ended { answered: end.answered, duration_secs, at: end.at })
     }
@@ -243,11 +239,7 @@ impl Call {
         let data = serde_json::to_vec(&settled).expect("a CDR is JSON");
         Event {
             id,
-            subject: Subject::Call {
-                kind: Kind::Settled,
-                app: self.app.clone(),
-                partition: Partition::of(&self.id),
-            },
+            subject: Subject::Call { kind: Kind::Settled, app: self.app.clone(), partition: Partition::of(&self.id) },
             about: self.id.to_string(),
             source: "billing".to_owned(),
             time: now,
@@ -265,9 +257,11 @@ impl CallLeg {
     /// Notes what the leg came to. `charged` is what the wallet says; the rest follows from the hold's own price rows,
     /// so that a process that died between posting and CDR changes nothing.
     pub(crate) fn note(&mut self, charged: Micros, ended: Option<Ended>, answer_known: bool) {
-        let priced = ended.filter(|ended| ended.answered).and_then(|ended| cost(&self.hold.price, ended.duration_secs).ok());
+        let priced =
+            ended.filter(|ended| ended.answered).and_then(|ended| cost(&self.hold.price, ended.duration_secs).ok());
         let billed = priced.filter(|priced| priced.amount == charged);
-        let certain = charged == Micros::ZERO || (billed.is_some() && (answer_known || self.authorised_in != Kind::Pie));
+        let certain =
+            charged == Micros::ZERO || (billed.is_some() && (answer_known || self.authorised_in != Kind::Pie));
         self.bill = Some(Bill {
             cost: charged,
             billed_secs: billed.map(|priced| priced.billed_secs).unwrap_or_default(),

@@ -49,7 +49,9 @@ impl Credit {
                 self.load(request.wallet).await?;
                 Ok(self.admission.hold(now, request).await?)
             }
-            reply @ (HoldReply::Ok | HoldReply::Dup(_) | HoldReply::Insufficient { .. } | HoldReply::Closed) => Ok(reply),
+            reply @ (HoldReply::Ok | HoldReply::Dup(_) | HoldReply::Insufficient { .. } | HoldReply::Closed) => {
+                Ok(reply)
+            }
         }
     }
 

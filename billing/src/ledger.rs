@@ -91,8 +91,11 @@ pub async fn events(bus: &Bus, id: &WalletId, after_seq: u64) -> Result<Vec<Post
     let mut recorded = bus.read(&Filter::Wallet(id.clone()), after_seq);
     while let Some(next) = recorded.next().await {
         let next = next?;
-        let event = serde_json::from_slice(&next.event.data)
-            .map_err(|cause| NotFolded::Event { wallet: id.clone(), seq: next.seq, cause })?;
+        let event = serde_json::from_slice(&next.event.data).map_err(|cause| NotFolded::Event {
+            wallet: id.clone(),
+            seq: next.seq,
+            cause,
+        })?;
         events.push(PostedEvent { seq: next.seq, time: next.event.time, event });
     }
     Ok(events)
@@ -250,7 +253,9 @@ fn decide(
         let (currency, decided) = match intent {
             Intent::Place(hold) => (Some(hold.price.currency()), command::place(wallet, hold)),
             Intent::Settle { leg, ended } => (wallet.facts().currency, command::settle(wallet, leg, *ended)),
-            Intent::Expire { leg, answered_at } => (wallet.facts().currency, command::expire(wallet, leg, *answered_at)),
+            Intent::Expire { leg, answered_at } => {
+                (wallet.facts().currency, command::expire(wallet, leg, *answered_at))
+            }
             Intent::TopUp { currency, top_up } => (Some(*currency), command::top_up(wallet, *currency, top_up.clone())),
         };
         let posting = decided?;

@@ -15,17 +15,14 @@ use crate::conversation::{self, NoAnswer};
 use crate::door::{App, Apps, Claims};
 use crate::rejected::{Rejected, Rejections};
 use crate::status::Reply;
-use crate::Settings;
-
-/// A body must arrive within this, so that slow senders hold nothing for long.
-pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(5);
+use crate::{NoBody, Settings};
 
 /// What is answered where nothing is asked (DICE, notify, unknown).
 const NOTHING: &[u8] = b"{}";
 
-/// Everything a callback meets on its way.
+/// Who takes callbacks in, with everything that needs.
 #[derive(Debug)]
-pub(crate) struct Counter {
+pub(crate) struct Reception {
     pub settings: Settings,
     pub apps: Apps,
     pub bus: Bus,
@@ -40,19 +37,29 @@ struct TurnedAway {
     reason: String,
 }
 
+impl From<NoBody> for TurnedAway {
+    fn from(no_body: NoBody) -> Self {
+        let (reply, code) = match no_body {
+            NoBody::TooLarge(_) => (Reply::TooLarge, "too_large"),
+            NoBody::Slow(_) | NoBody::Broken => (Reply::Slow, "slow"),
+        };
+        Self { reply, code, reason: no_body.to_string() }
+    }
+}
+
 impl From<Refused> for TurnedAway {
     fn from(refused: Refused) -> Self {
         Self { reply: Reply::Refused, code: refused.code(), reason: refused.to_string() }
     }
 }
 
-impl Counter {
-    /// Takes one POST. `body` yields the whole body or the reply for its failing.
+impl Reception {
+    /// Takes one POST. `body` is read only for who may come in.
     pub(crate) async fn take(
         &self,
         claims: Claims,
         peer: String,
-        body: impl Future<Output = Result<Bytes, Reply>>,
+        body: impl Future<Output = Result<Bytes, NoBody>>,
     ) -> Reply {
         let started = Instant::now();
         match self.admit(&claims, body).await {
@@ -67,19 +74,13 @@ impl Counter {
     async fn admit(
         &self,
         claims: &Claims,
-        body: impl Future<Output = Result<Bytes, Reply>>,
+        body: impl Future<Output = Result<Bytes, NoBody>>,
     ) -> Result<(Option<Arc<App>>, Verified), TurnedAway> {
         let introduced = claims.introduce(&self.apps);
         if self.settings.verify {
             introduced.as_ref().map_err(|refused| TurnedAway::from(*refused))?;
         }
-        let body = body.await.map_err(|reply| {
-            let (code, reason) = match reply {
-                Reply::Slow => ("slow", "the body did not arrive in time".to_owned()),
-                _ => ("too_large", format!("the body is over {} bytes", self.settings.body_bytes_max)),
-            };
-            TurnedAway { reply, code, reason }
-        })?;
+        let body = body.await?;
         if !self.settings.verify {
             return Ok((introduced.ok().map(|(app, _)| app), Verified::unchecked(body)));
         }
@@ -95,7 +96,11 @@ impl Counter {
             reason,
         };
         let callback = Callback::parse(&verified).map_err(|error| {
-            not_a_callback("the body is not a callback: a JSON object with \"event\"\n", "not_a_callback", error.to_string())
+            not_a_callback(
+                "the body is not a callback: a JSON object with \"event\"\n",
+                "not_a_callback",
+                error.to_string(),
+            )
         })?;
         let claimed = callback.common.application_key.as_ref();
         let app = match app {
@@ -191,7 +196,14 @@ impl Counter {
     fn turn_away(&self, away: TurnedAway, claims: Claims, peer: String) -> Reply {
         let key = proto::signature::Authorization::parse(&claims.authorization).ok().map(|a| a.key.to_string());
         let code = away.code.to_owned();
-        self.rejections.push(Rejected { at: self.clock.now(), peer, path: claims.path, key, code, reason: away.reason });
+        self.rejections.push(Rejected {
+            at: self.clock.now(),
+            peer,
+            path: claims.path,
+            key,
+            code,
+            reason: away.reason,
+        });
         away.reply
     }
 }

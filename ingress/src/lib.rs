@@ -19,3 +19,5 @@ pub use fallback::Fallback;
 pub use rejected::{Rejected, Rejections};
 pub use server::{BuildError, Ingress};
 pub use settings::Settings;
+
+pub(crate) use server::NoBody;

@@ -55,9 +55,13 @@ mod tests {
     #[test]
     fn the_path_and_all_below_it() {
         let mut settings = Settings::new(([127, 0, 0, 1], 0).into());
-        for (path, taken) in
-            [("/callbacks", true), ("/callbacks/", true), ("/callbacks/ice", true), ("/callbacksx", false), ("/", false)]
-        {
+        for (path, taken) in [
+            ("/callbacks", true),
+            ("/callbacks/", true),
+            ("/callbacks/ice", true),
+            ("/callbacksx", false),
+            ("/", false),
+        ] {
             assert_eq!(settings.takes(path), taken, "{path}");
         }
         settings.path = "/".to_owned();

@@ -21,7 +21,12 @@ pub struct Role {
 
 impl Role {
     /// Starts `callbus --config <config> <arguments>` with settings by environment, and waits until it is ready.
-    pub(crate) fn start(config: &Path, arguments: &[&str], settings: &[(String, String)], log: PathBuf) -> Result<Self> {
+    pub(crate) fn start(
+        config: &Path,
+        arguments: &[&str],
+        settings: &[(String, String)],
+        log: PathBuf,
+    ) -> Result<Self> {
         let out = File::create(&log)?;
         let mut command = Command::new(binary()?);
         command.arg("--config").arg(config).args(arguments);

@@ -145,12 +145,11 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
             }
             9 => {
                 let (leg, at) = (history.leg(), history.now);
-                history.post(|wallet, dice| {
-                    Ok(command::expire(wallet, &leg, (dice.below(2) > 0).then_some(at))?)
-                })?;
+                history.post(|wallet, dice| Ok(command::expire(wallet, &leg, (dice.below(2) > 0).then_some(at))?))?;
             }
             10 => history.post(|wallet, dice| {
-                let status = [WalletStatus::Active, WalletStatus::Active, WalletStatus::Blocked][dice.below(3) as usize];
+                let status =
+                    [WalletStatus::Active, WalletStatus::Active, WalletStatus::Blocked][dice.below(3) as usize];
                 let change = Change { status: Some(status), credit_limit: Some(dice.amount()?), ..Change::default() };
                 Ok(command::change(wallet, currency(), change)?)
             })?,

@@ -176,8 +176,7 @@ async fn the_end_before_the_beginning(world: World) -> Result<()> {
     world.top_up(WALLET, "100").await?;
     let platform = world.platform(6)?;
     let facts = platform.facts(&script(ALLOWED));
-    let ending =
-        simulator::Ending { result: simulator::CallResult::Answered, reason: simulator::Reason::CallerHangup };
+    let ending = simulator::Ending { result: simulator::CallResult::Answered, reason: simulator::Reason::CallerHangup };
     let dice = platform.send(facts.dice(now(), ending, Some(10)), SignWith::default()).await?;
     assert_eq!((dice.status, dice.body.as_ref()), (200, &b"{}"[..]));
     world.billing_caught_up().await?;

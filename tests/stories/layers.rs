@@ -39,7 +39,10 @@ fn root() -> PathBuf {
 /// Dependencies of each member, dev-dependencies left out: they do not ship.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let read = |path: PathBuf| -> toml::Table {
-        fs::read_to_string(&path).expect("manifest").parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        fs::read_to_string(&path)
+            .expect("manifest")
+            .parse()
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     };
     let workspace = read(root().join("Cargo.toml"));
     let members = workspace["workspace"]["members"].as_array().expect("members");

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use money::Hold;
 use policy::{AppFacts, Decision, Facts, Reason, Verdict, WalletFacts};
 use proto::signature::Verified;
-use proto::{AppName, Callback, CallId, Decided, DecisionKey, Event, Kind, Outcome, Partition, Subject, Svaml, WalletId};
+use proto::{
+    AppName, CallId, Callback, Decided, DecisionKey, Event, Kind, Outcome, Partition, Subject, Svaml, WalletId,
+};
 use serde_json::value::RawValue;
 
 use crate::claim::claim;
@@ -136,7 +138,14 @@ impl Desk {
                     cap_secs: *cap_secs,
                 };
                 let granted = |hold: &Hold| {
-                    self.body(matter, &decision, Outcome::Granted, None, &decision.granted(hold.granted_secs), Some(hold))
+                    self.body(
+                        matter,
+                        &decision,
+                        Outcome::Granted,
+                        None,
+                        &decision.granted(hold.granted_secs),
+                        Some(hold),
+                    )
                 };
                 match self.reserve(matter.asked_at, &request, granted).await {
                     Reserved::Held(body) => {
@@ -151,10 +160,7 @@ impl Desk {
                         tracing::warn!(%error, "credit unknown, answering by fallback");
                         let svaml = policy.refusal(matter.kind, &Reason::ADMISSION_DOWN);
                         let reason = Some(&Reason::ADMISSION_DOWN);
-                        Worded {
-                            lasting: false,
-                            ..self.word(matter, &decision, Outcome::Fallback, reason, &svaml)
-                        }
+                        Worded { lasting: false, ..self.word(matter, &decision, Outcome::Fallback, reason, &svaml) }
                     }
                 }
             }

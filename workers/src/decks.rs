@@ -68,7 +68,12 @@ impl Decks {
             let Some(found) = bus.document(&document).await? else { continue };
             match Deck::from_csv(name.as_str(), &found.bytes) {
                 Ok(deck) => {
-                    tracing::info!(deck = name, version = deck.identity().version, prefixes = deck.len(), "price list in use");
+                    tracing::info!(
+                        deck = name,
+                        version = deck.identity().version,
+                        prefixes = deck.len(),
+                        "price list in use"
+                    );
                     let loaded = Loaded { revision: found.revision, deck: Arc::new(deck) };
                     self.loaded.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), loaded);
                 }

@@ -7,7 +7,7 @@ use bus::Cache;
 use bytes::Bytes;
 use policy::PriceFacts;
 use proto::callback::Details;
-use proto::{AppName, Callback, CallId, PhoneNumber};
+use proto::{AppName, CallId, Callback, PhoneNumber};
 
 use crate::decks::Decks;
 

@@ -166,7 +166,9 @@ impl RedisAdmission {
         let mut load = redis::cmd("FUNCTION");
         load.arg("LOAD").arg("REPLACE").arg(LIBRARY);
         let loaded: Result<Value, _> = load.query_async(&mut self.connection.clone()).await;
-        loaded.map(drop).map_err(|error| AdmissionError(format!("load its functions (Redis 7 or Valkey is needed): {error}")))
+        loaded
+            .map(drop)
+            .map_err(|error| AdmissionError(format!("load its functions (Redis 7 or Valkey is needed): {error}")))
     }
 }
 
@@ -209,12 +211,9 @@ impl Reply {
     }
 }
 
+/// Functions reply in bulk strings only; anything else reads as empty, which no reply is.
 fn text(value: &Value) -> &str {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
-        Value::SimpleString(text) => text,
-        _ => "",
-    }
+    if let Value::BulkString(bytes) = value { std::str::from_utf8(bytes).unwrap_or_default() } else { "" }
 }
 
 fn micros(value: &Value) -> Result<Micros, AdmissionError> {

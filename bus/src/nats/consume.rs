@@ -16,7 +16,7 @@ use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Message};
 use futures::StreamExt;
 use proto::{Filter, Stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -65,10 +65,14 @@ where
     let mut feeding = JoinSet::new();
     let max_in_flight = spec.max_in_flight;
     let (name, stream) = (spec.name.clone(), spec.filter.stream());
-    feeding.spawn(feed(broker.clone(), spec, deliver));
+    let (pin, pinned) = watch::channel(None);
+    feeding.spawn(feed(broker.clone(), spec, deliver, pin));
     let ended = lanes::run(deliveries, Settle::Nats(Box::new(settle)), max_in_flight, handler, stop).await;
     feeding.shutdown().await;
-    unpin(broker, stream, &name).await;
+    let pin = pinned.borrow().clone();
+    if let Some(pin) = pin {
+        unpin(broker, stream, &name, &pin).await;
+    }
     ended
 }
 
@@ -107,9 +111,9 @@ async fn make(broker: &Broker, spec: &ConsumerSpec) -> Result<Consumer<pull::Con
 }
 
 /// Feeds the lanes for as long as somebody listens; trouble with the broker is waited out.
-async fn feed(broker: Broker, spec: ConsumerSpec, deliver: mpsc::Sender<Delivery>) {
+async fn feed(broker: Broker, spec: ConsumerSpec, deliver: mpsc::Sender<Delivery>, pin: watch::Sender<Option<String>>) {
     loop {
-        match follow(&broker, &spec, &deliver).await {
+        match follow(&broker, &spec, &deliver, &pin).await {
             Ok(()) => return,
             Err(error) => tracing::warn!(%error, consumer = spec.name, "consuming was interrupted and starts again"),
         }
@@ -117,7 +121,13 @@ async fn feed(broker: Broker, spec: ConsumerSpec, deliver: mpsc::Sender<Delivery
     }
 }
 
-async fn follow(broker: &Broker, spec: &ConsumerSpec, deliver: &mpsc::Sender<Delivery>) -> Result<(), Unavailable> {
+async fn follow(
+    broker: &Broker,
+    spec: &ConsumerSpec,
+    deliver: &mpsc::Sender<Delivery>,
+    pin: &watch::Sender<Option<String>>,
+) -> Result<(), Unavailable> {
+    pin.send_replace(None);
     let mut consumer = make(broker, spec).await?;
     let pulling = consumer
         .stream()
@@ -127,15 +137,13 @@ async fn follow(broker: &Broker, spec: &ConsumerSpec, deliver: &mpsc::Sender<Del
         .heartbeat(PULL_HEARTBEAT)
         .messages();
     let mut messages = broker.call(WHAT, pulling).await?;
-    let mut pin = None;
     // Set back: events behind this one were on their way already and come again in order.
     let mut rewound_from: Option<u64> = None;
     while let Some(message) = messages.next().await {
         let message = message.map_err(|error| Unavailable::new(WHAT, error))?;
         let seq = message.info().map_err(|error| Unavailable::new(WHAT, error))?.stream_sequence;
         let pinned = message.headers.as_ref().and_then(|headers| headers.get(PIN_ID)).map(|id| id.as_str().to_owned());
-        if pinned != pin {
-            pin = pinned;
+        if pin.send_if_modified(|pin| std::mem::replace(pin, pinned.clone()) != pinned) {
             broker.call(WHAT, consumer.reset(None)).await?;
             rewound_from = Some(seq);
             continue;
@@ -175,11 +183,15 @@ async fn hand_over(
     }
 }
 
-/// Lets another process take over at once. Not pinned, or gone meanwhile: nothing to do.
-async fn unpin(broker: &Broker, stream: Stream, name: &str) {
+/// Lets another process take over at once, if this one is still pinned.
+async fn unpin(broker: &Broker, stream: Stream, name: &str, pin: &str) {
     let unpin = async {
         let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(stream.name())).await?;
-        broker.call(WHAT, stream.unpin_consumer(name, PIN_GROUP)).await
+        let info = broker.call(WHAT, stream.consumer_info(name)).await?;
+        if info.priority_groups.iter().any(|group| group.pinned_client_id.as_deref() == Some(pin)) {
+            broker.call(WHAT, stream.unpin_consumer(name, PIN_GROUP)).await?;
+        }
+        Ok::<_, Unavailable>(())
     };
     if let Err(error) = unpin.await {
         tracing::debug!(%error, consumer = name, "the consumer was not given free; another takes over in seconds");

@@ -43,13 +43,18 @@ pub(super) async fn replay(
         broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, stream_name.to_owned())).await?;
     // What was published before the consumer was made counts as pending on it: that is "now".
     let count = consumer.cached_info().num_pending;
+    let replayed = Replayed {
+        broker: broker.clone(),
+        stream_name: stream_name.to_owned(),
+        consumer: consumer.cached_info().name.clone(),
+    };
     if count == 0 {
+        replayed.forget().await;
         return Ok(stream::empty().boxed());
     }
     let messages = broker.call(WHAT, consumer.messages()).await?;
-    let left = usize::try_from(count).unwrap_or(usize::MAX);
-    let bounded = stream::unfold(Some((messages, left)), |state| async move {
-        let (mut messages, left) = state?;
+    let bounded = stream::unfold(Some((messages, count, replayed)), |state| async move {
+        let (mut messages, left, replayed) = state?;
         let next = match tokio::time::timeout(NEXT_TIMEOUT, messages.next()).await {
             Ok(Some(Ok(message))) => message,
             Ok(Some(Err(error))) => return Some((Err(Unavailable::new(WHAT, error)), None)),
@@ -58,10 +63,31 @@ pub(super) async fn replay(
         };
         // Events erased meanwhile never come, so the broker's own count of what is left ends it too.
         let pending = next.info().map_or(0, |info| info.pending);
-        let rest = if left <= 1 || pending == 0 { None } else { Some((messages, left - 1)) };
-        Some((Ok(next), rest))
+        if left > 1 && pending > 0 {
+            return Some((Ok(next), Some((messages, left - 1, replayed))));
+        }
+        drop(messages);
+        replayed.forget().await;
+        Some((Ok(next), None))
     });
     Ok(bounded.boxed())
+}
+
+/// The broker's side of a replay.
+struct Replayed {
+    broker: Broker,
+    stream_name: String,
+    consumer: String,
+}
+
+impl Replayed {
+    /// Frees it at once; the broker itself would wait until it has been idle for a while.
+    async fn forget(self) {
+        let delete = self.broker.jetstream.delete_consumer_from_stream(&self.consumer, &self.stream_name);
+        if let Err(error) = self.broker.call(WHAT, delete).await {
+            tracing::debug!(%error, "a replay's consumer is left to the broker");
+        }
+    }
 }
 
 pub(super) async fn last_seq(broker: &Broker, filter: &Filter) -> Result<u64, Unavailable> {

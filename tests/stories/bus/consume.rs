@@ -265,10 +265,15 @@ async fn of_two_processes_one_consumes_and_the_other_takes_over() -> Result<()> 
     fill(&bus, "call", &["2", "3"]).await?;
     assert_eq!(one.next().await?, "2");
     assert_eq!(one.next().await?, "3");
+    // A standby that leaves changes nothing for the one that works.
+    let third = Running::start(&other_bus, "c", |_| Verdict::Done);
+    third.stop().await?;
+    fill(&bus, "call", &["4"]).await?;
+    assert_eq!(one.next().await?, "4");
     one.stop().await?;
     assert!(other.handed.try_recv().is_err(), "the standby was handed something");
-    fill(&bus, "call", &["4"]).await?;
-    assert_eq!(other.next().await?, "4");
+    fill(&bus, "call", &["5"]).await?;
+    assert_eq!(other.next().await?, "5");
     other.stop().await
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use bus::{AppendError, Bus, OpenError};
 use proto::{CallId, Filter, Kind, Partition, Stream, WalletId};
 
-use super::{Place, callback, contract, posting, read_all, read_calls};
+use super::{Place, callback, contract, eventually, posting, read_all, read_calls};
 
 contract!(
     an_event_comes_back_as_it_went_in,
@@ -185,5 +185,26 @@ async fn a_directory_has_one_writer_and_any_number_of_readers() -> Result<()> {
     assert!(reader.healthy().is_err());
     let nothing = tempfile::tempdir()?;
     assert!(matches!(Bus::embedded_read_only(nothing.path()), Err(OpenError::File { .. })));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_gone_fails_fast_and_serves_when_back() -> Result<()> {
+    let Place::Nats(mut server) = Place::nats()? else { anyhow::bail!("not a broker") };
+    let bus = Bus::nats(super::nats_config(&server, None)).await?;
+    let event = callback(Kind::Ice, "call", "1")?;
+    server.kill();
+    eventually("it is noticed", async || Ok(bus.healthy().is_err().then_some(()))).await?;
+    let began = std::time::Instant::now();
+    assert!(bus.record(vec![event.clone()]).await.is_err());
+    assert!(matches!(bus.append(&event, None).await, Err(AppendError::Unavailable(_))));
+    assert!(read_calls(&bus).await.is_err());
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+    let asked = bus.ask("ask.v1.ice.shop", bus::Question::default(), deadline).await;
+    assert!(matches!(asked, Err(bus::AskError::Unavailable(_))), "{asked:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+    server.restart()?;
+    eventually("it is back", async || Ok(bus.record(vec![event.clone()]).await.ok())).await?;
+    assert_eq!(read_calls(&bus).await?, vec![event]);
     Ok(())
 }
