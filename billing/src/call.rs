@@ -195,6 +195,11 @@ impl Call {
         self.end.is_some() && !self.decided
     }
 
+    /// Something of the call is worth a CDR: not for a late notification about one that is long forgotten.
+    fn known(&self) -> bool {
+        self.started_at.is_some() || self.decided || self.end.is_some()
+    }
+
     /// Nothing more will happen to the call's money, and its CDR is not written yet.
     pub(crate) fn due(&self, now: Timestamp) -> bool {
         let silent = now.duration_since(self.heard_at);
@@ -202,12 +207,12 @@ impl Call {
             Some(_) => self.decided || silent >= UNMATCHED_AFTER,
             None => silent >= SILENT_MAX || self.legs.last().is_some_and(|leg| leg.bill.is_some()),
         };
-        over && !self.settled && self.legs.iter().all(|leg| leg.bill.is_some())
+        over && self.known() && !self.settled && self.legs.iter().all(|leg| leg.bill.is_some())
     }
 
     /// The call can be forgotten.
     pub(crate) fn over(&self, now: Timestamp) -> bool {
-        self.settled
+        (self.settled || !self.known())
             && self.legs.iter().all(|leg| leg.bill.is_some())
             && now.duration_since(self.heard_at) >= REMEMBERED
     }
@@ -217,6 +222,10 @@ impl Call {
         let legs = self.legs.iter().map(CallLeg::settled).collect::<Vec<_>>();
         let mut parts = vec!["settled", self.app.as_str(), self.id.as_str()];
         parts.extend(legs.iter().map(|leg| leg.leg.as_str()));
+        if !self.decided {
+            // Never in the place of the call's real CDR, should this be a late echo of a call long forgotten.
+            parts.push("unmatched");
+        }
         let id = EventId::of(&parts);
         let end = self.end.as_ref();
         let settled = Settled {

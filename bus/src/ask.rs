@@ -2,7 +2,6 @@
 //!
 //! This file has what both arms share, and the registry through which one process asks itself.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

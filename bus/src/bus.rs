@@ -1,6 +1,5 @@
 //! The bus: one set of promises, two arms that keep them.
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

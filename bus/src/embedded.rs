@@ -1,8 +1,8 @@
 //! The embedded arm: one file for the log and all that goes with it, and a registry for questions.
 
-use std::future::Future;
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -32,8 +32,12 @@ pub(crate) const DEAD_LETTERS_MAX: usize = 1000;
 pub struct Embedded {
     log: Arc<LogFile>,
     registry: Registry,
+    floors: Floors,
     clock: Clock,
 }
+
+/// How far the consumers of this process are, ahead of what is written down.
+type Floors = Arc<Mutex<HashMap<String, u64>>>;
 
 impl Embedded {
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
@@ -45,7 +49,7 @@ impl Embedded {
     }
 
     fn over(log: LogFile) -> Self {
-        Self { log: Arc::new(log), registry: Registry::default(), clock: Clock::System }
+        Self { log: Arc::new(log), registry: Registry::default(), floors: Floors::default(), clock: Clock::System }
     }
 
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
@@ -93,8 +97,13 @@ impl Embedded {
         let (deliver, deliveries) = mpsc::channel(PAGE);
         let mut feeding = JoinSet::new();
         feeding.spawn(feed(Arc::clone(&self.log), spec.filter, floor, deliver));
-        let settle =
-            EmbeddedSettle { log: Arc::clone(&self.log), consumer: spec.name, kept: floor, clock: self.clock.clone() };
+        let settle = EmbeddedSettle {
+            log: Arc::clone(&self.log),
+            consumer: spec.name,
+            kept: floor,
+            floors: Arc::clone(&self.floors),
+            clock: self.clock.clone(),
+        };
         lanes::run(deliveries, Settle::Embedded(settle), spec.max_in_flight, handler, stop.clone()).await?;
         if stop.is_cancelled() {
             return Ok(());
@@ -107,6 +116,9 @@ impl Embedded {
     }
 
     pub(crate) async fn consumer_floor(&self, name: &str) -> Result<u64, Unavailable> {
+        if let Some(floor) = lock(&self.floors).get(name) {
+            return Ok(*floor);
+        }
         let name = name.to_owned();
         let find = "select floor from consumer where name = ?1";
         let floor = self.log.query(move |log| log.query_row(find, [name], |row| row.get(0)).optional()).await?;
@@ -259,10 +271,20 @@ pub(crate) struct EmbeddedSettle {
     log: Arc<LogFile>,
     consumer: String,
     kept: u64,
+    floors: Floors,
     clock: Clock,
 }
 
 impl EmbeddedSettle {
+    /// Tells this process at once; the file is told now and then.
+    pub(crate) fn note(&self, floor: u64) {
+        let mut floors = lock(&self.floors);
+        match floors.get_mut(&self.consumer) {
+            Some(noted) => *noted = floor.max(*noted),
+            None => drop(floors.insert(self.consumer.clone(), floor.max(self.kept))),
+        }
+    }
+
     pub(crate) async fn dead(&self, recorded: &Recorded, reason: &str) -> Result<(), Unavailable> {
         let (consumer, seq, id) = (self.consumer.clone(), recorded.seq, recorded.event.id.to_string());
         let (stream, subject) = (recorded.event.subject.stream().name(), recorded.event.subject.to_string());
@@ -285,4 +307,8 @@ impl EmbeddedSettle {
             Err(error) => tracing::warn!(%error, "a consumer's floor was not kept; events may come twice"),
         }
     }
+}
+
+fn lock(floors: &Floors) -> MutexGuard<'_, HashMap<String, u64>> {
+    floors.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,6 @@
 //! waits for its retry holds its lane and no hand. What is held is bounded by [`HELD_MAX`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +59,15 @@ impl Settle {
         }
     }
 
+    /// Everything up to `floor` is done, as of now.
+    fn note(&self, floor: u64) {
+        match self {
+            Self::Embedded(settle) => settle.note(floor),
+            // Each event is acknowledged by itself; the broker knows.
+            Self::Nats(_) => {}
+        }
+    }
+
     /// Everything up to `floor` is done; `held` is in work or waits.
     async fn keep(&mut self, floor: u64, held: &BTreeMap<u64, Receipt>) {
         match self {
@@ -97,6 +105,7 @@ where
             Some(finished) = running.join_next(), if !running.is_empty() => match finished {
                 Ok((lane, seq, is_settled)) => {
                     let next = lanes.finished(lane, seq, is_settled);
+                    settle.note(lanes.floor());
                     if let Some(next) = next.filter(|_| open) {
                         running.spawn(Arc::clone(&worker).work(lane, next, stop.clone()));
                     }

@@ -2,9 +2,9 @@
 //!
 //! A [`Bus`] keeps events for ever, in order ([`Bus::record`], [`Bus::append`], [`Bus::read`]), hands them to durable
 //! consumers ([`Bus::consume`]) and carries questions to whoever serves them ([`Bus::ask`], [`Bus::serve`]). It has two
-//! arms: *embedded*, one file and one process, and *NATS*. The file that is the embedded log ([`log_file`]) is also the
-//! spool an ingress writes before the broker has an event ([`spool`]). The order events are handed over in is one code
-//! for both ([`lanes`]).
+//! arms: *embedded*, one file and one process, and *NATS*. The file that is the embedded log (`log_file`) is also the
+//! spool an ingress writes before the broker has an event (`spool`). The order events are handed over in is one code
+//! for both (`lanes`).
 //!
 //! A [`Cache`] remembers for a while; losing it loses no money. [`Clock`] is the one place that reads the time of day.
 //!

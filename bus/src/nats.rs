@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use proto::{Event, Filter};
-use std::future::Future;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

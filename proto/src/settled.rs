@@ -35,7 +35,8 @@ pub struct Settled {
     /// Code of the refusal, when the call was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// The call ended, but nothing we decided is known of it: an operator should look.
+    /// The call ended, but nothing we decided is known of it: an operator should look. Such a CDR never stands in the
+    /// place of a matched one of the same call.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unmatched: bool,
     /// What each authorised leg came to.

@@ -96,7 +96,7 @@ impl World {
 
     fn settings(&self) -> String {
         let apps = format!(
-            "[api]\ntoken = \"test-token\"\n\
+            "[api]\ntoken = \"token-of-the-stories\"\n\
              [[apps]]\nname = \"acme\"\nkey = \"{APP_KEY}\"\nsecret = \"{APP_SECRET}\"\npolicy = \"policy.yaml\"\n"
         );
         match &self.place {
@@ -111,7 +111,7 @@ impl World {
 
     /// A price list, and what a story needs to begin.
     async fn stock(self) -> Result<Self> {
-        let put = self.http.put(self.api("/v1/decks/standard")).bearer_auth("test-token").body(DECK).send().await?;
+        let put = self.http.put(self.api("/v1/decks/standard")).bearer_auth("token-of-the-stories").body(DECK).send().await?;
         if !put.status().is_success() {
             bail!("import the deck: {}", put.text().await?);
         }
@@ -209,7 +209,7 @@ impl World {
 
     /// What the API says at a path.
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let reply = self.http.get(self.api(path)).bearer_auth("test-token").send().await?;
+        let reply = self.http.get(self.api(path)).bearer_auth("token-of-the-stories").send().await?;
         let (status, text) = (reply.status(), reply.text().await?);
         if !status.is_success() {
             bail!("GET {path}: {status} {text}");
@@ -221,7 +221,7 @@ impl World {
     pub async fn top_up(&self, wallet: &str, amount: &str) -> Result<()> {
         let order = json!({ "id": format!("top-up-{amount}"), "amount": amount, "currency": "EUR", "note": "story" });
         let url = self.api(&format!("/v1/wallets/{wallet}/topups"));
-        let reply = self.http.post(url).bearer_auth("test-token").json(&order).send().await?;
+        let reply = self.http.post(url).bearer_auth("token-of-the-stories").json(&order).send().await?;
         if !reply.status().is_success() {
             bail!("top up {wallet}: {}", reply.text().await?);
         }
@@ -288,7 +288,9 @@ pub fn now() -> Timestamp {
     Clock::System.now()
 }
 
-fn client() -> reqwest::Client {
+/// An HTTP client; reqwest is built without a crypto library of its own.
+pub fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }
 

@@ -235,7 +235,8 @@ async fn a_menu_leads_to_sales(world: World) -> Result<()> {
     assert!(report.heard().contains(&"Press 1 for sales."), "{:?}", report.heard());
     let cdr = world.cdr(&report.call).await?;
     assert_eq!(cdr.legs.len(), 1);
-    assert_eq!(cdr.legs[0].cost.to_string(), "0.6", "the thirty seconds of talk, not the menu before them");
+    assert_eq!(cdr.legs[0].billed_secs, 26, "from the ACE, four seconds into the thirty of talk, not from the menu");
+    assert_eq!(cdr.legs[0].cost.to_string(), "0.52");
 
     inbound.callee = simulator::Callee::Machine { after_secs: 5 };
     let machine = platform.call(inbound).await;

@@ -52,13 +52,14 @@ async fn what_is_not_right_is_turned_away(world: World) -> Result<()> {
         expected.push(code);
     }
     let rejected = world.get("/v1/rejected").await?;
-    let listed: Vec<&str> = rejected["rejected"]
+    let mut listed: Vec<&str> = rejected["rejected"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(|rejected| rejected["code"].as_str())
         .collect();
-    assert_eq!(listed, expected);
+    listed.reverse();
+    assert_eq!(listed, expected, "the newest stands first");
     let recorded: Vec<_> = world.log().await?.read(&Filter::All(Stream::Calls), 0).try_collect().await?;
     assert!(recorded.is_empty(), "{recorded:?}");
 
@@ -76,7 +77,7 @@ async fn what_is_not_right_is_turned_away(world: World) -> Result<()> {
 
 async fn people_and_probes_are_greeted(world: World) -> Result<()> {
     let url = world.callbacks("ingress-1");
-    let http = reqwest::Client::new();
+    let http = tests::world::client();
     assert_eq!(http.get(&url).send().await?.status(), 200);
     assert_eq!(http.head(&url).send().await?.status(), 200);
     assert_eq!(http.put(&url).send().await?.status(), 405);

@@ -1,6 +1,5 @@
 //! The cache all processes share: Redis or Valkey.
 
-use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;

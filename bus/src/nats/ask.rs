@@ -1,7 +1,6 @@
 //! Questions over core request-reply. Servers of a group share the questions; `nats micro ls` shows who serves.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 

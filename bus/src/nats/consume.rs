@@ -6,7 +6,6 @@
 //! done come twice.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +35,10 @@ const PIN_ID: &str = "Nats-Pin-Id";
 const PIN_TTL: Duration = Duration::from_secs(6);
 /// How long a pull waits at the broker; well below [`PIN_TTL`], since each pull keeps the pin.
 const PULL_EXPIRES: Duration = Duration::from_secs(2);
+/// How often who stands by looks whether it should take over.
+const STANDBY_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long events that were on their way when the consumer was set back may still arrive.
+const REWIND_MAX: Duration = Duration::from_secs(2);
 const PULL_HEARTBEAT: Duration = Duration::from_secs(1);
 const PULL_EVENTS: usize = 256;
 /// An event neither settled nor said to be in progress for this long is handed out again.
@@ -137,26 +140,45 @@ async fn follow(
         .heartbeat(PULL_HEARTBEAT)
         .messages();
     let mut messages = broker.call(WHAT, pulling).await?;
-    // Set back: events behind this one were on their way already and come again in order.
-    let mut rewound_from: Option<u64> = None;
-    while let Some(message) = messages.next().await {
+    // Set back: events behind this one were on their way already and come again in order, all within a moment (the one
+    // it waits for may have been erased).
+    let mut rewound: Option<(u64, Instant)> = None;
+    free_abandoned(broker, &mut consumer).await?;
+    loop {
+        let Ok(message) = tokio::time::timeout(STANDBY_LOOK_EVERY, messages.next()).await else {
+            if pin.borrow().is_none() {
+                free_abandoned(broker, &mut consumer).await?;
+            }
+            continue;
+        };
+        let message = message.ok_or_else(|| Unavailable::new(WHAT, "the broker ended the delivery"))?;
         let message = message.map_err(|error| Unavailable::new(WHAT, error))?;
         let seq = message.info().map_err(|error| Unavailable::new(WHAT, error))?.stream_sequence;
         let pinned = message.headers.as_ref().and_then(|headers| headers.get(PIN_ID)).map(|id| id.as_str().to_owned());
         if pin.send_if_modified(|pin| std::mem::replace(pin, pinned.clone()) != pinned) {
             broker.call(WHAT, consumer.reset(None)).await?;
-            rewound_from = Some(seq);
+            rewound = Some((seq, Instant::now()));
             continue;
         }
-        if rewound_from.is_some_and(|first| seq > first) {
+        if rewound.is_some_and(|(first, at)| seq > first && at.elapsed() < REWIND_MAX) {
             continue;
         }
-        rewound_from = None;
+        rewound = None;
         if !hand_over(broker, spec, message, deliver).await? {
             return Ok(());
         }
     }
-    Err(Unavailable::new(WHAT, "the broker ended the delivery"))
+}
+
+/// Nobody is pinned, yet events are held: a process died with them. Nothing would come until their time-out, unless
+/// something new is published; set back, they are there at once.
+async fn free_abandoned(broker: &Broker, consumer: &mut Consumer<pull::Config>) -> Result<(), Unavailable> {
+    let info = broker.call(WHAT, consumer.get_info()).await?;
+    let is_pinned = info.priority_groups.iter().any(|group| group.pinned_client_id.is_some());
+    if info.num_ack_pending > 0 && !is_pinned {
+        broker.call(WHAT, consumer.reset(None)).await?;
+    }
+    Ok(())
 }
 
 /// `false` when nobody listens any more.

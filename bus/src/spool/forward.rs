@@ -242,7 +242,8 @@ impl Forward {
 
     /// The event stays in the spool, for a person to look at; the others go on.
     async fn put_aside(&mut self, place: Place, recorded: &Recorded, reason: String) {
-        tracing::error!(id = %recorded.event.id, reason, "the broker will never take this event; it stays in the spool");
+        let id = &recorded.event.id;
+        tracing::error!(%id, reason, "the broker will never take this event; it stays in the spool");
         self.refused.insert(place);
         let (stream, seq, id) = (place.0.name(), place.1, recorded.event.id.to_string());
         let (subject, at) = (recorded.event.subject.to_string(), self.broker.clock.now().to_string());

@@ -296,9 +296,8 @@ async fn a_consumer_outlives_a_restart_of_the_broker() -> Result<()> {
 async fn what_is_not_an_event_is_put_aside() -> Result<()> {
     let Place::Nats(server) = Place::nats()? else { anyhow::bail!("not a broker") };
     let bus = Bus::nats(super::nats_config(&server, None)).await?;
-    let client = async_nats::connect(server.url()).await?;
-    client.publish("calls.v1.junk", "{}".into()).await?;
-    client.flush().await?;
+    let stranger = async_nats::jetstream::new(async_nats::connect(server.url()).await?);
+    stranger.publish("calls.v1.junk", "{}".into()).await?.await?;
     fill(&bus, "call", &["1"]).await?;
     let mut running = Running::start(&bus, "c", |_| Verdict::Done);
     assert_eq!(running.next().await?, "1");
@@ -319,4 +318,20 @@ async fn a_handler_that_panics_ends_the_consumer_and_loses_nothing(place: Place)
     let mut running = Running::start(&bus, "c", |_| Verdict::Done);
     assert_eq!(running.next().await?, "1");
     running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_a_dead_process_held_come_to_the_next_though_nothing_new_is_published() -> Result<()> {
+    let place = Place::nats()?;
+    let bus = place.open().await?;
+    fill(&bus, "call", &["1", "2"]).await?;
+    let mut dead = Running::start(&bus, "c", |_| Verdict::Retry(Duration::from_secs(600)));
+    assert_eq!(dead.next().await?, "1");
+    dead.tasks.shutdown().await;
+    let began = tokio::time::Instant::now();
+    let mut next = Running::start(&bus, "c", |_| Verdict::Done);
+    assert_eq!(next.next().await?, "1");
+    assert_eq!(next.next().await?, "2");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    next.stop().await
 }

@@ -1,0 +1,21 @@
+//! The REST API: what calls did and why, what wallets hold, which price lists are in use.
+//!
+//! [`Api`] is the listener. Everything under `/v1` needs the bearer [`Token`]; `/healthz` does not. The pages are read
+//! from the log on request: [`calls`] keeps a short fold of the newest, [`wallets`] one of all balances. Changes are
+//! asked of whoever owns them: top-ups of billing, [`decks`] of the bus's documents, [`rejected`] of the ingress.
+//! Phone numbers are [`masked`] unless a request says `reveal=1`. Every status stands in [`problem`].
+
+mod server;
+mod token;
+mod problem;
+mod calls;
+mod call_list;
+mod why;
+mod masked;
+mod wallets;
+mod wallet_list;
+mod decks;
+pub mod rejected;
+
+pub use server::{Api, ApiSettings, BuildError};
+pub use token::{BadToken, Token};

@@ -1,0 +1,133 @@
+//! The listener: routes, the token, body limits, drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use bus::Bus;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::call_list::CallList;
+use crate::problem::Problem;
+use crate::token::Token;
+use crate::wallet_list::WalletList;
+use crate::{calls, decks, rejected, wallets};
+
+/// Bodies other than price lists are short.
+pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What the API is told at start.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    pub listen: SocketAddr,
+    pub token: Token,
+}
+
+/// The address cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("listen for the API on {address}: {cause}; is another process there? set [api] listen")]
+pub struct BuildError {
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+/// A bound API, ready to run.
+#[derive(Debug)]
+pub struct Api {
+    listener: TcpListener,
+    settings: ApiSettings,
+    bus: Bus,
+}
+
+/// What the routes share.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub bus: Bus,
+    pub token: Token,
+    pub calls: Mutex<CallList>,
+    pub wallets: Mutex<WalletList>,
+}
+
+impl Api {
+    /// Binds the address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn build(settings: ApiSettings, bus: Bus) -> Result<Self, BuildError> {
+        let address = settings.listen;
+        let listener = TcpListener::bind(address).await.map_err(|cause| BuildError { address, cause })?;
+        Ok(Self { listener, settings, bus })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.settings.listen)
+    }
+
+    /// Serves until asked to stop, then answers what it has taken.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
+        let desk = Arc::new(Desk {
+            bus: self.bus,
+            token: self.settings.token,
+            calls: Mutex::default(),
+            wallets: Mutex::default(),
+        });
+        axum::serve(self.listener, router(desk)).with_graceful_shutdown(stop.cancelled_owned()).await
+    }
+}
+
+fn router(desk: Arc<Desk>) -> Router {
+    let decks = put(decks::put).get(decks::get).layer(DefaultBodyLimit::max(decks::BYTES_MAX));
+    let v1 = Router::new()
+        .route("/calls", get(calls::list))
+        .route("/calls/{id}", get(calls::show))
+        .route("/wallets", get(wallets::list))
+        .route("/wallets/{id}", get(wallets::show))
+        .route("/wallets/{id}/ledger", get(wallets::ledger))
+        .route("/wallets/{id}/topups", post(wallets::top_up))
+        .route("/decks/{name}", decks)
+        .route("/rejected", get(rejected::list))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(async || Problem::Method)
+        .layer(from_fn_with_state(Arc::clone(&desk), require_token));
+    Router::new()
+        .route("/healthz", get(health))
+        .nest("/v1", v1)
+        .fallback(nothing_here)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(desk)
+}
+
+async fn require_token(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match header.and_then(|text| text.split_once(' ')) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && desk.token.admits(token.trim()) => {
+            next.run(request).await
+        }
+        _ => Problem::Unauthorized.into_response(),
+    }
+}
+
+async fn nothing_here() -> Problem {
+    Problem::NotFound("such address; see /v1/calls, /v1/wallets, /v1/decks/<name>, /v1/rejected".to_owned())
+}
+
+/// Whether this process can read and ask. Says nothing about anybody's calls, so it needs no token.
+async fn health(State(desk): State<Arc<Desk>>) -> Response {
+    match desk.bus.healthy() {
+        Ok(()) => Json(json!({ "status": "ok" })).into_response(),
+        Err(cause) => Problem::Unavailable(cause).into_response(),
+    }
+}

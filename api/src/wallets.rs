@@ -1,0 +1,184 @@
+//! `/v1/wallets`: balances, histories, and money coming in.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use billing::ledger;
+use billing::top_up::{TopUpError, TopUpOrder, TopUpReceipt, order};
+use bytes::Bytes;
+use jiff::Timestamp;
+use money::posting::TopUp;
+use money::{Currency, Hold, Micros, Posting, TopUpId, Wallet, WalletFacts};
+use proto::WalletId;
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Problem;
+use crate::server::{BODY_BYTES_MAX, Desk};
+
+/// Wallets on one page; the next begins after the last id of this one.
+const WALLETS_MAX: usize = 1_000;
+/// Postings on one page, the newest.
+const POSTINGS_MAX: usize = 10_000;
+const POSTINGS_DEFAULT: usize = 1_000;
+/// A note is a line, not a document.
+const NOTE_CHARS_MAX: usize = 500;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Wallets {
+    wallets: Vec<WalletSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct WalletSummary {
+    wallet: WalletId,
+    facts: WalletFacts,
+    open_holds: usize,
+}
+
+/// One wallet.
+#[derive(Debug, Serialize)]
+pub(crate) struct WalletPage {
+    wallet: WalletId,
+    facts: WalletFacts,
+    holds: Vec<Hold>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct LedgerPage {
+    wallet: WalletId,
+    currency: Option<Currency>,
+    /// Oldest first.
+    postings: Vec<PostingLine>,
+}
+
+/// One posting, and what the wallet held after it.
+#[derive(Debug, Clone, Serialize)]
+struct PostingLine {
+    seq: u64,
+    time: Timestamp,
+    /// What it did to the balance: top-ups add, charges take, holds leave it as it is.
+    amount: Micros,
+    balance: Micros,
+    held: Micros,
+    posting: Posting,
+}
+
+/// `?after=<wallet>`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    after: Option<String>,
+}
+
+/// `?limit=`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LedgerQuery {
+    limit: Option<usize>,
+}
+
+/// Body of a top-up.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopUpRequest {
+    id: TopUpId,
+    amount: Micros,
+    currency: Currency,
+    #[serde(default)]
+    note: String,
+}
+
+pub(crate) async fn list(
+    State(desk): State<Arc<Desk>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Wallets>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    let mut list = desk.wallets.lock().await;
+    list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
+    let after = query.after.unwrap_or_default();
+    let page = list.all().filter(|(id, _)| id.as_str() > after.as_str()).take(WALLETS_MAX);
+    let wallets = page.map(|(id, wallet)| WalletSummary {
+        wallet: id.clone(),
+        facts: wallet.facts(),
+        open_holds: wallet.holds().count(),
+    });
+    Ok(Json(Wallets { wallets: wallets.collect() }))
+}
+
+pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<WalletPage>, Problem> {
+    let id = wallet_id(id)?;
+    let mut list = desk.wallets.lock().await;
+    list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
+    let wallet = list.get(&id).ok_or_else(|| no_wallet(&id))?;
+    let (facts, holds) = (wallet.facts(), wallet.holds().cloned().collect());
+    Ok(Json(WalletPage { wallet: id, facts, holds }))
+}
+
+pub(crate) async fn ledger(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    query: Result<Query<LedgerQuery>, QueryRejection>,
+) -> Result<Json<LedgerPage>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    let id = wallet_id(id)?;
+    let mut wallet = Wallet::default();
+    let mut postings = Vec::new();
+    for posted in ledger::events(&desk.bus, &id, 0).await.map_err(Problem::unavailable)? {
+        for posting in &posted.event.postings {
+            let before = wallet.facts();
+            wallet.post(posted.time, posted.event.currency, posting);
+            let after = wallet.facts();
+            postings.push(PostingLine {
+                seq: posted.seq,
+                time: posted.time,
+                amount: after.posted.saturating_sub(before.posted),
+                balance: after.posted,
+                held: after.held,
+                posting: posting.clone(),
+            });
+        }
+    }
+    if postings.is_empty() {
+        return Err(no_wallet(&id));
+    }
+    let limit = query.limit.unwrap_or(POSTINGS_DEFAULT).min(POSTINGS_MAX);
+    postings.drain(..postings.len().saturating_sub(limit));
+    Ok(Json(LedgerPage { wallet: id, currency: wallet.facts().currency, postings }))
+}
+
+/// 201 for a new top-up, 200 for one that is posted already: sending it again is always safe.
+pub(crate) async fn top_up(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<TopUpReceipt>), Problem> {
+    let wallet = wallet_id(id)?;
+    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
+    let request: TopUpRequest = serde_json::from_slice(&body).map_err(|error| {
+        Problem::Invalid(format!("the body is not {{id, amount: \"12.50\", currency: \"EUR\", note}}: {error}"))
+    })?;
+    if request.amount <= Micros::ZERO {
+        return Err(Problem::Invalid(format!("the amount is {}; a top-up is more than 0", request.amount)));
+    }
+    if request.note.chars().count() > NOTE_CHARS_MAX {
+        return Err(Problem::Invalid(format!("the note is over {NOTE_CHARS_MAX} characters")));
+    }
+    let top_up = TopUp { id: request.id, amount: request.amount, note: request.note, by: "api".to_owned() };
+    match order(&desk.bus, &TopUpOrder { wallet, currency: request.currency, top_up }).await {
+        Ok(receipt) if receipt.duplicate => Ok((StatusCode::OK, Json(receipt))),
+        Ok(receipt) => Ok((StatusCode::CREATED, Json(receipt))),
+        Err(TopUpError::Refused(why)) => Err(Problem::Conflict(why)),
+        Err(TopUpError::Unavailable(why)) => Err(Problem::Unavailable(why)),
+    }
+}
+
+fn wallet_id(text: String) -> Result<WalletId, Problem> {
+    WalletId::new(text).map_err(|error| Problem::Invalid(error.to_string()))
+}
+
+fn no_wallet(id: &WalletId) -> Problem {
+    Problem::NotFound(format!("wallet {id}: a wallet begins with its first top-up"))
+}

@@ -1,0 +1,224 @@
+//! The API over real HTTP, on an embedded bus with billing behind it.
+
+use api::{Api, ApiSettings, Token};
+use billing::Billing;
+use billing::admission::{Admission, MemoryAdmission};
+use bus::{Bus, Cache, Clock};
+use bytes::Bytes;
+use ingress::Rejections;
+use jiff::Timestamp;
+use proto::{AppName, CallId, Event, EventId, Kind, Partition, Subject};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+const TOKEN: &str = "0123456789abcdef";
+const CALL: &str = "7ec0f194.call@1";
+
+struct World {
+    bus: Bus,
+    base: String,
+    http: Client,
+    tasks: JoinSet<()>,
+    _directory: TempDir,
+}
+
+impl World {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let bus = Bus::embedded(directory.path()).expect("bus");
+        let listen = ([127, 0, 0, 1], 0).into();
+        let api = Api::build(ApiSettings { listen, token: Token::new(TOKEN).expect("token") }, bus.clone()).await;
+        let api = api.expect("api");
+        let base = format!("http://{}", api.address());
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { api.run(CancellationToken::new()).await.expect("run") });
+        let http = Client::builder().no_proxy().build().expect("client");
+        Self { bus, base, http, tasks, _directory: directory }
+    }
+
+    async fn with_billing() -> Self {
+        let mut world = Self::start().await;
+        let (cache, clock) = (Cache::memory(10, Clock::System), Clock::System);
+        let admission = Admission::Memory(MemoryAdmission::default());
+        let billing = Billing::build(world.bus.clone(), admission, cache, clock).await.expect("billing");
+        world.tasks.spawn(async { billing.run(CancellationToken::new()).await.expect("run") });
+        // Nobody takes top-ups until the task has run, and that is known at once.
+        while world.top_up("warm", "0.000001", "EUR").await.0 == 503 {
+            tokio::task::yield_now().await;
+        }
+        world
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(TOKEN)
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    async fn top_up(&self, id: &str, amount: &str, currency: &str) -> (u16, Value) {
+        let body = json!({ "id": id, "amount": amount, "currency": currency, "note": "cash" });
+        answer(self.request(Method::POST, "/v1/wallets/alice/topups").json(&body)).await
+    }
+
+    async fn record(&self, kind: Kind, body: Value) {
+        let call = CallId::new(CALL).expect("call");
+        let app = AppName::new("acme").expect("app");
+        let event = Event {
+            id: EventId::of(&[kind.as_str(), &body.to_string()]),
+            subject: Subject::Call { kind, app, partition: Partition::of(&call) },
+            about: call.to_string(),
+            source: "acme".to_owned(),
+            time: "2026-01-02T03:04:05Z".parse::<Timestamp>().expect("time"),
+            extra: Vec::new(),
+            data: Bytes::from(body.to_string()),
+        };
+        self.bus.record(vec![event]).await.expect("recorded");
+    }
+}
+
+async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let reply = request.send().await.expect("reply");
+    let status = reply.status().as_u16();
+    let kind = reply.headers()["content-type"].to_str().expect("text").to_owned();
+    assert_eq!(kind == "application/problem+json", status >= 400, "{status} {kind}");
+    (status, reply.json().await.expect("JSON"))
+}
+
+#[tokio::test]
+async fn everything_under_v1_needs_the_token() {
+    let world = World::start().await;
+    let bare = |path: &str| world.http.get(format!("{}{path}", world.base));
+    assert_eq!(answer(bare("/healthz")).await, (200, json!({ "status": "ok" })));
+    for path in ["/v1/calls", "/v1/wallets/alice", "/v1/nothing"] {
+        assert_eq!(answer(bare(path)).await.0, 401, "{path}");
+        assert_eq!(answer(bare(path).bearer_auth("0123456789abcdee")).await.0, 401, "{path}");
+    }
+    assert_eq!(answer(bare("/v1/calls").header("authorization", format!("BEARER {TOKEN}"))).await.0, 200);
+    assert_eq!(world.get("/v1/nothing").await.0, 404);
+    assert_eq!(answer(world.request(Method::DELETE, "/v1/calls")).await.0, 405);
+    assert_eq!(world.get("/v1/calls?limt=1").await.0, 422);
+}
+
+#[tokio::test]
+async fn a_top_up_is_posted_once() {
+    let world = World::with_billing().await;
+    let (status, receipt) = world.top_up("t-1", "12.50", "EUR").await;
+    assert_eq!(
+        (status, &receipt["duplicate"], &receipt["wallet"]["posted"]),
+        (201, &json!(false), &json!("12.500001"))
+    );
+    assert_eq!(world.top_up("t-1", "12.50", "EUR").await.0, 200);
+    assert_eq!(world.top_up("t-1", "13", "EUR").await.0, 409);
+    assert_eq!(world.top_up("t-2", "1", "USD").await.0, 409);
+    for (amount, currency) in [("0", "EUR"), ("-1", "EUR"), ("1e3", "EUR"), ("1", "euro")] {
+        assert_eq!(world.top_up("t-3", amount, currency).await.0, 422, "{amount} {currency}");
+    }
+
+    let (_, page) = world.get("/v1/wallets").await;
+    assert_eq!(page["wallets"][0]["wallet"], "alice");
+    assert_eq!(world.get("/v1/wallets/alice").await.1["facts"]["available"], "12.500001");
+    let (_, ledger) = world.get("/v1/wallets/alice/ledger?limit=1").await;
+    let last = &ledger["postings"][0];
+    assert_eq!(
+        (&last["amount"], &last["balance"], &last["posting"]["id"]),
+        (&json!("12.5"), &json!("12.500001"), &json!("t-1"))
+    );
+    assert_eq!(world.get("/v1/wallets/nobody").await.0, 404);
+    assert_eq!(world.get("/v1/wallets/nobody/ledger").await.0, 404);
+    assert_eq!(world.get("/v1/wallets/%7Bbad%7D").await.0, 422);
+}
+
+#[tokio::test]
+async fn without_billing_nothing_is_posted_and_503_says_so() {
+    let world = World::start().await;
+    let (status, problem) = world.top_up("t-1", "1", "EUR").await;
+    assert_eq!((status, problem["detail"].as_str()), (503, Some("no billing role is running")));
+}
+
+#[tokio::test]
+async fn a_deck_is_taken_whole_or_not_at_all() {
+    let world = World::start().await;
+    let put =
+        |name: &str, csv: &str| answer(world.request(Method::PUT, &format!("/v1/decks/{name}")).body(csv.to_owned()));
+    assert_eq!(world.get("/v1/decks/standard").await.0, 404);
+    let (status, problem) = put("standard", "prefix,rate,currency\n46,1,EUR\nx,1,EUR\n47,y,EUR\n").await;
+    assert_eq!(status, 422);
+    let lines: Vec<u64> =
+        problem["lines"].as_array().expect("lines").iter().filter_map(|l| l["line"].as_u64()).collect();
+    assert_eq!(lines, [3, 4]);
+    assert_eq!(world.get("/v1/decks/standard").await.0, 404);
+    assert_eq!(put("standard", "prefix,rate,currency\n46,1,EUR\n").await.0, 200);
+    let (_, page) = world.get("/v1/decks/standard").await;
+    assert_eq!((&page["deck"], &page["prefixes"]), (&json!("standard"), &json!(1)));
+    assert!(world.bus.document("deck/standard").await.expect("reachable").is_some(), "where workers look for it");
+    assert_eq!(put("a%2Fb", "prefix,rate,currency\n").await.0, 422);
+}
+
+#[tokio::test]
+async fn calls_are_told_with_their_numbers_masked() {
+    let world = World::start().await;
+    assert_eq!(world.get("/v1/calls").await.1, json!({ "calls": [] }));
+    let ice = json!({ "event": "ice", "callid": CALL, "cli": "+46701234567", "to": { "type": "number", "endpoint": "+15612600684" } });
+    world.record(Kind::Ice, ice).await;
+    let key = EventId::of(&["key"]);
+    let decided = json!({
+        "key": key, "kind": "ice", "callback": key, "answer": { "action": { "name": "hangup" } }, "outcome": "refused",
+        "reason": "NO_CREDIT", "rule": "allowlisted", "by": "worker", "took_micros": 7,
+    });
+    world.record(Kind::Decided, decided).await;
+    let settled = json!({ "call": CALL, "app": "acme", "result": "N/A", "duration_secs": 0, "refused": "NO_CREDIT" });
+    world.record(Kind::Settled, settled).await;
+
+    let (_, page) = world.get("/v1/calls").await;
+    let call = &page["calls"][0];
+    assert_eq!(
+        (&call["call"], &call["state"], &call["reason"]),
+        (&json!(CALL), &json!("settled"), &json!("NO_CREDIT"))
+    );
+    assert_eq!((&call["from"], &call["to"]), (&json!("+467••••••67"), &json!("+156••••••84")));
+    assert_eq!(world.get("/v1/calls?reveal=1").await.1["calls"][0]["from"], "+46701234567");
+    assert_eq!(world.get("/v1/calls?app=other").await.1, json!({ "calls": [] }));
+
+    let path = "/v1/calls/7ec0f194%2Ecall%401";
+    let (_, page) = world.get(path).await;
+    let kinds: Vec<&str> =
+        page["events"].as_array().expect("events").iter().filter_map(|e| e["kind"].as_str()).collect();
+    assert_eq!(kinds, ["ice", "decided", "settled"]);
+    assert_eq!(page["events"][1]["why"], "Refused with NO_CREDIT.");
+    assert!(!page.to_string().contains("15612600684"), "{page}");
+    assert!(world.get(&format!("{path}?reveal=1")).await.1.to_string().contains("+15612600684"));
+    assert_eq!(world.get("/v1/calls/other").await.0, 404);
+}
+
+#[tokio::test]
+async fn the_list_of_calls_goes_on_where_it_was_and_stays_short() {
+    let world = World::start().await;
+    assert_eq!(world.get("/v1/calls").await.1, json!({ "calls": [] }));
+    world.record(Kind::Ice, json!({ "event": "ice", "callid": CALL })).await;
+    assert_eq!(world.get("/v1/calls").await.1["calls"].as_array().map(Vec::len), Some(1));
+    world.record(Kind::Dice, json!({ "event": "dice", "callid": CALL, "result": "BUSY" })).await;
+    let (_, page) = world.get("/v1/calls?limit=0").await;
+    assert_eq!(page, json!({ "calls": [] }));
+    let (_, page) = world.get("/v1/calls").await;
+    assert_eq!((page["calls"].as_array().map(Vec::len), &page["calls"][0]["state"]), (Some(1), &json!("ended")));
+}
+
+#[tokio::test]
+async fn rejected_callbacks_are_asked_of_the_ingress() {
+    let mut world = World::start().await;
+    assert_eq!(world.get("/v1/rejected").await.0, 503);
+    let bus = world.bus.clone();
+    world.tasks.spawn(async move {
+        api::rejected::serve(&bus, Rejections::default(), CancellationToken::new()).await.expect("serve");
+    });
+    while world.get("/v1/rejected").await.0 == 503 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.get("/v1/rejected").await, (200, json!({ "rejected": [] })));
+}

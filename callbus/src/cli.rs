@@ -1,0 +1,281 @@
+//! The command line.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An event-sourced callback processor for voice calls.
+///
+/// Without a command all roles run in this process. Exit codes: 0 ok, 1 failed, 2 usage, 3 check failed, 4 not
+/// authorized, 5 not found, 6 unreachable.
+#[derive(Debug, Parser)]
+#[command(name = "callbus", version)]
+pub(crate) struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, default_value = "callbus.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Serve(Role),
+    #[command(flatten)]
+    Operate(Operation),
+}
+
+/// What an operator asks for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Operation {
+    /// Play five calls through everything, in a directory of its own.
+    Demo(Demo),
+    /// Write a commented callbus.toml, a policy and a price list to begin with.
+    Init,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Be the platform: place simulated calls.
+    #[command(subcommand)]
+    Sim(SimCommand),
+    /// Calls: what they did, and why.
+    #[command(subcommand)]
+    Call(CallCommand),
+    /// Wallets: what they hold, and what happened to it.
+    #[command(subcommand)]
+    Wallet(WalletCommand),
+    /// Price lists.
+    #[command(subcommand)]
+    Deck(DeckCommand),
+    /// The log itself.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Exit 0 when what runs here is well, else 6.
+    Health {
+        /// Ask one role only; without it, the listeners.
+        role: Option<Role>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// End after the calls: 0 if all went as told, else 1.
+    #[arg(long)]
+    pub exit: bool,
+    /// Take callbacks on this port, and serve the API on the next. Free ports are found when 8080 or 8081 is taken.
+    #[arg(long)]
+    pub port: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read configuration, secrets and policies, and say what would run.
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimCommand {
+    /// Place one call, with signed callbacks over real HTTP.
+    Call(Box<SimCall>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimCall {
+    /// The number that is dialled.
+    #[arg(long, required_unless_present = "did")]
+    pub to: Option<String>,
+    /// The rented number that is called, instead of --to.
+    #[arg(long, conflicts_with = "to")]
+    pub did: Option<String>,
+    /// The caller's number.
+    #[arg(long, default_value = "+15550100200")]
+    pub from: String,
+    /// An in-app user calls, instead of a number.
+    #[arg(long, conflicts_with = "from")]
+    pub user: Option<String>,
+    /// Pressed at each menu in turn: keys, `silence` or `hangup`, with commas between.
+    #[arg(long, value_delimiter = ',')]
+    pub keys: Vec<simulator::Input>,
+    /// Who picks up: human or machine.
+    #[arg(long, value_name = "STATUS", conflicts_with_all = ["busy", "no_answer"])]
+    pub amd: Option<PickedUpBy>,
+    /// The called side is busy.
+    #[arg(long, conflicts_with = "no_answer")]
+    pub busy: bool,
+    /// Nobody picks up.
+    #[arg(long)]
+    pub no_answer: bool,
+    /// When the caller hangs up, counted from the connection: 63s, 2m.
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
+    pub hangup_after: Option<u32>,
+    /// The app that is called; the first one without it.
+    #[arg(long)]
+    pub app: Option<String>,
+    /// Where callbacks go; this configuration's ingress without it.
+    #[arg(long)]
+    pub url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PickedUpBy {
+    Human,
+    Machine,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CallCommand {
+    /// The newest calls.
+    Ls {
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        #[arg(long)]
+        app: Option<String>,
+        /// Show numbers in full.
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// One call as a ladder, with its bill.
+    Show {
+        id: String,
+        /// Show numbers in full.
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// Why each callback of a call was answered as it was.
+    Why {
+        id: String,
+        /// Show numbers in full.
+        #[arg(long)]
+        reveal: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WalletCommand {
+    /// All wallets.
+    Ls,
+    /// One wallet with its open holds.
+    Show { wallet: String },
+    /// What happened to a wallet.
+    Ledger {
+        wallet: String,
+        /// The newest so many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Put money in.
+    Topup(TopUp),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopUp {
+    pub(crate) wallet: String,
+    /// Such as 12.50.
+    pub(crate) amount: String,
+    /// Such as EUR.
+    pub(crate) currency: String,
+    /// Names the top-up: sent twice, it is posted once. Without it each is a new one.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeckCommand {
+    /// Check a CSV file whole, and use it.
+    Import {
+        file: PathBuf,
+        /// The name apps call it by.
+        #[arg(long, default_value = "standard")]
+        name: String,
+    },
+    /// The price lists of the apps.
+    Ls,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Check the signature of every callback in the log again.
+    Verify,
+}
+
+/// What one process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand, ValueEnum)]
+pub(crate) enum Role {
+    /// Everything, in one process: the default.
+    #[clap(skip)]
+    All,
+    /// Take callbacks: verify, ask, record, answer.
+    Ingress,
+    /// Decide what to answer, by policy.
+    Worker,
+    /// Settle calls and keep the wallets.
+    Billing,
+    /// Serve the REST API.
+    Api,
+}
+
+impl Role {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Ingress => "ingress",
+            Self::Worker => "worker",
+            Self::Billing => "billing",
+            Self::Api => "api",
+        }
+    }
+
+    /// Whether a process of this role does `part` too.
+    pub(crate) fn does(self, part: Self) -> bool {
+        self == Self::All || self == part
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn whole_seconds(text: &str) -> Result<u32, String> {
+    let secs = match text.parse::<u32>() {
+        Ok(secs) => Some(secs),
+        Err(_) => text.parse::<jiff::SignedDuration>().ok().and_then(|time| u32::try_from(time.as_secs()).ok()),
+    };
+    secs.ok_or_else(|| "write a time such as 63s or 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn roles_are_commands_and_none_is_all_of_them() {
+        let role = |arguments: &[&str]| Cli::try_parse_from(arguments).map(|cli| cli.command);
+        assert!(matches!(role(&["callbus"]), Ok(None)));
+        assert!(matches!(role(&["callbus", "--config", "x", "worker"]), Ok(Some(Command::Serve(Role::Worker)))));
+        assert!(role(&["callbus", "all"]).is_err());
+        assert!(role(&["callbus", "sim", "call"]).is_err(), "whom?");
+        assert!(role(&["callbus", "sim", "call", "--to", "+1", "--busy", "--no-answer"]).is_err());
+    }
+
+    #[test]
+    fn times_are_whole_seconds() {
+        assert_eq!(["63", "63s", "2m"].map(whole_seconds), [Ok(63), Ok(63), Ok(120)]);
+        assert!(["-1s", "soon", ""].into_iter().all(|text| whole_seconds(text).is_err()));
+    }
+}

@@ -1,0 +1,53 @@
+//! What an operator can do, one file for each command.
+
+use std::path::Path;
+
+use crate::cli::{CallCommand, ConfigCommand, DeckCommand, LogCommand, Operation, SimCommand, WalletCommand};
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::exit::Failure;
+use crate::health;
+use crate::output::Output;
+
+mod init;
+mod check;
+mod demo;
+mod sim;
+mod call;
+mod wallet;
+mod deck;
+mod verify;
+
+/// Does what was asked.
+///
+/// # Errors
+/// With the exit code of what went wrong.
+pub(crate) async fn run(
+    operation: Operation,
+    file: &Path,
+    environment: &Environment,
+    output: Output,
+) -> Result<(), Failure> {
+    let config = || Config::load(file, environment);
+    match operation {
+        Operation::Demo(demo) => demo::run(&demo, environment, output).await,
+        Operation::Init => init::run(file, output),
+        Operation::Config(ConfigCommand::Check) => check::run(file, environment, output),
+        Operation::Sim(SimCommand::Call(call)) => sim::run(*call, &config()?, output).await,
+        Operation::Call(CallCommand::Ls { limit, app, reveal }) => {
+            call::ls(&config()?, output, limit, app.as_deref(), reveal).await
+        }
+        Operation::Call(CallCommand::Show { id, reveal }) => call::show(&config()?, output, &id, reveal).await,
+        Operation::Call(CallCommand::Why { id, reveal }) => call::why(&config()?, output, &id, reveal).await,
+        Operation::Wallet(WalletCommand::Ls) => wallet::ls(&config()?, output).await,
+        Operation::Wallet(WalletCommand::Show { wallet }) => wallet::show(&config()?, output, &wallet).await,
+        Operation::Wallet(WalletCommand::Ledger { wallet, limit }) => {
+            wallet::ledger(&config()?, output, &wallet, limit).await
+        }
+        Operation::Wallet(WalletCommand::Topup(top_up)) => wallet::top_up(&config()?, output, top_up).await,
+        Operation::Deck(DeckCommand::Import { file, name }) => deck::import(&config()?, output, &file, &name).await,
+        Operation::Deck(DeckCommand::Ls) => deck::ls(&config()?, output).await,
+        Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
+        Operation::Health { role } => health::check(&config()?, environment, role, output).await,
+    }
+}

@@ -1,0 +1,230 @@
+//! `callbus call`: what calls did, and why.
+
+use jiff::Timestamp;
+use policy::{Explanation, TriedResult};
+use proto::{Kind, Settled};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::client::{ApiClient, segment};
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::ladder::Ladder;
+use crate::output::{Output, Tone};
+
+/// Longer values are cut in tables; `--json` has them whole.
+const VALUE_CHARS_MAX: usize = 60;
+
+/// One call, as the API tells it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Call {
+    pub call: String,
+    pub events: Vec<Event>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Event {
+    pub seq: u64,
+    pub kind: Kind,
+    pub time: Timestamp,
+    pub id: String,
+    pub app: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    pub body: Value,
+}
+
+impl Call {
+    /// # Errors
+    /// With the exit code of what went wrong; so with all that follow.
+    pub(crate) async fn fetch(api: &ApiClient, id: &str, reveal: bool) -> Result<Self, Failure> {
+        api.get(&format!("/v1/calls/{}?reveal={}", segment(id), u8::from(reveal))).await
+    }
+
+    pub(crate) fn decisions(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(|event| event.kind == Kind::Decided)
+    }
+
+    /// The CDR, once the call is settled.
+    pub(crate) fn settled(&self) -> Option<Settled> {
+        let event = self.events.iter().find(|event| event.kind == Kind::Settled)?;
+        serde_json::from_value(event.body.clone()).ok()
+    }
+}
+
+pub(crate) async fn ls(
+    config: &Config,
+    output: Output,
+    limit: usize,
+    app: Option<&str>,
+    reveal: bool,
+) -> Result<(), Failure> {
+    let app = app.map(|app| format!("&app={}", segment(app))).unwrap_or_default();
+    let path = format!("/v1/calls?limit={limit}&reveal={}{app}", u8::from(reveal));
+    let page: Value = ApiClient::new(config)?.get(&path).await?;
+    if output.json {
+        output.json(&page);
+        return Ok(());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let row = |call: &Value| {
+        let bills = call["bills"].as_array().into_iter().flatten();
+        let cost: Vec<String> =
+            bills.map(|bill| format!("{} {}", text(&bill["cost"]), text(&bill["currency"]))).collect();
+        let ended = call["reason"].as_str().or(call["result"].as_str()).unwrap_or_default().to_owned();
+        let duration = call["duration_secs"].as_u64().map(|secs| format!("{secs} s")).unwrap_or_default();
+        let started: String = text(&call["started_at"]).chars().take(19).collect();
+        [
+            started,
+            text(&call["from"]),
+            text(&call["to"]),
+            text(&call["rule"]),
+            ended,
+            duration,
+            cost.join(" + "),
+            text(&call["call"]),
+        ]
+    };
+    let rows = page["calls"].as_array().into_iter().flatten().map(row).collect();
+    output.table(["STARTED (UTC)", "FROM", "TO", "RULE", "CAME TO", "LASTED", "COST", "CALL"], rows);
+    Ok(())
+}
+
+pub(crate) async fn show(config: &Config, output: Output, id: &str, reveal: bool) -> Result<(), Failure> {
+    let call = Call::fetch(&ApiClient::new(config)?, id, reveal).await?;
+    if output.json {
+        output.json(&call);
+        return Ok(());
+    }
+    let Some(begin) = call.events.first().map(|event| event.time) else { return Ok(()) };
+    let ladder = Ladder::begin(output);
+    for event in &call.events {
+        let at_ms = u64::try_from(event.time.duration_since(begin).as_millis()).unwrap_or_default();
+        match event.kind {
+            Kind::Decided => ladder.answer(at_ms, &event.body["answer"], &found(event)),
+            Kind::Settled => {}
+            Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Unknown => {
+                ladder.callback(at_ms, event.kind, &event.body);
+            }
+        }
+    }
+    output.line("");
+    bill(output, &call);
+    Ok(())
+}
+
+pub(crate) async fn why(config: &Config, output: Output, id: &str, reveal: bool) -> Result<(), Failure> {
+    let call = Call::fetch(&ApiClient::new(config)?, id, reveal).await?;
+    if output.json {
+        let decisions: Vec<&Event> = call.decisions().collect();
+        output.json(&decisions);
+        return Ok(());
+    }
+    for event in call.decisions() {
+        reasons(output, event);
+        let Ok(explanation) = serde_json::from_value::<Explanation>(event.body["explanation"].clone()) else {
+            continue;
+        };
+        let mut rows = Vec::new();
+        for tried in &explanation.tried {
+            let result = match tried.result {
+                TriedResult::Matched => "applies",
+                TriedResult::NotMatched => "does not apply",
+                TriedResult::Failed => "failed",
+            };
+            let mut first = Some((tried.rule.to_string(), result.to_owned()));
+            let mut row = |name: &str, value: String| {
+                let (rule, result) = first.take().unwrap_or_default();
+                rows.push([rule, result, name.to_owned(), value]);
+            };
+            for name in tried.read.iter() {
+                row(name, read_value(&explanation, name));
+            }
+            if let Some(error) = &tried.error {
+                row("error", error.clone());
+            }
+            if tried.read.is_empty() && tried.error.is_none() {
+                row("", String::new());
+            }
+        }
+        output.table(["RULE", "RESULT", "READ", "VALUE"], rows);
+        let policy: String = explanation.policy.chars().take(12).collect();
+        output.line(output.toned(Tone::Faint, format!("policy {policy}, decided by {}", by(event))));
+        output.line("");
+    }
+    Ok(())
+}
+
+/// One line for each decision.
+pub(crate) fn reasons(output: Output, event: &Event) {
+    let kind = event.body["kind"].as_str().unwrap_or_default().to_uppercase();
+    let tone = match event.body["outcome"].as_str() {
+        Some("refused" | "fallback") => Tone::Bad,
+        Some(_) | None => Tone::Good,
+    };
+    output.line(format!("{}  {}", output.toned(tone, kind), event.why.as_deref().unwrap_or_default()));
+}
+
+/// What the call came to.
+pub(crate) fn bill(output: Output, call: &Call) {
+    let Some(settled) = call.settled() else {
+        output.line("bill  not settled yet");
+        return;
+    };
+    let name = output.toned(Tone::Strong, "bill");
+    if settled.legs.is_empty() {
+        output.line(format!("{name}  nothing: no credit was held"));
+    }
+    for leg in &settled.legs {
+        let cost = output.toned(Tone::Strong, format!("{} {}", leg.cost.normalize(), leg.currency));
+        let mut notes = Vec::new();
+        if leg.overrun {
+            notes.push("more than was held");
+        }
+        if leg.estimate {
+            notes.push("an estimate");
+        }
+        let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+        output.line(format!(
+            "{name}  {cost} from {}: {} s of {} s granted, {} held, prefix {} of {}@{}{notes}",
+            leg.wallet,
+            leg.billed_secs,
+            leg.granted_secs,
+            leg.held.normalize(),
+            leg.prefix,
+            leg.deck,
+            leg.deck_version,
+        ));
+    }
+}
+
+/// How an answer was found: rule, reason, time.
+fn found(event: &Event) -> String {
+    let body = &event.body;
+    let rule = body["rule"].as_str().map(|rule| format!("rule {rule}"));
+    let reason = body["reason"].as_str().map(str::to_owned);
+    let took = body["took_micros"].as_u64().map(|micros| format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100));
+    let outcome = body["outcome"].as_str().map(str::to_owned);
+    [outcome, rule, reason, took].into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+fn by(event: &Event) -> &str {
+    event.body["by"].as_str().unwrap_or_default()
+}
+
+fn read_value(explanation: &Explanation, name: &str) -> String {
+    let text = match name.strip_prefix("lists.") {
+        Some(list) => {
+            let answers = explanation.lists.iter().filter(|answer| answer.list == list);
+            let is = |member: bool| if member { "is on it" } else { "is not on it" };
+            answers.map(|answer| format!("{} {}", answer.value, is(answer.member))).collect::<Vec<_>>().join(", ")
+        }
+        None => explanation.value(name).map_or_else(|| "(absent)".to_owned(), Value::to_string),
+    };
+    if text.chars().count() <= VALUE_CHARS_MAX {
+        return text;
+    }
+    text.chars().take(VALUE_CHARS_MAX).chain(['…']).collect()
+}

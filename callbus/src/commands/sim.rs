@@ -1,0 +1,115 @@
+//! `callbus sim call`: be the platform for one call.
+
+use std::time::Duration;
+
+use bus::Clock;
+use simulator::{
+    CallReport, CallScript, Callee, Caller, DEFAULT_TIMEOUT, Endpoint, Hangup, Party, Platform, PlatformConfig,
+};
+use tokio::time::{Instant, sleep};
+
+use super::call::{self, Call};
+use crate::cli::{PickedUpBy, SimCall};
+use crate::client::ApiClient;
+use crate::config::{App, Config};
+use crate::exit::{Exit, Failure};
+use crate::ladder::Ladder;
+use crate::output::Output;
+
+/// A call that has ended is settled well within this.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// # Errors
+/// When there is no such app, or nobody takes the callbacks.
+pub(crate) async fn run(asked: SimCall, config: &Config, output: Output) -> Result<(), Failure> {
+    let app = match &asked.app {
+        Some(name) => config.apps.iter().find(|app| app.name.as_str() == name),
+        None => config.apps.first(),
+    };
+    let app = app.ok_or_else(|| Failure::say(Exit::NotFound, "there is no such app in the configuration"))?;
+    let url = asked.url.clone().unwrap_or_else(|| config.callback_url());
+    crate::client::look(&url).await?;
+    let platform = platform(app, &url)?;
+    let script = script(asked);
+    if output.json {
+        output.json(&platform.call(script).await);
+        return Ok(());
+    }
+    let report = play(&platform, script, output).await;
+    // The ladder is the answer; reasons and bill are added where the API can be asked.
+    if let Ok(api) = ApiClient::new(config)
+        && let Ok(call) = settled(&api, &report).await
+    {
+        tell(output, &call);
+    }
+    Ok(())
+}
+
+/// A platform whose calls differ from those of every other run.
+///
+/// # Errors
+/// When the app's secret cannot be read, or the address is wrong.
+pub(crate) fn platform(app: &App, url: &str) -> Result<Platform, Failure> {
+    let secret = app.secrets()?.into_iter().next();
+    let secret = secret.ok_or_else(|| Failure::say(Exit::Failed, format!("the app {} has no secret", app.name)))?;
+    Ok(Platform::new(PlatformConfig {
+        callback_url: url.to_owned(),
+        fallback_url: None,
+        app_key: app.key.clone(),
+        secret,
+        seed: getrandom::u64().map_err(std::io::Error::other)?,
+        timeout: DEFAULT_TIMEOUT,
+        now: || Clock::System.now(),
+    })?)
+}
+
+/// Plays the call and draws its ladder as it happens.
+pub(crate) async fn play(platform: &Platform, script: CallScript, output: Output) -> CallReport {
+    let ladder = Ladder::begin(output);
+    platform.call_with(script, |step| ladder.step(step)).await
+}
+
+/// The call as the log has it, once it is settled; or as far as it is by then.
+///
+/// # Errors
+/// When the API cannot be asked.
+pub(crate) async fn settled(api: &ApiClient, report: &CallReport) -> Result<Call, Failure> {
+    let give_up = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let call = Call::fetch(api, report.call.as_str(), true).await?;
+        if call.settled().is_some() || Instant::now() >= give_up {
+            return Ok(call);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Why it went as it did, and what it cost.
+pub(crate) fn tell(output: Output, call: &Call) {
+    output.line("");
+    for decision in call.decisions() {
+        call::reasons(output, decision);
+    }
+    call::bill(output, call);
+}
+
+fn script(asked: SimCall) -> CallScript {
+    let from = asked.user.map_or(Caller::Number(asked.from), Caller::User);
+    let to = match (asked.did, asked.to) {
+        (Some(did), _) => Endpoint::Did(did),
+        (None, to) => Endpoint::Number(to.unwrap_or_default()),
+    };
+    let mut script = CallScript::new(from, to);
+    script.inputs = asked.keys;
+    script.callee = match (asked.busy, asked.no_answer, asked.amd) {
+        (true, _, _) => Callee::Busy,
+        (false, true, _) => Callee::NoAnswer,
+        (false, false, Some(PickedUpBy::Machine)) => Callee::Machine { after_secs: 5 },
+        (false, false, Some(PickedUpBy::Human) | None) => Callee::default(),
+    };
+    if let Some(after_secs) = asked.hangup_after {
+        script.hangup = Hangup { after_secs, by: Party::Caller };
+    }
+    script
+}

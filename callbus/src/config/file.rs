@@ -1,0 +1,186 @@
+//! The shape of `callbus.toml`. Everything may be left out; what must not be is asked for when names are resolved, so
+//! that the environment can give it.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU8, NonZeroUsize};
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use proto::{AppKey, AppName, WalletId};
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub data_dir: PathBuf,
+    pub ingress: Ingress,
+    pub api: Api,
+    pub apps: Vec<App>,
+    pub bus: Bus,
+    pub admission: Admission,
+    pub worker: Worker,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("callbus-data"),
+            ingress: Ingress::default(),
+            api: Api::default(),
+            apps: Vec::new(),
+            bus: Bus::default(),
+            admission: Admission::default(),
+            worker: Worker::default(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Ingress {
+    pub listen: Listen,
+    pub path: CallbackPath,
+    pub max_age: MaxAge,
+    pub public_prefix: String,
+    pub body_bytes_max: usize,
+}
+
+impl Default for Ingress {
+    fn default() -> Self {
+        let defaults = ingress::Settings::new(([127, 0, 0, 1], 8080).into());
+        Self {
+            listen: Listen(defaults.listen),
+            path: CallbackPath(defaults.path),
+            max_age: MaxAge(defaults.max_age),
+            public_prefix: defaults.public_prefix,
+            body_bytes_max: defaults.body_bytes_max,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Api {
+    pub listen: Listen,
+    pub token: Option<String>,
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { listen: Listen(([127, 0, 0, 1], 8081).into()), token: None, token_file: None }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct App {
+    pub name: Option<AppName>,
+    pub key: Option<AppKey>,
+    pub secret: Option<String>,
+    pub secret_file: Option<PathBuf>,
+    pub old_secrets: Vec<String>,
+    pub policy: Option<PathBuf>,
+    pub wallet: Option<WalletId>,
+    /// Named as apps are.
+    pub deck: Option<AppName>,
+    pub fallback_say: Option<String>,
+    pub on_failure: OnFailure,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OnFailure {
+    #[default]
+    Say,
+    Error,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Bus {
+    pub kind: BusKind,
+    pub url: Option<String>,
+    pub replicas: NonZeroU8,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self { kind: BusKind::Embedded, url: None, replicas: NonZeroU8::MIN }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BusKind {
+    Embedded,
+    Nats,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Admission {
+    pub kind: AdmissionKind,
+    pub url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum AdmissionKind {
+    #[default]
+    Memory,
+    Redis,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Worker {
+    pub concurrency_max: Option<NonZeroUsize>,
+}
+
+/// `host:port`.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Listen(pub SocketAddr);
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let address = text.parse();
+        address.map(Self).map_err(|_| format!("{text:?} is not an address: write ip:port, such as \"127.0.0.1:8080\""))
+    }
+}
+
+/// A path that begins with `/`.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct CallbackPath(pub String);
+
+impl TryFrom<String> for CallbackPath {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains(['?', '#']) {
+            Ok(Self(text))
+        } else {
+            Err(format!("{text:?} is not a path: begin it with '/', such as \"/callbacks\""))
+        }
+    }
+}
+
+/// A time such as `5m`, or `off`.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct MaxAge(pub Option<SignedDuration>);
+
+impl TryFrom<String> for MaxAge {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        match text.parse::<SignedDuration>() {
+            Ok(age) if age.is_positive() => Ok(Self(Some(age))),
+            Ok(_) | Err(_) => Err(format!("{text:?} is not a time: write \"5m\", \"90s\" or \"off\"")),
+        }
+    }
+}

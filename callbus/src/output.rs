@@ -1,0 +1,71 @@
+//! All that commands print: the one place that knows stdout, terminals, colour and JSON.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::environment::Environment;
+
+/// Where commands print to, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// One JSON document instead of text.
+    pub json: bool,
+    terminal: bool,
+    colour: bool,
+}
+
+/// What a piece of text means; on a terminal, its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Strong,
+    Faint,
+    Good,
+    Bad,
+    Note,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, environment: &Environment) -> Self {
+        let terminal = stdout().is_terminal();
+        Self { json, terminal, colour: terminal && environment.get("NO_COLOR").is_none() }
+    }
+
+    /// A line. Whoever closed the pipe has read enough, so a failing write is no error.
+    pub(crate) fn line(&self, text: impl std::fmt::Display) {
+        let _ = writeln!(stdout(), "{text}");
+    }
+
+    pub(crate) fn json(&self, value: &impl Serialize) {
+        self.line(serde_json::to_string_pretty(value).unwrap_or_default());
+    }
+
+    /// Rows under headings: drawn on a terminal, aligned plain text elsewhere.
+    pub(crate) fn table<const N: usize>(&self, headings: [&str; N], rows: Vec<[String; N]>) {
+        let mut table = Table::new();
+        table.load_preset(if self.terminal { presets::UTF8_BORDERS_ONLY } else { presets::NOTHING });
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(headings);
+        table.add_rows(rows);
+        for line in table.lines() {
+            self.line(line.trim_end());
+        }
+    }
+
+    pub(crate) fn toned(&self, tone: Tone, text: impl std::fmt::Display) -> String {
+        let code = match tone {
+            Tone::Strong => "1",
+            Tone::Faint => "2",
+            Tone::Good => "32",
+            Tone::Bad => "31",
+            Tone::Note => "36",
+        };
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+    }
+}
+
+/// Says on stderr why a command failed.
+pub(crate) fn complain(failure: &crate::exit::Failure) {
+    let _ = writeln!(stderr(), "callbus: {failure}");
+}

@@ -1,0 +1,297 @@
+//! The roles: what is opened for them, in which order they start, and in which they end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use api::{Api, ApiSettings};
+use billing::admission::{Admission, MemoryAdmission, RedisAdmission};
+use billing::{Billing, Credit};
+use bus::{Bus, Cache, Clock, NatsConfig, SpoolConfig};
+use futures::future::select_all;
+use ingress::{Apps, Ingress};
+use proto::{Filter, Stream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use workers::{Worker, WorkerSettings};
+
+use crate::cli::Role;
+use crate::client;
+use crate::config::protection::Protection;
+use crate::config::{self, Config};
+use crate::environment::Environment;
+use crate::health;
+
+/// What is begun is finished within this; then the process ends all the same.
+const DRAIN_MAX: Duration = Duration::from_secs(15);
+/// The cache answers within this or counts as lost: a caller waits on a phone.
+const CACHE_WITHIN: Duration = Duration::from_millis(250);
+/// Entries of the memory of one process: decisions and call memories.
+const MEMORY_ENTRIES_MAX: usize = 100_000;
+/// Events read back to fill the decision memory after a start.
+const RECALL_EVENTS_MAX: u64 = 100_000;
+/// A decision is remembered at least this long, and twice the age a callback may have.
+const DECISION_MEMORY_MIN: Duration = Duration::from_secs(15 * 60);
+/// The same where callbacks of any age are taken.
+const DECISION_MEMORY_ANY_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How long a broker may sit on what it has acknowledged: its own default. Shorter ones are safe as well, the spool
+/// only keeps events a little longer than it had to.
+const BROKER_SYNC_INTERVAL: Duration = Duration::from_secs(120);
+/// Before all our keys in Redis.
+const REDIS_PREFIX: &str = "callbus:";
+
+/// A process that serves.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Where callbacks are taken, if they are.
+    pub callbacks: Option<SocketAddr>,
+    /// Where the API is served, if it is.
+    pub api: Option<SocketAddr>,
+    bus: Bus,
+    /// In the order they end: who takes work first, who finishes it last.
+    stages: Vec<Stage>,
+}
+
+/// Parts that end together.
+#[derive(Debug)]
+struct Stage {
+    name: &'static str,
+    stop: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+/// What the roles stand on.
+#[derive(Debug, Clone)]
+pub(crate) struct Ground {
+    pub bus: Bus,
+    admission: Admission,
+    cache: Cache,
+    clock: Clock,
+}
+
+/// Opens what the role needs and starts it.
+///
+/// # Errors
+/// When the configuration is unsafe, or something cannot be opened or bound.
+pub(crate) async fn start(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Running> {
+    config.refuse_unsafe(role)?;
+    Ground::open(role, config, environment).await?.start(role, config, environment).await
+}
+
+impl Ground {
+    /// The bus, the place where credit is held, and the memory.
+    ///
+    /// # Errors
+    /// When one of them cannot be reached.
+    pub(crate) async fn open(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Self> {
+        let bus = open_bus(role, config, environment).await?;
+        let clock = Clock::System;
+        let (admission, cache) = match &config.admission {
+            config::Admission::Memory => {
+                let cache = Cache::memory(MEMORY_ENTRIES_MAX, clock.clone());
+                (Admission::Memory(MemoryAdmission::default()), cache)
+            }
+            config::Admission::Redis { url } => {
+                let admission = RedisAdmission::connect(url, REDIS_PREFIX).await?;
+                (Admission::Redis(admission), Cache::redis(url, CACHE_WITHIN).await?)
+            }
+        };
+        Ok(Self { bus, admission, cache, clock })
+    }
+
+    /// Starts the role: billing first and the door last, so that who is asked is there before somebody asks.
+    ///
+    /// # Errors
+    /// When a part cannot begin. What has begun ends with this process.
+    pub(crate) async fn start(self, role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Running> {
+        let (mut doors, mut workers, mut books, mut pulse) =
+            (Stage::new("door"), Stage::new("workers"), Stage::new("billing"), Stage::new("health"));
+        if role.does(Role::Billing) {
+            self.start_billing(&mut books).await?;
+        }
+        if role.does(Role::Worker) {
+            self.start_worker(&mut workers, config, environment).await?;
+        }
+        let mut callbacks = None;
+        if role.does(Role::Ingress) {
+            callbacks = Some(self.start_ingress(&mut doors, config, environment).await?);
+        }
+        let mut api = None;
+        if role.does(Role::Api) {
+            api = Some(self.start_api(&mut doors, config).await?);
+        }
+        let (bus, host) = (self.bus.clone(), environment.host().to_owned());
+        pulse.run(move |stop| async move { Ok(health::serve(&bus, role, &host, stop).await?) });
+        let stages = [doors, workers, books, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
+        Ok(Running { callbacks, api, bus: self.bus, stages })
+    }
+
+    async fn start_billing(&self, stage: &mut Stage) -> anyhow::Result<()> {
+        let (bus, admission, cache, clock) =
+            (self.bus.clone(), self.admission.clone(), self.cache.clone(), self.clock.clone());
+        let billing = Billing::build(bus, admission, cache, clock).await.context("start billing")?;
+        stage.run(move |stop| async move { Ok(billing.run(stop).await?) });
+        Ok(())
+    }
+
+    async fn start_worker(&self, stage: &mut Stage, config: &Config, environment: &Environment) -> anyhow::Result<()> {
+        let decision_memory = decision_memory(config);
+        if matches!(self.cache, Cache::Memory(_)) {
+            let end = self.bus.last_seq(&Filter::All(Stream::Calls)).await?;
+            let from = end.saturating_sub(RECALL_EVENTS_MAX);
+            let recalled = workers::recall(&self.bus, &self.cache, from, decision_memory).await?;
+            tracing::info!(recalled, "decisions remembered from the log");
+        }
+        let mut apps = Vec::new();
+        for app in &config.apps {
+            let policy = Arc::new(app.load_policy()?);
+            tracing::info!(app = %app.name, revision = policy.revision().get(..12), "policy in use");
+            apps.push(workers::App {
+                name: app.name.clone(),
+                policy,
+                wallet: app.wallet.clone(),
+                deck: app.deck.clone(),
+            });
+        }
+        let settings = WorkerSettings {
+            name: format!("worker-{}-{}", environment.host(), std::process::id()),
+            concurrency_max: config.concurrency_max,
+            decision_memory,
+            env: environment.for_policies(),
+        };
+        let credit = Credit::new(self.bus.clone(), self.admission.clone(), self.clock.clone());
+        let (bus, cache, clock) = (self.bus.clone(), self.cache.clone(), self.clock.clone());
+        let worker = Worker::build(settings, apps, bus, credit, cache, clock).await.context("start the worker")?;
+        stage.run(move |stop| async move { Ok(worker.run(stop).await?) });
+        Ok(())
+    }
+
+    async fn start_ingress(
+        &self,
+        stage: &mut Stage,
+        config: &Config,
+        environment: &Environment,
+    ) -> anyhow::Result<SocketAddr> {
+        let protection = Protection::of(environment)?;
+        let verify = protection.verifies(environment);
+        if !verify {
+            tracing::warn!(
+                "CALLBACKS ARE NOT VERIFIED ({protection:?}): anybody can place calls at your cost. Set WEBHOOK_PROTECTION=always"
+            );
+        }
+        let settings = ingress::Settings {
+            path: config.ingress.path.clone(),
+            public_prefix: config.ingress.public_prefix.clone(),
+            max_age: config.ingress.max_age,
+            body_bytes_max: config.ingress.body_bytes_max,
+            verify,
+            ..ingress::Settings::new(config.ingress.listen)
+        };
+        let mut apps = Vec::new();
+        for app in &config.apps {
+            apps.push(ingress::App {
+                name: app.name.clone(),
+                key: app.key.clone(),
+                secrets: app.secrets()?,
+                fallback: app.fallback.clone(),
+            });
+        }
+        let apps: Apps = apps.into_iter().collect();
+        let ingress = Ingress::build(settings, apps, self.bus.clone(), self.clock.clone()).await?;
+        let (address, rejections, bus) = (ingress.address(), ingress.rejections(), self.bus.clone());
+        stage.run(move |stop| async move { Ok(ingress.run(stop).await?) });
+        stage.run(move |stop| async move { Ok(api::rejected::serve(&bus, rejections, stop).await?) });
+        Ok(address)
+    }
+
+    async fn start_api(&self, stage: &mut Stage, config: &Config) -> anyhow::Result<SocketAddr> {
+        let token = client::serving_token(config)?;
+        let api = Api::build(ApiSettings { listen: config.api.listen, token }, self.bus.clone()).await?;
+        let address = api.address();
+        stage.run(move |stop| async move { Ok(api.run(stop).await?) });
+        Ok(address)
+    }
+}
+
+impl Running {
+    /// Waits until a part ends that was not asked to, and says which and why.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        let ends = self.stages.iter_mut().map(|stage| {
+            Box::pin(async move {
+                match stage.tasks.join_next().await {
+                    Some(Ok(Ok(()))) | None => anyhow::anyhow!("{} ended by itself", stage.name),
+                    Some(Ok(Err(error))) => error.context(format!("{} failed", stage.name)),
+                    Some(Err(error)) => anyhow::Error::new(error).context(format!("{} failed", stage.name)),
+                }
+            })
+        });
+        select_all(ends).await.0
+    }
+
+    /// Finishes what was begun, stage by stage, and hands over what can be handed over.
+    pub(crate) async fn drain(self) {
+        let deadline = Instant::now() + DRAIN_MAX;
+        for mut stage in self.stages {
+            stage.stop.cancel();
+            let finished = async {
+                while let Some(ended) = stage.tasks.join_next().await {
+                    if let Ok(Err(error)) = ended {
+                        tracing::warn!(stage = stage.name, %error, "did not end well");
+                    }
+                }
+            };
+            if timeout_at(deadline, finished).await.is_err() {
+                tracing::warn!(stage = stage.name, within = ?DRAIN_MAX, "not finished in time, going on");
+            }
+        }
+        self.bus.drain().await;
+    }
+}
+
+impl Stage {
+    fn new(name: &'static str) -> Self {
+        Self { name, stop: CancellationToken::new(), tasks: JoinSet::new() }
+    }
+
+    fn run<F>(&mut self, part: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.tasks.spawn(part(self.stop.clone()));
+    }
+}
+
+/// A connection to the log for a process of this role. Only those that take callbacks have a spool.
+async fn open_bus(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Bus> {
+    match &config.bus {
+        config::Bus::Embedded => Ok(Bus::embedded(&config.data_dir)?),
+        config::Bus::Nats { url, replicas } => {
+            let spool =
+                role.does(Role::Ingress).then(|| SpoolConfig::new(config.data_dir.join("spool"), BROKER_SYNC_INTERVAL));
+            let config = nats_config(url, *replicas, role, environment, spool);
+            Ok(Bus::nats(config).await?)
+        }
+    }
+}
+
+/// How this process is known to the broker.
+pub(crate) fn nats_config(
+    url: &str,
+    replicas: usize,
+    role: Role,
+    environment: &Environment,
+    spool: Option<SpoolConfig>,
+) -> NatsConfig {
+    let host: String = environment.host().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let client_name = format!("callbus-{role}-{host}-{}", std::process::id());
+    NatsConfig { url: url.to_owned(), client_name, nkey_seed: None, replicas, spool }
+}
+
+fn decision_memory(config: &Config) -> Duration {
+    match config.ingress.max_age {
+        Some(age) => age.unsigned_abs().saturating_mul(2).max(DECISION_MEMORY_MIN),
+        None => DECISION_MEMORY_ANY_AGE,
+    }
+}
