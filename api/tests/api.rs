@@ -1,4 +1,5 @@
 //! The API over real HTTP, on an embedded bus with billing behind it.
+#![expect(clippy::expect_used, reason = "a test that cannot go on says where")]
 
 use api::{Api, ApiSettings, Token};
 use billing::Billing;

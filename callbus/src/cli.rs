@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "callbus", version)]
 pub(crate) struct Cli {
     /// The configuration file.
-    #[arg(long, global = true, default_value = "callbus.toml", value_name = "FILE")]
+    #[arg(long, global = true, env = "CALLBUS_CONFIG", default_value = "callbus.toml", value_name = "FILE")]
     pub config: PathBuf,
     /// Print one JSON document instead of text.
     #[arg(long, global = true)]

@@ -2,7 +2,7 @@
 //!
 //! Listeners are asked over HTTP. Workers and billing have none, so every process answers `health.v1.<host>.<role>` on
 //! the bus: a check in the same container has the same host name and so asks exactly that process, by the way it works.
-//! (Two processes of one role on one host answer for each other.)
+//! (Two processes of one role on one host answer for each other.) The same way a process finds out that it is ready.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use bus::{AskError, Bus, Question, ServeSpec, Unavailable};
 use bytes::Bytes;
 use proto::subject::token;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Role;
@@ -22,6 +22,8 @@ use crate::output::Output;
 use crate::roles::nats_config;
 
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+const READY_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 const ASKS_MAX: usize = 4;
 const WELL: &[u8] = b"ok";
 
@@ -33,7 +35,7 @@ pub(crate) async fn serve(bus: &Bus, role: Role, host: &str, stop: CancellationT
     let spec = ServeSpec {
         name: "callbus-health".to_owned(),
         group: "health".to_owned(),
-        subjects: vec![subject(role, host)],
+        subjects: vec![subject(role, host), own_subject(role, host)],
         concurrency_max: ASKS_MAX,
     };
     let asked = bus.clone();
@@ -42,6 +44,24 @@ pub(crate) async fn serve(bus: &Bus, role: Role, host: &str, stop: CancellationT
         async { state }
     };
     bus.serve(spec, answer, stop).await
+}
+
+/// Waits until this process reaches itself over the bus: then what it serves is served.
+///
+/// # Errors
+/// When it does not in time.
+pub(crate) async fn reached(bus: &Bus, role: Role, host: &str) -> anyhow::Result<()> {
+    let subject = own_subject(role, host);
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        match bus.ask(&subject, Question::default(), deadline).await {
+            Ok(_) => return Ok(()),
+            Err(AskError::NoResponder { .. } | AskError::Busy { .. }) if Instant::now() < deadline => {
+                sleep(LOOK_EVERY).await;
+            }
+            Err(error) => return Err(anyhow::Error::new(error).context("reach this process over the bus")),
+        }
+    }
 }
 
 /// Asks one role, or both listeners.
@@ -89,6 +109,10 @@ async fn ask(config: &Config, environment: &Environment, role: Role) -> Result<(
         }
         Err(error) => Err(unreachable(error.to_string())),
     }
+}
+
+fn own_subject(role: Role, host: &str) -> String {
+    format!("{}.{}", subject(role, host), std::process::id())
 }
 
 fn subject(role: Role, host: &str) -> String {

@@ -49,7 +49,7 @@ impl Ladder {
                     Outcome::Replied { status, body } => {
                         let took = self.0.toned(Tone::Faint, took);
                         let text = match serde_json::from_str(body) {
-                            Ok(svaml) => format!("{} {took}", self.0.toned(Tone::Note, svaml_text(&svaml))),
+                            Ok(svaml) => format!("{} · {took}", self.0.toned(Tone::Note, svaml_text(&svaml))),
                             Err(_) => took,
                         };
                         self.rung(at, Arrow::Answer(&status.to_string()), &text);

@@ -124,6 +124,10 @@ impl Ground {
         }
         let (bus, host) = (self.bus.clone(), environment.host().to_owned());
         pulse.run(move |stop| async move { Ok(health::serve(&bus, role, &host, stop).await?) });
+        // An ingress takes callbacks without the broker too, so it does not wait for it.
+        if role != Role::Ingress {
+            health::reached(&self.bus, role, environment.host()).await?;
+        }
         let stages = [doors, workers, books, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
         Ok(Running { callbacks, api, bus: self.bus, stages })
     }

@@ -1,4 +1,5 @@
 //! What is once in the log stays readable: the envelope, the subjects, and one fixture per event shape and version.
+#![expect(clippy::expect_used, reason = "a test that cannot begin has failed")]
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -111,7 +111,8 @@ impl World {
 
     /// A price list, and what a story needs to begin.
     async fn stock(self) -> Result<Self> {
-        let put = self.http.put(self.api("/v1/decks/standard")).bearer_auth("token-of-the-stories").body(DECK).send().await?;
+        let put =
+            self.http.put(self.api("/v1/decks/standard")).bearer_auth("token-of-the-stories").body(DECK).send().await?;
         if !put.status().is_success() {
             bail!("import the deck: {}", put.text().await?);
         }

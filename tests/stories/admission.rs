@@ -130,7 +130,7 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
                 local.free(&history.id, &leg).await?;
                 remote.free(&history.id, &leg).await?;
             }
-            5 => history.now = history.now + SignedDuration::from_secs(i64::try_from(history.dice.below(2_000))?),
+            5 => history.now += SignedDuration::from_secs(i64::try_from(history.dice.below(2_000))?),
             6 => history.post(|wallet, dice| Ok(command::top_up(wallet, currency(), top_up(dice)?)?))?,
             7 => {
                 let hold = history.hold()?;
