@@ -65,8 +65,6 @@ async fn serve(role: Role, config: &Config, environment: &Environment, output: O
         output.line(format!("api: http://{address}"));
     }
     output.line(format!("callbus {role}: ready"));
-    // Scripts wait for this line.
-    output.line(format!("{role}: ready"));
     let ended = tokio::select! {
         () = asked.wait() => {
             tracing::info!("asked to stop: finishing what was begun");

@@ -8,12 +8,12 @@ use anyhow::Context;
 use api::{Api, ApiSettings};
 use billing::admission::{Admission, MemoryAdmission, RedisAdmission};
 use billing::{Billing, Credit};
-use bus::{Bus, Cache, Clock, NatsConfig, SpoolConfig};
+use bus::{Bus, Cache, Clock, NatsConfig, SpoolConfig, Unavailable};
 use futures::future::select_all;
 use ingress::{Apps, Ingress};
 use proto::{Filter, Stream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use workers::{Worker, WorkerSettings};
 
@@ -39,6 +39,7 @@ const DECISION_MEMORY_ANY_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How long a broker may sit on what it has acknowledged: its own default. Shorter ones are safe as well, the spool
 /// only keeps events a little longer than it had to.
 const BROKER_SYNC_INTERVAL: Duration = Duration::from_secs(120);
+const SERVE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Before all our keys in Redis.
 const REDIS_PREFIX: &str = "callbus:";
 
@@ -123,7 +124,7 @@ impl Ground {
             api = Some(self.start_api(&mut doors, config).await?);
         }
         let (bus, host) = (self.bus.clone(), environment.host().to_owned());
-        pulse.run(move |stop| async move { Ok(health::serve(&bus, role, &host, stop).await?) });
+        pulse.run(move |stop| again(stop.clone(), async move || health::serve(&bus, role, &host, stop.clone()).await));
         // An ingress takes callbacks without the broker too, so it does not wait for it.
         if role != Role::Ingress {
             health::reached(&self.bus, role, environment.host()).await?;
@@ -206,7 +207,9 @@ impl Ground {
         let ingress = Ingress::build(settings, apps, self.bus.clone(), self.clock.clone()).await?;
         let (address, rejections, bus) = (ingress.address(), ingress.rejections(), self.bus.clone());
         stage.run(move |stop| async move { Ok(ingress.run(stop).await?) });
-        stage.run(move |stop| async move { Ok(api::rejected::serve(&bus, rejections, stop).await?) });
+        stage.run(move |stop| {
+            again(stop.clone(), async move || api::rejected::serve(&bus, rejections.clone(), stop.clone()).await)
+        });
         Ok(address)
     }
 
@@ -265,6 +268,18 @@ impl Stage {
     {
         self.tasks.spawn(part(self.stop.clone()));
     }
+}
+
+/// A part the process does without while the broker is away: an ingress takes callbacks all the same.
+async fn again(stop: CancellationToken, serve: impl AsyncFn() -> Result<(), Unavailable>) -> anyhow::Result<()> {
+    while let Err(error) = serve().await {
+        tracing::debug!(%error, "not served, trying again");
+        tokio::select! {
+            () = sleep(SERVE_AGAIN_AFTER) => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    Ok(())
 }
 
 /// A connection to the log for a process of this role. Only those that take callbacks have a spool.

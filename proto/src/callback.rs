@@ -142,6 +142,9 @@ pub struct Endpoint {
     pub kind: Option<String>,
     #[serde(default, deserialize_with = "lenient::text")]
     pub endpoint: Option<String>,
+    /// Seen in old callbacks only, and null there.
+    #[serde(default)]
+    pub verified: Option<bool>,
 }
 
 /// Answering machine detection.
@@ -171,6 +174,9 @@ pub struct MenuResult {
     /// `dtmf` or `voice`.
     #[serde(default, deserialize_with = "lenient::text")]
     pub input_method: Option<String>,
+    /// What the chosen option kept (`add` of a menu option); of the older server SDK.
+    #[serde(default, deserialize_with = "lenient::list")]
+    pub add_to_context: Vec<KeyValue>,
 }
 
 /// A cookie or a call header.

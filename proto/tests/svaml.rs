@@ -21,7 +21,7 @@ const ACTIONS: [(&str, [bool; 3]); 9] = [
         [true, false, true],
     ),
     (
-        r#"{"name":"connectMxp","destination":{"type":"username","endpoint":"johndoe"},"callHeaders":[{"key":"k","value":"v"}]}"#,
+        r#"{"name":"connectMxp","destination":{"type":"username","endpoint":"johndoe"},"callHeaders":[{"key":"k","value":"v"}],"record":true,"recordingOptions":{"format":"mp3"}}"#,
         [true, false, false],
     ),
     (

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::instruction::Header;
+use super::instruction::{Header, RecordingOptions};
 
 /// What happens to the call. Names are read in every casing Sinch's documents and customers use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +109,11 @@ pub struct ConnectMxp {
     pub destination: Option<Destination>,
     #[serde(alias = "callheaders", skip_serializing_if = "Vec::is_empty")]
     pub call_headers: Vec<Header>,
+    /// Recording an in-app call goes through the action, not through an instruction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording_options: Option<RecordingOptions>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
