@@ -189,6 +189,10 @@ impl CallSummary {
     }
 
     fn take_settlement(&mut self, settled: Settled) {
+        // A late echo of a call long settled does not stand in the place of its CDR.
+        if settled.unmatched && self.state == State::Settled {
+            return;
+        }
         self.state = State::Settled;
         self.result = settled.result.or(self.result.take());
         self.duration_secs = Some(settled.duration_secs);

@@ -91,10 +91,21 @@ impl Admission {
     ///
     /// # Errors
     /// When Redis cannot be reached in time.
-    pub async fn facts(&self, wallet: &WalletId) -> Result<Option<WalletFacts>, AdmissionError> {
+    pub async fn facts(&self, now: Timestamp, wallet: &WalletId) -> Result<Option<WalletFacts>, AdmissionError> {
         match self {
-            Self::Memory(memory) => Ok(memory.facts(wallet)),
-            Self::Redis(redis) => redis.facts(wallet).await,
+            Self::Memory(memory) => Ok(memory.facts(now, wallet)),
+            Self::Redis(redis) => redis.facts(now, wallet).await,
+        }
+    }
+
+    /// Place in the log of the last event applied; `None` when the wallet is not loaded.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time.
+    pub async fn last_seq(&self, wallet: &WalletId) -> Result<Option<u64>, AdmissionError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.last_seq(wallet)),
+            Self::Redis(redis) => redis.last_seq(wallet).await,
         }
     }
 

@@ -1,4 +1,7 @@
 //! One call as billing sees it: a fold of its events, in whatever order they come, and the CDR it comes to.
+//!
+//! What must happen at some time goes by our own clocks: the ingress's for when something was received, billing's for
+//! how long it has been quiet. Sinch's timestamps only measure a call against itself, and stand in the CDR.
 
 use bus::Recorded;
 use jiff::{SignedDuration, Timestamp};
@@ -6,20 +9,26 @@ use money::{Ended, Hold, Micros, cost};
 use proto::callback::Details;
 use proto::settled::{SettledLeg, SupplierCost};
 use proto::signature::Verified;
-use proto::{AppName, CallId, Callback, Decided, Event, EventId, Kind, Outcome, Partition, Settled, Subject};
+use proto::{
+    AppName, CallId, Callback, Decided, DecisionKey, Event, EventId, Kind, Outcome, Partition, Settled, Subject,
+};
 use rust_decimal::Decimal;
 
 /// After an answer a hold lasts as long as the grant, and this much longer for the end to be told (money.md).
-pub(crate) const GRACE: SignedDuration = SignedDuration::from_secs(120);
+const GRACE: SignedDuration = SignedDuration::from_secs(120);
 
-/// An ended call of which no decision is known is settled as unmatched after this.
+/// An ended call of which no decision is known is settled as unmatched after this; a hold of which no decision came is
+/// freed.
 const UNMATCHED_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
-/// A settled call is remembered this long, for events that come late.
-const REMEMBERED: SignedDuration = SignedDuration::from_mins(5);
+/// A settled call is remembered this long: longer than a spool keeps events to send them again.
+const REMEMBERED: SignedDuration = SignedDuration::from_mins(20);
 
 /// No call lasts longer than four hours; one of which nothing was heard for longer is settled as it is.
 const SILENT_MAX: SignedDuration = SignedDuration::from_hours(5);
+
+/// A longer duration is not believed.
+const DURATION_MAX_SECS: u32 = 24 * 3600;
 
 /// What is known of a call.
 #[derive(Debug)]
@@ -31,15 +40,26 @@ pub(crate) struct Call {
     started_at: Option<Timestamp>,
     from: Option<String>,
     to: Option<String>,
-    /// Sinch's time of the last ACE.
-    answered_at: Option<Timestamp>,
+    /// The last ACE.
+    answer: Option<Moment>,
     decided: bool,
     refused: Option<String>,
+    /// Decisions without a hold of which a worker may have placed one that was never recorded.
+    strays: Vec<DecisionKey>,
+    /// In the order they were authorised.
     pub legs: Vec<CallLeg>,
     end: Option<End>,
     /// The CDR is in the log.
     pub settled: bool,
+    /// By billing's own clock.
     heard_at: Timestamp,
+}
+
+/// When something happened: as Sinch says, and when we received it.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    told: Option<Timestamp>,
+    received: Timestamp,
 }
 
 /// A leg, and how far its money is.
@@ -60,18 +80,25 @@ pub(crate) struct Bill {
     estimate: bool,
 }
 
+/// How a leg ended, and whether that is beyond doubt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending {
+    pub ended: Ended,
+    certain: bool,
+}
+
 #[derive(Debug)]
 struct End {
     answered: bool,
     duration_secs: Option<u32>,
-    at: Timestamp,
+    at: Moment,
     result: Option<String>,
     reason: Option<String>,
     supplier_cost: Option<SupplierCost>,
 }
 
 impl Call {
-    pub(crate) fn new(app: AppName, id: CallId, first: &Recorded) -> Self {
+    pub(crate) fn new(app: AppName, id: CallId, first: &Recorded, now: Timestamp) -> Self {
         Self {
             app,
             id,
@@ -79,13 +106,14 @@ impl Call {
             started_at: None,
             from: None,
             to: None,
-            answered_at: None,
+            answer: None,
             decided: false,
             refused: None,
+            strays: Vec::new(),
             legs: Vec::new(),
             end: None,
             settled: false,
-            heard_at: first.event.time,
+            heard_at: now,
         }
     }
 
@@ -93,8 +121,8 @@ impl Call {
     ///
     /// # Errors
     /// A sentence, when the event cannot be read; it then changes nothing.
-    pub(crate) fn apply(&mut self, kind: Kind, event: &Event) -> Result<(), String> {
-        self.heard_at = self.heard_at.max(event.time);
+    pub(crate) fn apply(&mut self, kind: Kind, event: &Event, now: Timestamp) -> Result<(), String> {
+        self.heard_at = now;
         match kind {
             Kind::Decided => self.decided(event),
             Kind::Settled => {
@@ -109,15 +137,15 @@ impl Call {
         }
     }
 
-    fn received(&mut self, callback: Callback, received_at: Timestamp) {
-        let sinch_time = callback.common.timestamp.unwrap_or(received_at);
+    fn received(&mut self, callback: Callback, received: Timestamp) {
+        let at = Moment { told: callback.common.timestamp, received };
         match callback.details {
             Details::Ice(ice) => {
-                self.started_at = Some(sinch_time);
+                self.started_at = Some(at.told.unwrap_or(received));
                 self.from = ice.cli.or(callback.common.user);
                 self.to = ice.to.and_then(|to| to.endpoint);
             }
-            Details::Ace(_) => self.answered_at = self.answered_at.max(Some(sinch_time)),
+            Details::Ace(_) if self.answer.is_none_or(|answer| answer.received <= received) => self.answer = Some(at),
             // The first end stands; another DICE of the same call is a duplicate or a conflict, never a second charge.
             Details::Dice(dice) if self.end.is_none() => {
                 self.from = self.from.take().or_else(|| dice.from.clone());
@@ -125,7 +153,7 @@ impl Call {
                 self.end = Some(End {
                     answered: dice.answered(),
                     duration_secs: dice.duration_secs,
-                    at: sinch_time,
+                    at,
                     supplier_cost: dice.debit.as_ref().and_then(|debit| {
                         Some(SupplierCost { amount: debit.amount?, currency: debit.currency_id.clone() })
                     }),
@@ -133,48 +161,82 @@ impl Call {
                     reason: dice.reason,
                 });
             }
-            Details::Dice(_) | Details::Pie(_) | Details::Notify(_) | Details::Unknown { .. } => {}
+            Details::Ace(_) | Details::Dice(_) | Details::Pie(_) | Details::Notify(_) | Details::Unknown { .. } => {}
         }
     }
 
     fn decided(&mut self, event: &Event) -> Result<(), String> {
         let decided: Decided = serde_json::from_slice(&event.data).map_err(|error| error.to_string())?;
-        self.decided = true;
-        if decided.outcome == Outcome::Refused && decided.kind != Kind::Ace {
-            self.refused = decided.reason;
+        let hold = match decided.hold {
+            Some(hold) => Some(serde_json::from_str(hold.get()).map_err(|error| format!("its hold: {error}"))?),
+            None => None,
+        };
+        if !self.decided {
+            // A CDR that was written before says unmatched.
+            self.decided = true;
+            self.settled = false;
         }
-        if let Some(hold) = decided.hold {
-            let hold: Hold = serde_json::from_str(hold.get()).map_err(|error| format!("its hold: {error}"))?;
-            if self.legs.iter().all(|leg| leg.hold.leg != hold.leg) {
-                self.legs.push(CallLeg { hold, authorised_in: decided.kind, placed: false, bill: None });
-                self.settled = false;
+        match (hold, decided.outcome) {
+            (Some(hold), _) => self.authorised(hold, decided.kind),
+            (None, Outcome::Fallback) if decided.kind.wants_svaml() => self.strays.push(decided.key),
+            (None, Outcome::Refused) if decided.kind != Kind::Ace && self.legs.is_empty() => {
+                self.refused = decided.reason;
             }
+            (None, Outcome::Fallback | Outcome::Refused | Outcome::Answered | Outcome::Granted) => {}
         }
         Ok(())
     }
 
-    /// How a leg ended, once that is known. Of several legs only the last was connected when the call ended.
-    pub(crate) fn ending(&self, index: usize) -> Option<Ended> {
-        let leg = self.legs.get(index)?;
-        if index + 1 < self.legs.len() {
-            return Some(Ended { answered: false, duration_secs: 0, at: self.heard_at });
+    fn authorised(&mut self, hold: Hold, authorised_in: Kind) {
+        if self.legs.iter().any(|leg| leg.hold.leg == hold.leg) {
+            return;
         }
-        let end = self.end.as_ref()?;
-        let duration_secs = match leg.authorised_in {
-            Kind::Pie => self.talked_secs(end).unwrap_or(end.duration_secs.unwrap_or_default()),
-            Kind::Ice | Kind::Ace | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Settled => {
-                end.duration_secs.or_else(|| self.talked_secs(end)).unwrap_or_default()
-            }
-        };
-        Some(Ended { answered: end.answered, duration_secs, at: end.at })
+        let place = self.legs.partition_point(|leg| leg.hold.placed_at <= hold.placed_at);
+        self.legs.insert(place, CallLeg { hold, authorised_in, placed: false, bill: None });
+        self.refused = None;
+        self.settled = false;
     }
 
-    /// From the ACE to the end, at most the duration Sinch gives: a leg that began in a menu is not charged for the
-    /// menu.
+    /// How a leg ended, once that is known. Only one leg was connected when the call ended: the last, unless another
+    /// has been charged for it already.
+    pub(crate) fn ending(&self, index: usize) -> Option<Ending> {
+        let leg = self.legs.get(index)?;
+        let released = |at, certain| {
+            Some(Ending { ended: Ended { answered: false, duration_secs: 0, at }, certain })
+        };
+        if self.legs.iter().any(|other| other.bill.is_some_and(|bill| bill.cost > Micros::ZERO)) {
+            return released(self.heard_at, false);
+        }
+        if index + 1 < self.legs.len() {
+            return released(self.heard_at, true);
+        }
+        let end = self.end.as_ref()?;
+        let at = end.at.told.unwrap_or(end.at.received);
+        if !end.answered {
+            return released(at, true);
+        }
+        let talked = self.talked_secs(end);
+        let (duration_secs, certain) = match (leg.authorised_in, end.duration_secs, talked) {
+            // A leg that began in a menu is not charged for the menu.
+            (Kind::Pie, Some(duration), Some(talked)) => (talked.min(duration), true),
+            (Kind::Pie, Some(duration), None) => (duration, false),
+            (_, Some(duration), _) => (duration, true),
+            (_, None, Some(talked)) => (talked, false),
+            (_, None, None) => (0, false),
+        };
+        let believed = duration_secs.min(DURATION_MAX_SECS);
+        let ended = Ended { answered: true, duration_secs: believed, at };
+        Some(Ending { ended, certain: certain && believed == duration_secs })
+    }
+
+    /// From the ACE to the end, by Sinch's clock where it tells both times, else by ours.
     fn talked_secs(&self, end: &End) -> Option<u32> {
-        let talked = end.at.duration_since(self.answered_at?).as_secs();
-        let talked = u32::try_from(talked).unwrap_or_default();
-        Some(end.duration_secs.map_or(talked, |duration| talked.min(duration)))
+        let answer = self.answer?;
+        let talked = match (answer.told, end.at.told) {
+            (Some(from), Some(to)) => to.duration_since(from),
+            (None, _) | (_, None) => end.at.received.duration_since(answer.received),
+        };
+        u32::try_from(talked.as_secs()).ok().filter(|secs| *secs > 0)
     }
 
     /// The leg's expiry has passed and nobody told its end; with the time of its answer, if it was answered.
@@ -183,16 +245,31 @@ impl Call {
         if self.end.is_some() || leg.bill.is_some() {
             return None;
         }
-        let expires_at = match self.answered_at {
-            Some(answered_at) => answered_at + SignedDuration::from_secs(leg.hold.granted_secs.into()) + GRACE,
+        let answered_at = self.answer.map(|answer| answer.received);
+        let expires_at = match answered_at {
+            Some(answered_at) => later(later(answered_at, i64::from(leg.hold.granted_secs)), GRACE.as_secs()),
             None => leg.hold.expires_at,
         };
-        (now >= expires_at).then_some(self.answered_at)
+        (now >= expires_at).then_some(answered_at)
     }
 
     /// Ended, but no decision is known: the ICE may still be on its way, or was never ours.
     pub(crate) fn ended_undecided(&self) -> bool {
         self.end.is_some() && !self.decided
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Keys under which a worker may hold credit that nobody will ever claim; each is named once.
+    pub(crate) fn take_strays(&mut self, now: Timestamp) -> Vec<DecisionKey> {
+        if self.end.is_none() && now.duration_since(self.heard_at) < UNMATCHED_AFTER {
+            return Vec::new();
+        }
+        let mut strays = std::mem::take(&mut self.strays);
+        strays.retain(|key| self.legs.iter().all(|leg| leg.hold.leg != *key));
+        strays
     }
 
     /// Something of the call is worth a CDR: not for a late notification about one that is long forgotten.
@@ -228,14 +305,15 @@ impl Call {
         }
         let id = EventId::of(&parts);
         let end = self.end.as_ref();
+        let shown = |at: Moment| at.told.unwrap_or(at.received);
         let settled = Settled {
             call: self.id.clone(),
             app: self.app.clone(),
             from: self.from.clone(),
             to: self.to.clone(),
             started_at: self.started_at,
-            answered_at: self.answered_at,
-            ended_at: end.map(|end| end.at),
+            answered_at: self.answer.map(shown),
+            ended_at: end.map(|end| shown(end.at)),
             result: end.and_then(|end| end.result.clone()),
             reason: end.and_then(|end| end.reason.clone()),
             duration_secs: end.and_then(|end| end.duration_secs).unwrap_or_default(),
@@ -256,21 +334,18 @@ impl Call {
             data: data.into(),
         }
     }
-
-    pub(crate) fn answer_known(&self) -> bool {
-        self.answered_at.is_some()
-    }
 }
 
 impl CallLeg {
     /// Notes what the leg came to. `charged` is what the wallet says; the rest follows from the hold's own price rows,
     /// so that a process that died between posting and CDR changes nothing.
-    pub(crate) fn note(&mut self, charged: Micros, ended: Option<Ended>, answer_known: bool) {
-        let priced =
-            ended.filter(|ended| ended.answered).and_then(|ended| cost(&self.hold.price, ended.duration_secs).ok());
+    pub(crate) fn note(&mut self, charged: Micros, ending: Option<Ending>) {
+        let priced = ending.and_then(|ending| match ending.ended {
+            Ended { answered: true, duration_secs, .. } => cost(&self.hold.price, duration_secs).ok(),
+            Ended { answered: false, .. } => None,
+        });
         let billed = priced.filter(|priced| priced.amount == charged);
-        let certain =
-            charged == Micros::ZERO || (billed.is_some() && (answer_known || self.authorised_in != Kind::Pie));
+        let certain = ending.is_some_and(|ending| ending.certain) && (billed.is_some() || charged == Micros::ZERO);
         self.bill = Some(Bill {
             cost: charged,
             billed_secs: billed.map(|priced| priced.billed_secs).unwrap_or_default(),
@@ -296,6 +371,11 @@ impl CallLeg {
             estimate,
         }
     }
+}
+
+/// At most the end of time: a hostile number of seconds is no reason to stop.
+fn later(at: Timestamp, secs: i64) -> Timestamp {
+    at.checked_add(SignedDuration::from_secs(secs)).unwrap_or(Timestamp::MAX)
 }
 
 fn decimal(amount: Micros) -> Decimal {

@@ -60,11 +60,12 @@ impl Credit {
     /// # Errors
     /// When admission or the log cannot be reached.
     pub async fn facts(&self, wallet: &WalletId) -> Result<WalletFacts, CreditError> {
-        if let Some(facts) = self.admission.facts(wallet).await? {
+        let now = self.clock.now();
+        if let Some(facts) = self.admission.facts(now, wallet).await? {
             return Ok(facts);
         }
         let folded = self.load(wallet).await?;
-        Ok(self.admission.facts(wallet).await?.unwrap_or_else(|| folded.facts()))
+        Ok(self.admission.facts(now, wallet).await?.unwrap_or_else(|| folded.facts()))
     }
 
     /// Frees a hold whose decision will not be sent. Where that fails, it frees itself at its expiry.
@@ -83,7 +84,7 @@ impl Credit {
             return Ok(wallet);
         }
         self.admission.load(id, &wallet, self.clock.now()).await?;
-        repair(&self.bus, &self.admission, id, wallet.last_seq()).await?;
+        repair(&self.bus, &self.admission, id).await?;
         Ok(wallet)
     }
 
@@ -103,10 +104,10 @@ impl Credit {
     }
 }
 
-/// Applies the wallet's events after `have` to admission, until it has them all.
-pub(crate) async fn repair(bus: &Bus, admission: &Admission, id: &WalletId, have: u64) -> Result<(), CreditError> {
-    let mut prev_seq = have;
-    for posted in ledger::events(bus, id, have).await? {
+/// Applies to admission what it is missing of the wallet's events. A wallet that is not loaded misses nothing.
+pub(crate) async fn repair(bus: &Bus, admission: &Admission, id: &WalletId) -> Result<(), CreditError> {
+    let Some(mut prev_seq) = admission.last_seq(id).await? else { return Ok(()) };
+    for posted in ledger::events(bus, id, prev_seq).await? {
         match admission.apply(prev_seq, posted.seq, posted.time, &posted.event).await? {
             ApplyReply::Done(Applied::Ok | Applied::Old) => prev_seq = posted.seq,
             // Somebody else repairs, or the wallet was lost again: its next load has everything.

@@ -8,14 +8,14 @@ use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bus::{AppendError, Bus, Clock, ReadError, Unavailable};
+use bus::{AppendError, Bus, Clock, ReadError, Recorded, Unavailable};
 use bytes::Bytes;
 use futures::StreamExt;
 use jiff::Timestamp;
 use money::posting::{POSTINGS_MAX, TopUp};
 use money::wallet::LegState;
 use money::{Applied, Currency, Ended, Hold, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
-use proto::{Event, EventId, Filter, Leg, Subject, WalletId};
+use proto::{Event, EventId, Filter, Leg, Stream, Subject, WalletId};
 use tokio::sync::oneshot;
 
 use crate::admission::{Admission, ApplyReply};
@@ -59,6 +59,9 @@ pub(crate) enum NotPosted {
     /// Not by trying again.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The wallet's history cannot be read by this version; an operator must look.
+    #[error("{0}")]
+    Unreadable(String),
     #[error("{0}")]
     Unavailable(String),
 }
@@ -72,6 +75,17 @@ pub enum NotFolded {
     Unavailable(#[from] Unavailable),
     #[error("fold the wallet {wallet}: the event at sequence {seq} is not a wallet event: {cause}")]
     Event { wallet: WalletId, seq: u64, cause: serde_json::Error },
+}
+
+impl From<NotFolded> for NotPosted {
+    fn from(error: NotFolded) -> Self {
+        match error {
+            NotFolded::Event { .. } | NotFolded::Read(ReadError::NotAnEvent { .. }) => Self::Unreadable(error.to_string()),
+            NotFolded::Read(ReadError::Unavailable(_)) | NotFolded::Unavailable(_) => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
 }
 
 /// One event of a wallet, with its place.
@@ -112,6 +126,9 @@ pub async fn fold(bus: &Bus, id: &WalletId) -> Result<Wallet, NotFolded> {
     }
     Ok(wallet)
 }
+
+/// The newest events of all wallets that a start has admission told of again.
+const DOUBTED_EVENTS: u64 = 1_000;
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -166,7 +183,7 @@ impl Ledger {
                 Ok(outcomes) => outcomes,
                 Err(error) => {
                     *wallet = None;
-                    intents.iter().map(|_| Err(NotPosted::Unavailable(error.clone()))).collect()
+                    intents.iter().map(|_| Err(error.clone())).collect()
                 }
             };
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
@@ -176,11 +193,24 @@ impl Ledger {
         }
     }
 
+    /// Marks the wallets of the newest events: a process that died may not have told admission of them.
+    pub(crate) async fn doubt_newest(&self) -> Result<(), Unavailable> {
+        let wallets = Filter::All(Stream::Wallets);
+        let from = self.bus.last_seq(&wallets).await?.saturating_sub(DOUBTED_EVENTS);
+        let mut recorded = self.bus.read(&wallets, from);
+        while let Some(next) = recorded.next().await {
+            if let Ok(Recorded { event: Event { subject: Subject::Wallet(id), .. }, .. }) = next {
+                lock(&self.behind).insert(id);
+            }
+        }
+        Ok(())
+    }
+
     /// Tells admission what it missed while it could not be reached.
     pub(crate) async fn catch_up_admission(&self) {
         let behind: Vec<WalletId> = lock(&self.behind).iter().cloned().collect();
         for id in behind {
-            match repair(&self.bus, &self.admission, &id, 0).await {
+            match repair(&self.bus, &self.admission, &id).await {
                 Ok(()) => {
                     lock(&self.behind).remove(&id);
                 }
@@ -197,11 +227,16 @@ impl Ledger {
         id: &WalletId,
         folded: &mut Option<Wallet>,
         intents: &[Intent],
-    ) -> Result<Vec<Result<Posted, NotPosted>>, String> {
+    ) -> Result<Vec<Result<Posted, NotPosted>>, NotPosted> {
         for _ in 0..CONFLICTS_MAX {
             let mut wallet = match folded.take() {
                 Some(wallet) => wallet,
-                None => fold(&self.bus, id).await.map_err(|error| error.to_string())?,
+                None => {
+                    // The newest event may be one whose acknowledgement, or whose writer, was lost: nobody told
+                    // admission of it then.
+                    lock(&self.behind).insert(id.clone());
+                    fold(&self.bus, id).await?
+                }
             };
             let time = self.clock.now();
             let prev_seq = wallet.last_seq();
@@ -220,16 +255,18 @@ impl Ledger {
                 }
                 // Somebody else wrote, perhaps ourselves before a lost acknowledgement: decide again on what is there.
                 Ok(_) | Err(AppendError::Conflict { .. }) => {}
-                Err(error @ (AppendError::Refused(_) | AppendError::Unavailable(_))) => return Err(error.to_string()),
+                Err(error @ (AppendError::Refused(_) | AppendError::Unavailable(_))) => {
+                    return Err(NotPosted::Unavailable(error.to_string()));
+                }
             }
         }
-        Err(format!("post to {id}: others wrote first {CONFLICTS_MAX} times in a row"))
+        Err(NotPosted::Unavailable(format!("post to {id}: others wrote first {CONFLICTS_MAX} times in a row")))
     }
 
     async fn admit(&self, id: &WalletId, prev_seq: u64, seq: u64, time: Timestamp, event: &WalletEvent) {
         let outcome = match self.admission.apply(prev_seq, seq, time, event).await {
-            Ok(ApplyReply::Done(Applied::Gap { have })) => {
-                repair(&self.bus, &self.admission, id, have).await.map_err(|error| error.to_string())
+            Ok(ApplyReply::Done(Applied::Gap { .. })) => {
+                repair(&self.bus, &self.admission, id).await.map_err(|error| error.to_string())
             }
             Ok(ApplyReply::Done(Applied::Ok | Applied::Old) | ApplyReply::NotLoaded) => Ok(()),
             Err(error) => Err(error.to_string()),

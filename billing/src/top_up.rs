@@ -74,6 +74,6 @@ async fn post(ledger: &Ledger, question: &[u8]) -> Result<TopUpReceipt, TopUpErr
     match ledger.post(&wallet, Intent::TopUp { currency, top_up }).await {
         Ok(posted) => Ok(TopUpReceipt { duplicate: !posted.new, wallet: posted.facts }),
         Err(NotPosted::Refused(refused)) => Err(TopUpError::Refused(refused.to_string())),
-        Err(NotPosted::Unavailable(cause)) => Err(TopUpError::Unavailable(cause)),
+        Err(NotPosted::Unavailable(cause) | NotPosted::Unreadable(cause)) => Err(TopUpError::Unavailable(cause)),
     }
 }

@@ -15,6 +15,7 @@ use crate::ask::{Asked, Question, ServeSpec};
 use crate::embedded::Embedded;
 use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 use crate::nats::{Nats, NatsConfig};
+use crate::standing::Standing;
 
 /// The log, the questions and the documents. Clones share one connection.
 #[derive(Debug, Clone)]
@@ -109,6 +110,10 @@ impl Bus {
     /// Makes events durable, all or none: once this returns they will be in the log, in this order within each lane,
     /// whatever happens next. What an ingress calls before it answers.
     ///
+    /// With a spool an event may be in the log twice: after a broker's restart everything still kept is sent again,
+    /// which may be older than the broker's window of two minutes for duplicates. Both have the same event id, and
+    /// who folds the log refuses the second.
+    ///
     /// # Errors
     /// When nothing was made durable; the callback must not be acknowledged.
     pub async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
@@ -162,21 +167,45 @@ impl Bus {
     /// A lane that retries for long holds only itself until a thousand events wait behind it; then the whole consumer
     /// waits. Put aside ([`Verdict::Dead`]) or hand on what cannot be done soon.
     ///
+    /// `begin` is for those who keep state in memory: another process may have worked the consumer since, so what is
+    /// remembered must be made good from the log, up to [`Bus::consumer_floor`]. It is awaited each time this process
+    /// becomes the one that works, while no handler runs and before the first event is handed over. On the embedded
+    /// log that is once per call. On NATS it is at every new pin, also when this process lost the pin and is given it
+    /// again; and a pin is only given with an event, so a consumer with nothing to do is nobody's. When `begin` fails
+    /// it is tried again after a pause, and nothing is handed over meanwhile. It is dropped where it waits when `stop`
+    /// comes or the pin is lost.
+    ///
     /// # Errors
     /// When the log cannot be consumed; what was not done comes again with the next call.
-    pub async fn consume<H, F>(
+    pub async fn consume<B, G, H, F>(
         &self,
         spec: ConsumerSpec,
+        begin: B,
         handler: H,
         stop: CancellationToken,
     ) -> Result<(), Unavailable>
     where
+        B: Fn() -> G + Send + Sync + 'static,
+        G: Future<Output = Result<(), Unavailable>> + Send + 'static,
         H: Fn(Recorded) -> F + Send + Sync + 'static,
         F: Future<Output = Verdict> + Send + 'static,
     {
         match self {
-            Self::Embedded(embedded) => embedded.consume(spec, handler, stop).await,
-            Self::Nats(nats) => nats.consume(spec, handler, stop).await,
+            Self::Embedded(embedded) => embedded.consume(spec, begin, handler, stop).await,
+            Self::Nats(nats) => nats.consume(spec, begin, handler, stop).await,
+        }
+    }
+
+    /// How far a consumer is, and whether this process (this bus and its clones) works it now. Both may lag behind the
+    /// truth by a moment: who was just replaced may still read `ours`, so whatever is written on the strength of it
+    /// needs an expected sequence.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    pub async fn consumer_standing(&self, filter: &Filter, name: &str) -> Result<Standing, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.consumer_standing(name).await,
+            Self::Nats(nats) => nats.consumer_standing(filter, name).await,
         }
     }
 
@@ -186,10 +215,7 @@ impl Bus {
     /// # Errors
     /// When the log cannot be reached.
     pub async fn consumer_floor(&self, filter: &Filter, name: &str) -> Result<u64, Unavailable> {
-        match self {
-            Self::Embedded(embedded) => embedded.consumer_floor(name).await,
-            Self::Nats(nats) => nats.consumer_floor(filter, name).await,
-        }
+        self.consumer_standing(filter, name).await.map(|standing| standing.floor)
     }
 
     /// What a consumer has put aside, oldest first, at most the newest 1000.

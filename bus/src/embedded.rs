@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 use crate::lanes::{self, Delivery, Receipt, Settle};
 use crate::log_file::LogFile;
+use crate::standing::{self, Standing, Works};
 
 /// Events read at a time.
 pub(crate) const PAGE: usize = 256;
@@ -33,6 +34,7 @@ pub struct Embedded {
     log: Arc<LogFile>,
     registry: Registry,
     floors: Floors,
+    works: Works,
     clock: Clock,
 }
 
@@ -49,7 +51,13 @@ impl Embedded {
     }
 
     fn over(log: LogFile) -> Self {
-        Self { log: Arc::new(log), registry: Registry::default(), floors: Floors::default(), clock: Clock::System }
+        Self {
+            log: Arc::new(log),
+            registry: Registry::default(),
+            floors: Floors::default(),
+            works: Works::default(),
+            clock: Clock::System,
+        }
     }
 
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
@@ -83,17 +91,24 @@ impl Embedded {
         self.log.last_seq(filter).await
     }
 
-    pub(crate) async fn consume<H, F>(
+    pub(crate) async fn consume<B, G, H, F>(
         &self,
         spec: ConsumerSpec,
+        begin: B,
         handler: H,
         stop: CancellationToken,
     ) -> Result<(), Unavailable>
     where
+        B: Fn() -> G,
+        G: Future<Output = Result<(), Unavailable>>,
         H: Fn(Recorded) -> F + Send + Sync + 'static,
         F: Future<Output = Verdict> + Send + 'static,
     {
-        let floor = self.consumer_floor(&spec.name).await?;
+        if !standing::begun(&begin, &spec.name, &stop).await {
+            return Ok(());
+        }
+        let _work = self.works.enter(&spec.name, None);
+        let floor = self.floor(&spec.name).await?;
         let (deliver, deliveries) = mpsc::channel(PAGE);
         let mut feeding = JoinSet::new();
         feeding.spawn(feed(Arc::clone(&self.log), spec.filter, floor, deliver));
@@ -104,7 +119,7 @@ impl Embedded {
             floors: Arc::clone(&self.floors),
             clock: self.clock.clone(),
         };
-        lanes::run(deliveries, Settle::Embedded(settle), spec.max_in_flight, handler, stop.clone()).await?;
+        lanes::run(deliveries, Settle::Embedded(settle), spec.max_in_flight, Arc::new(handler), stop.clone()).await?;
         if stop.is_cancelled() {
             return Ok(());
         }
@@ -115,7 +130,12 @@ impl Embedded {
         }
     }
 
-    pub(crate) async fn consumer_floor(&self, name: &str) -> Result<u64, Unavailable> {
+    pub(crate) async fn consumer_standing(&self, name: &str) -> Result<Standing, Unavailable> {
+        let floor = self.floor(name).await?;
+        Ok(Standing { floor, ours: self.works.has(name, None) })
+    }
+
+    async fn floor(&self, name: &str) -> Result<u64, Unavailable> {
         if let Some(floor) = lock(&self.floors).get(name) {
             return Ok(*floor);
         }

@@ -82,7 +82,7 @@ pub(crate) async fn run<H, F>(
     mut deliveries: mpsc::Receiver<Delivery>,
     settle: Settle,
     max_in_flight: usize,
-    handler: H,
+    handler: Arc<H>,
     stop: CancellationToken,
 ) -> Result<(), Unavailable>
 where
@@ -177,7 +177,7 @@ impl Lanes {
 }
 
 struct Worker<H> {
-    handler: H,
+    handler: Arc<H>,
     hands: Semaphore,
     settle: Settle,
 }

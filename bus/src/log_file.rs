@@ -96,16 +96,36 @@ impl LogFile {
 
     /// Appends all events or none, in this order, and returns once they are on the disk.
     pub(crate) async fn append(&self, events: &[Event]) -> Result<Vec<Appended>, AppendError> {
-        self.append_rows(events.iter().map(Row::of).collect(), None).await
+        self.append_noting(events, |_| {}).await
+    }
+
+    /// As [`LogFile::append`], and tells `note` how it ended, also when the caller has gone by then. `note` is dropped
+    /// uncalled when nothing was written.
+    pub(crate) async fn append_noting(
+        &self,
+        events: &[Event],
+        note: impl FnOnce(&Result<Vec<Appended>, AppendError>) + Send + 'static,
+    ) -> Result<Vec<Appended>, AppendError> {
+        self.append_rows(events.iter().map(Row::of).collect(), None, note).await
     }
 
     /// Appends one event if its subject still ends at `expected` (0: has no event yet).
     pub(crate) async fn append_expecting(&self, event: &Event, expected: u64) -> Result<Vec<Appended>, AppendError> {
-        self.append_rows(vec![Row::of(event)], Some(expected)).await
+        self.append_rows(vec![Row::of(event)], Some(expected), |_| {}).await
     }
 
-    async fn append_rows(&self, rows: Vec<Row>, expected: Option<u64>) -> Result<Vec<Appended>, AppendError> {
-        let (reply, answer) = oneshot::channel();
+    async fn append_rows(
+        &self,
+        rows: Vec<Row>,
+        expected: Option<u64>,
+        note: impl FnOnce(&Result<Vec<Appended>, AppendError>) + Send + 'static,
+    ) -> Result<Vec<Appended>, AppendError> {
+        let (tell, answer) = oneshot::channel();
+        let reply = Box::new(move |result| {
+            note(&result);
+            // Who no longer waits does not mind.
+            drop(tell.send(result));
+        });
         self.send(Command::Append { rows, expected, reply }).await?;
         answer.await.map_err(|_| writer_gone())?
     }

@@ -1,7 +1,7 @@
 //! The NATS arm. What callbus needs of a broker, and where each part is done:
 //!
 //! [`broker`] the connection, under which every call has a timeout · [`append`] events into JetStream · [`read`] and
-//! [`consume`] out of it · [`ask`] core request-reply · [`documents`] object store and checkpoints.
+//! [`consume`] out of it, [`settle`] what was consumed · [`ask`] core request-reply · [`documents`] object store and checkpoints.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::ask::{Asked, Question, ServeSpec};
 use crate::bus::{Appended, ConsumerSpec, DeadLetter, Document, Recorded, Verdict};
 use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 use crate::spool::Spool;
+use crate::standing::{Standing, Works};
 
 mod append;
 mod ask;
@@ -24,9 +25,10 @@ mod consume;
 mod dead;
 mod documents;
 mod read;
+mod settle;
 
 pub(crate) use broker::Broker;
-pub(crate) use consume::{NatsReceipt, NatsSettle};
+pub(crate) use settle::{NatsReceipt, NatsSettle};
 
 /// How to reach the broker, and what to expect of it.
 #[derive(Debug, Clone)]
@@ -70,6 +72,7 @@ impl SpoolConfig {
 pub struct Nats {
     broker: Broker,
     spool: Option<Spool>,
+    works: Works,
 }
 
 impl Nats {
@@ -80,7 +83,7 @@ impl Nats {
             Some(spool) => Some(Spool::open(spool, broker.clone()).await?),
             None => None,
         };
-        Ok(Self { broker, spool })
+        Ok(Self { broker, spool, works: Works::default() })
     }
 
     pub(crate) async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
@@ -111,21 +114,24 @@ impl Nats {
         read::last_seq(&self.broker, filter).await
     }
 
-    pub(crate) async fn consume<H, F>(
+    pub(crate) async fn consume<B, G, H, F>(
         &self,
         spec: ConsumerSpec,
+        begin: B,
         handler: H,
         stop: CancellationToken,
     ) -> Result<(), Unavailable>
     where
+        B: Fn() -> G + Send + Sync + 'static,
+        G: Future<Output = Result<(), Unavailable>> + Send + 'static,
         H: Fn(Recorded) -> F + Send + Sync + 'static,
         F: Future<Output = Verdict> + Send + 'static,
     {
-        consume::consume(&self.broker, spec, handler, stop).await
+        consume::consume(&self.broker, &self.works, spec, begin, handler, stop).await
     }
 
-    pub(crate) async fn consumer_floor(&self, filter: &Filter, name: &str) -> Result<u64, Unavailable> {
-        consume::floor(&self.broker, filter, name).await
+    pub(crate) async fn consumer_standing(&self, filter: &Filter, name: &str) -> Result<Standing, Unavailable> {
+        consume::standing(&self.broker, &self.works, filter, name).await
     }
 
     pub(crate) async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {

@@ -14,6 +14,7 @@ use proto::Event;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::bus::Appended;
 use crate::error::{AppendError, OpenError, RecordError, Unavailable};
 use crate::log_file::LogFile;
 use crate::nats::{Broker, SpoolConfig};
@@ -55,27 +56,21 @@ impl Spool {
     }
 
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
-        let size: u64 = events.iter().map(size_of).sum();
-        let held = self.held_bytes.fetch_add(size, Ordering::Relaxed);
-        let recorded = if held.saturating_add(size) > self.bytes_max {
-            Err(RecordError::Full { held_bytes: held, bytes_max: self.bytes_max })
-        } else {
-            self.log.append(events).await.map_err(|error| match error {
-                AppendError::Unavailable(error) => error.into(),
-                AppendError::Conflict { .. } | AppendError::Refused(_) => {
-                    Unavailable::new("write to the spool", error).into()
-                }
-            })
+        let sizes: Vec<u64> = events.iter().map(size_of).collect();
+        let room = Room::take(&self.held_bytes, sizes.iter().sum(), self.bytes_max)?;
+        // The writer writes also when the caller has given up waiting, so the room follows the writer.
+        let note = move |recorded: &Result<Vec<Appended>, AppendError>| {
+            let Ok(places) = recorded else { return };
+            // What was there already takes no room.
+            room.keep(sizes.iter().zip(places).filter(|(_, place)| !place.duplicate).map(|(size, _)| size).sum());
         };
-        // What was not written, or was there already, takes no room.
-        let new: u64 = match &recorded {
-            Ok(places) => {
-                events.iter().zip(places).filter(|(_, place)| !place.duplicate).map(|(event, _)| size_of(event)).sum()
+        match self.log.append_noting(events, note).await {
+            Ok(_) => Ok(()),
+            Err(AppendError::Unavailable(error)) => Err(error.into()),
+            Err(error @ (AppendError::Conflict { .. } | AppendError::Refused(_))) => {
+                Err(Unavailable::new("write to the spool", error).into())
             }
-            Err(_) => 0,
-        };
-        self.held_bytes.fetch_sub(size.saturating_sub(new), Ordering::Relaxed);
-        recorded.map(drop)
+        }
     }
 
     pub(crate) fn healthy(&self) -> Result<(), String> {
@@ -99,6 +94,34 @@ impl Spool {
         }
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
+    }
+}
+
+/// Room for events on their way to the disk. What was not kept is given back.
+struct Room {
+    held_bytes: Arc<AtomicU64>,
+    size: u64,
+}
+
+impl Room {
+    fn take(held_bytes: &Arc<AtomicU64>, size: u64, bytes_max: u64) -> Result<Self, RecordError> {
+        let room = Self { held_bytes: Arc::clone(held_bytes), size };
+        let held = held_bytes.fetch_add(size, Ordering::Relaxed);
+        if held.saturating_add(size) > bytes_max {
+            return Err(RecordError::Full { held_bytes: held, bytes_max });
+        }
+        Ok(room)
+    }
+
+    /// Keeps what was written.
+    fn keep(mut self, written: u64) {
+        self.size = self.size.saturating_sub(written);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.held_bytes.fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 

@@ -141,7 +141,11 @@ fn refusal(status: StatusCode, problem: &Value) -> Failure {
         sentence += &format!("\n  line {}: {}", line["line"], line["reason"].as_str().unwrap_or_default());
     }
     let exit = match status {
-        StatusCode::UNAUTHORIZED => Exit::Auth,
+        StatusCode::UNAUTHORIZED => {
+            sentence =
+                "the API does not know this token; use the configuration of the process that serves it".to_owned();
+            Exit::Auth
+        }
         StatusCode::NOT_FOUND => Exit::NotFound,
         StatusCode::SERVICE_UNAVAILABLE => Exit::Unreachable,
         _ => Exit::Failed,

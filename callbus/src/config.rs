@@ -116,7 +116,7 @@ impl Config {
             (Bus::Nats { .. }, Admission::Memory, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => {
                 Err(Fault::setting(
                     "[admission] kind = \"memory\"",
-                    "with several processes each would hold credit by itself, and a wallet could be spent twice",
+                    "each process would hold credit by itself, and a wallet could be spent twice",
                     "set [admission] kind = \"redis\" with its url, or run all roles in one process (`callbus`)",
                 ))
             }

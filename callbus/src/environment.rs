@@ -27,12 +27,18 @@ impl Environment {
         self.get("CALLBUS_ENV").is_some_and(|name| name.eq_ignore_ascii_case("development"))
     }
 
-    /// `CALLBUS__INGRESS__LISTEN` as (`CALLBUS__INGRESS__LISTEN`, [`ingress`, `listen`], value).
-    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, Vec<String>, &str)> {
-        self.0.iter().filter_map(|(name, value)| {
-            let path = name.strip_prefix(SETTING)?;
-            Some((name.as_str(), path.split("__").map(str::to_ascii_lowercase).collect(), value.as_str()))
-        })
+    /// `CALLBUS__INGRESS__LISTEN` as (`CALLBUS__INGRESS__LISTEN`, [`ingress`, `listen`], value), the entries of a list
+    /// in the order of their numbers.
+    pub(crate) fn settings(&self) -> Vec<(&str, Vec<String>, &str)> {
+        let set = self.0.iter().filter(|(_, value)| !value.is_empty());
+        let mut settings: Vec<(&str, Vec<String>, &str)> = set
+            .filter_map(|(name, value)| {
+                let path = name.strip_prefix(SETTING)?.split("__").map(str::to_ascii_lowercase).collect();
+                Some((name.as_str(), path, value.as_str()))
+            })
+            .collect();
+        settings.sort_by_cached_key(|(_, path, _)| path.iter().map(|part| format!("{part:0>8}")).collect::<Vec<_>>());
+        settings
     }
 
     /// What policies may read as `env`: all but our own settings, which may be secrets.

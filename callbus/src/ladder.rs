@@ -92,18 +92,21 @@ impl Ladder {
     }
 
     fn rung(&self, at_ms: u64, arrow: Arrow<'_>, text: &str) {
-        let gap = " ".repeat(RAIL_GAP);
-        let right = |label: &str| format!("{:─^w$}▶", format!(" {label} "), w = RAIL_GAP - 1);
-        let left = |label: &str| format!("◀{:─^w$}", format!(" {label} "), w = RAIL_GAP - 1);
-        let rails = match arrow {
-            Arrow::ToPlatform(label) => format!("├{}│{gap}│", right(label)),
-            Arrow::ToCaller(label) => format!("│{}┤{gap}│", left(label)),
-            Arrow::ToCallbus(label) => format!("│{gap}├{}│", right(label)),
-            Arrow::Answer(label) => format!("│{gap}│{}┤", left(label)),
-            Arrow::None => format!("│{gap}│{gap}│"),
-        };
         let time = format!("{:>5}.{} s", at_ms / 1_000, at_ms % 1_000 / 100);
-        self.0.line(format!("{}  {rails} {text}", self.0.toned(Tone::Faint, time)).trim_end());
+        self.0.line(format!("{}  {} {text}", self.0.toned(Tone::Faint, time), rails(&arrow)).trim_end());
+    }
+}
+
+fn rails(arrow: &Arrow<'_>) -> String {
+    let gap = " ".repeat(RAIL_GAP);
+    let right = |label: &str| format!("{:─^w$}▶", format!(" {label} "), w = RAIL_GAP - 1);
+    let left = |label: &str| format!("◀{:─^w$}", format!(" {label} "), w = RAIL_GAP - 1);
+    match arrow {
+        Arrow::ToPlatform(label) => format!("├{}│{gap}│", right(label)),
+        Arrow::ToCaller(label) => format!("│{}┤{gap}│", left(label)),
+        Arrow::ToCallbus(label) => format!("│{gap}├{}│", right(label)),
+        Arrow::Answer(label) => format!("│{gap}│{}┤", left(label)),
+        Arrow::None => format!("│{gap}│{gap}│"),
     }
 }
 
@@ -164,5 +167,56 @@ fn action_text(action: &Action) -> String {
         | Action::ConnectSip(_)
         | Action::ConnectStream(_)
         | Action::Park(_) => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rungs_keep_the_rails_in_line() {
+        let arrows = [
+            Arrow::ToCallbus("ICE"),
+            Arrow::Answer("200"),
+            Arrow::ToCaller("hears"),
+            Arrow::ToPlatform("presses 1"),
+            Arrow::None,
+        ];
+        let drawn: Vec<String> = arrows.iter().map(rails).collect();
+        expect![[r#"
+            │              ├──── ICE ────▶│
+            │              │◀──── 200 ────┤
+            │◀─── hears ───┤              │
+            ├─ presses 1 ─▶│              │
+            │              │              │"#]]
+        .assert_eq(&drawn.join("\n"));
+    }
+
+    #[test]
+    fn callbacks_and_answers_in_a_few_words() {
+        let ice = json!({ "cli": "+4670", "to": { "endpoint": "+1555" } });
+        let dice = json!({ "result": "ANSWERED", "reason": "CALLERHANGUP", "duration": 63 });
+        let svaml = r#"{ "instructions": [{ "name": "say", "text": "Hello." }, { "name": "answer" }],
+            "action": { "name": "connectPstn", "number": "+1555", "maxDuration": 60 } }"#;
+        let lines = [
+            callback_text(Kind::Ice, &ice),
+            callback_text(Kind::Ice, &json!({ "userId": "alice" })),
+            callback_text(Kind::Dice, &dice),
+            callback_text(Kind::Pie, &json!({ "menuResult": { "type": "return", "value": "sales" } })),
+            callback_text(Kind::Ace, &json!(null)),
+            svaml_text(&serde_json::from_str(svaml).expect("SVAML")),
+        ];
+        expect![[r#"
+            from +4670 to +1555
+            from alice
+            ANSWERED CALLERHANGUP after 63 s
+            return sales
+
+            say “Hello.”, answer, connectPstn +1555, 60 s at most"#]]
+        .assert_eq(&lines.join("\n"));
     }
 }

@@ -68,7 +68,10 @@ struct Stage {
 pub(crate) struct Ground {
     pub bus: Bus,
     admission: Admission,
+    /// Decisions, and calls that have ended.
     cache: Cache,
+    /// What policies remember of a call.
+    call_memory: Cache,
     clock: Clock,
 }
 
@@ -89,17 +92,18 @@ impl Ground {
     pub(crate) async fn open(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Self> {
         let bus = open_bus(role, config, environment).await?;
         let clock = Clock::System;
-        let (admission, cache) = match &config.admission {
+        let (admission, cache, call_memory) = match &config.admission {
             config::Admission::Memory => {
-                let cache = Cache::memory(MEMORY_ENTRIES_MAX, clock.clone());
-                (Admission::Memory(MemoryAdmission::default()), cache)
+                let [cache, call_memory] = [(); 2].map(|()| Cache::memory(MEMORY_ENTRIES_MAX, clock.clone()));
+                (Admission::Memory(MemoryAdmission::default()), cache, call_memory)
             }
             config::Admission::Redis { url } => {
                 let admission = RedisAdmission::connect(url, REDIS_PREFIX).await?;
-                (Admission::Redis(admission), Cache::redis(url, CACHE_WITHIN).await?)
+                let cache = Cache::redis(url, CACHE_WITHIN).await?;
+                (Admission::Redis(admission), cache.clone(), cache)
             }
         };
-        Ok(Self { bus, admission, cache, clock })
+        Ok(Self { bus, admission, cache, call_memory, clock })
     }
 
     /// Starts the role: billing first and the door last, so that who is asked is there before somebody asks.
@@ -136,7 +140,7 @@ impl Ground {
     async fn start_billing(&self, stage: &mut Stage) -> anyhow::Result<()> {
         let (bus, admission, cache, clock) =
             (self.bus.clone(), self.admission.clone(), self.cache.clone(), self.clock.clone());
-        let billing = Billing::build(bus, admission, cache, clock).await.context("start billing")?;
+        let billing = Billing::new(bus, admission, cache, clock);
         stage.run(move |stop| async move { Ok(billing.run(stop).await?) });
         Ok(())
     }
@@ -167,8 +171,10 @@ impl Ground {
             env: environment.for_policies(),
         };
         let credit = Credit::new(self.bus.clone(), self.admission.clone(), self.clock.clone());
-        let (bus, cache, clock) = (self.bus.clone(), self.cache.clone(), self.clock.clone());
-        let worker = Worker::build(settings, apps, bus, credit, cache, clock).await.context("start the worker")?;
+        let (bus, clock) = (self.bus.clone(), self.clock.clone());
+        let (cache, call_memory) = (self.cache.clone(), self.call_memory.clone());
+        let built = Worker::build(settings, apps, bus, credit, cache, call_memory, clock).await;
+        let worker = built.context("start the worker")?;
         stage.run(move |stop| async move { Ok(worker.run(stop).await?) });
         Ok(())
     }
@@ -183,7 +189,8 @@ impl Ground {
         let verify = protection.verifies(environment);
         if !verify {
             tracing::warn!(
-                "CALLBACKS ARE NOT VERIFIED ({protection:?}): anybody can place calls at your cost. Set WEBHOOK_PROTECTION=always"
+                "CALLBACKS ARE NOT VERIFIED ({protection:?}): anybody can place calls at your cost. \
+                 Set WEBHOOK_PROTECTION=always"
             );
         }
         let settings = ingress::Settings {

@@ -73,7 +73,10 @@ pub(crate) async fn ask(
                 attempts.push(bus.ask(&subject, question.clone(), deadline));
             }
             Some(reply) = attempts.next() => match reply {
-                Ok(body) => return check(body, kind, key),
+                Ok(body) => match check(body, kind, key) {
+                    Ok(reply) => return Ok(reply),
+                    Err(unusable) => failed = unusable,
+                },
                 Err(AskError::NoResponder { .. }) => failed = NoAnswer::NoWorker,
                 Err(AskError::Busy { .. }) => failed = NoAnswer::Busy,
                 Err(AskError::Deadline { .. }) => failed = NoAnswer::Late(settings.ask_within),

@@ -159,8 +159,9 @@ impl Admission {
         Applied::Ok
     }
 
-    /// As the last ask left it: tentative holds count as held.
-    pub fn facts(&self) -> WalletFacts {
+    /// What the wallet has now; tentative holds count as held until they free themselves.
+    pub fn facts(&mut self, now: Timestamp) -> WalletFacts {
+        self.sweep(now.as_millisecond());
         let Self { currency, status, posted, credit_limit, held, .. } = *self;
         WalletFacts { currency, status, posted, credit_limit, held, available: self.available() }
     }

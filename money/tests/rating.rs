@@ -95,7 +95,7 @@ fn one_after_another(price: &Price, credit: Micros, cap_secs: u32, calls: u64) -
             HoldReply::Dup(_) | HoldReply::Closed => unreachable!("a new leg of an active wallet"),
         }
     });
-    (grants.collect(), admission.facts().available)
+    (grants.collect(), admission.facts(now).available)
 }
 
 #[test]

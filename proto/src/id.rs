@@ -204,6 +204,13 @@ impl DecisionKey {
     }
 }
 
+impl DecisionKey {
+    /// Where a decision is remembered under its key, for whoever shares the memory.
+    pub fn memory_key(&self) -> String {
+        format!("decision:{self}")
+    }
+}
+
 /// SHA-256 over length-prefixed parts, so that no two lists of parts run together.
 fn hex_digest(parts: &[&[u8]]) -> String {
     use std::fmt::Write;

@@ -161,6 +161,24 @@ impl World {
         if status.success() { Ok(()) } else { bail!("{name} ended with {status}") }
     }
 
+    /// What a command needs to know of this installation, beside its configuration file.
+    pub fn command_settings(&mut self) -> Result<Vec<(String, String)>> {
+        let embedded = matches!(self.place, Place::Embedded);
+        let (data, ingress) = if embedded { ("all", "ingress") } else { ("api", "ingress-1") };
+        Ok(vec![
+            ("CALLBUS__DATA_DIR".to_owned(), self.data_dir(data).display().to_string()),
+            ("CALLBUS__INGRESS__LISTEN".to_owned(), format!("127.0.0.1:{}", self.port(ingress)?)),
+            ("CALLBUS__API__LISTEN".to_owned(), format!("127.0.0.1:{}", self.port("api")?)),
+        ])
+    }
+
+    /// Everything drains, the doors first.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut names: Vec<String> = self.roles.keys().cloned().collect();
+        names.sort_by_key(|name| !(name.starts_with("ingress") || name.starts_with("api")));
+        names.iter().try_for_each(|name| self.terminate(name))
+    }
+
     pub fn servers(&mut self) -> Result<(&mut Nats, &mut Redis)> {
         match &mut self.place {
             Place::Nats { nats, redis } => Ok((nats, redis)),

@@ -108,7 +108,7 @@ async fn memory_and_redis_reply_alike() -> Result<()> {
 async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
     let mut history = History::new(seed)?;
     for admission in [local, remote] {
-        assert_eq!(admission.facts(&history.id).await?, None, "not loaded is not empty");
+        assert_eq!(admission.facts(history.now, &history.id).await?, None, "not loaded is not empty");
         admission.load(&history.id, &history.wallet, history.now).await?;
     }
     for step in 0..STEPS {
@@ -155,7 +155,7 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
             })?,
             _ => tell(&mut history, local, remote).await?,
         }
-        let facts = (local.facts(&history.id).await?, remote.facts(&history.id).await?);
+        let facts = (local.facts(history.now, &history.id).await?, remote.facts(history.now, &history.id).await?);
         assert_eq!(facts.0, facts.1, "seed {seed} step {step}: balances");
     }
     Ok(())

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tests::nats::Nats;
 
 mod ask;
+mod begin;
 mod cache;
 mod consume;
 mod log;

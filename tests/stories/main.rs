@@ -3,6 +3,7 @@
 mod admission;
 mod bus;
 mod calls;
+mod cli;
 mod door;
 mod faults;
 mod layers;

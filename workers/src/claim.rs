@@ -2,26 +2,23 @@
 
 use std::time::Duration;
 
-use bus::{Bus, Cache, ReadError};
+use bus::{Bus, Cache, CacheError, ReadError};
 use bytes::Bytes;
 use futures::StreamExt;
-use proto::event::DECISION_KEY;
 use proto::{Decided, DecisionKey, Filter, Kind, Outcome, Stream, Subject};
 
-fn cache_key(key: &str) -> String {
-    format!("decision:{key}")
-}
-
 /// Claims the key for these bytes. `None`: they are the decision. `Some`: another worker's are.
-pub(crate) async fn claim(cache: &Cache, key: &DecisionKey, decided: &Bytes, memory: Duration) -> Option<Bytes> {
-    match cache.claim(&cache_key(key.as_str()), decided.clone(), memory).await {
-        Ok(winner) => winner.filter(|winner| winner != decided),
-        Err(error) => {
-            // The hold, if there is one, keeps the decision too; for all else the same facts decide the same.
-            tracing::warn!(%error, "decision not remembered");
-            None
-        }
-    }
+///
+/// # Errors
+/// When the memory does not answer: nobody knows then whose decision stands.
+pub(crate) async fn claim(
+    cache: &Cache,
+    key: &DecisionKey,
+    decided: &Bytes,
+    memory: Duration,
+) -> Result<Option<Bytes>, CacheError> {
+    let winner = cache.claim(&key.memory_key(), decided.clone(), memory).await?;
+    Ok(winner.filter(|winner| winner != decided))
 }
 
 /// Fills an empty decision memory from the log, where memory does not outlive the process: every decision at or after a
@@ -39,11 +36,10 @@ pub async fn recall(bus: &Bus, cache: &Cache, from_seq: u64, memory: Duration) -
             Err(error @ ReadError::Unavailable(_)) => return Err(error),
         };
         let Subject::Call { kind: Kind::Decided, .. } = event.subject else { continue };
-        let Some(key) = event.attribute(DECISION_KEY) else { continue };
+        let Ok(decided) = serde_json::from_slice::<Decided>(&event.data) else { continue };
         // A fallback is nobody's decision: the next ask may do better.
-        let decided: Option<Decided> = serde_json::from_slice(&event.data).ok();
-        if decided.is_some_and(|decided| decided.outcome != Outcome::Fallback)
-            && cache.claim(&cache_key(key), event.data.clone(), memory).await.is_ok()
+        if decided.outcome != Outcome::Fallback
+            && cache.claim(&decided.key.memory_key(), event.data, memory).await.is_ok()
         {
             recalled += 1;
         }

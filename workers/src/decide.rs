@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use money::Hold;
 use policy::{AppFacts, Decision, Facts, Reason, Verdict, WalletFacts};
 use proto::signature::Verified;
+use proto::svaml::Action;
 use proto::{
     AppName, CallId, Callback, Decided, DecisionKey, Event, Kind, Outcome, Partition, Subject, Svaml, WalletId,
 };
@@ -28,7 +29,10 @@ pub(crate) struct Desk {
     pub apps: HashMap<AppName, App>,
     pub bus: Bus,
     pub credit: Credit,
+    /// Decisions, and calls that have ended.
     pub cache: Cache,
+    /// What policies remember of a call. Apart, so that it cannot crowd out decisions.
+    pub call_memory: Cache,
     pub clock: Clock,
     pub decks: Decks,
 }
@@ -42,6 +46,8 @@ struct Matter<'a> {
     call: CallId,
     key: DecisionKey,
     asked_at: Timestamp,
+    /// After this the ingress has answered without us, and a hold would be nobody's.
+    deadline: Timestamp,
     started: Instant,
 }
 
@@ -63,22 +69,41 @@ impl Desk {
         if !worded.lasting {
             return Some(worded.body);
         }
+        if self.clock.now() > matter.deadline {
+            self.give_back(&matter, &worded).await;
+            return None;
+        }
         match claim(&self.cache, &matter.key, &worded.body, self.settings.decision_memory).await {
-            None => {
-                remember(&self.cache, &matter.app.name, &matter.call, worded.remember).await;
+            Ok(None) => {
+                remember(&self.call_memory, &matter.app.name, &matter.call, worded.remember).await;
                 Some(worded.body)
             }
-            Some(winner) => {
-                if let Some(wallet) = &worded.held {
-                    self.credit.free(wallet, &matter.key).await;
-                }
+            Ok(Some(winner)) => {
+                self.give_back(&matter, &worded).await;
                 Some(winner)
             }
+            // A refusal may stand under this key, and it never becomes a grant.
+            Err(error) if worded.held.is_some() => {
+                tracing::warn!(%error, "decision not remembered, so not granted");
+                self.give_back(&matter, &worded).await;
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "decision not remembered");
+                Some(worded.body)
+            }
+        }
+    }
+
+    async fn give_back(&self, matter: &Matter<'_>, worded: &Worded) {
+        if let Some(wallet) = &worded.held {
+            self.credit.free(wallet, &matter.key).await;
         }
     }
 
     fn matter(&self, asked: Asked) -> Option<Matter<'_>> {
         let (asked_at, started) = (self.clock.now(), Instant::now());
+        let deadline = asked.deadline;
         let [_, _, kind, app] = asked.subject.split('.').collect::<Vec<_>>().try_into().ok()?;
         let (kind, app) = (Kind::parse(kind)?, self.apps.get(&AppName::new(app).ok()?)?);
         let subject = Subject::Call { kind, app: app.name.clone(), partition: Partition::of_text("") };
@@ -87,14 +112,14 @@ impl Desk {
         let callback = Callback::parse(&Verified::unchecked(event.data.clone())).ok()?;
         let key = callback.decision_key(&app.name)?;
         let call = callback.common.call.clone()?;
-        Some(Matter { app, kind, event, callback, call, key, asked_at, started })
+        Some(Matter { app, kind, event, callback, call, key, asked_at, deadline, started })
     }
 
     async fn decide(&self, matter: &Matter<'_>) -> Worded {
         let policy = &matter.app.policy;
         let needs = policy.needs(matter.kind);
         let memory = match needs.memory {
-            true => memory(&self.cache, &matter.app.name, &matter.call).await,
+            true => memory(&self.call_memory, &matter.app.name, &matter.call).await,
             false => BTreeMap::new(),
         };
         let mut facts = Facts {
@@ -119,7 +144,10 @@ impl Desk {
                         currency: known.currency.map(|currency| currency.to_string()).unwrap_or_default(),
                     });
                 }
-                Err(error) => tracing::warn!(%error, "wallet not read"),
+                Err(error) => {
+                    tracing::warn!(%error, "wallet not read, answering by fallback");
+                    return self.word_fallback(matter, &policy.decide(&facts));
+                }
             }
         }
         let decision = policy.decide(&facts);
@@ -165,6 +193,17 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Nobody can say what the wallet holds: the caller is told so, and the next ask may do better.
+    fn word_fallback(&self, matter: &Matter<'_>, decision: &Decision) -> Worded {
+        let reason = Reason::ADMISSION_DOWN;
+        let svaml = match matter.kind {
+            // A call that is up goes on.
+            Kind::Ace => Svaml::only(Action::Continue),
+            kind => matter.app.policy.refusal(kind, &reason),
+        };
+        Worded { lasting: false, ..self.word(matter, decision, Outcome::Fallback, Some(&reason), &svaml) }
     }
 
     fn word(

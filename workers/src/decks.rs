@@ -66,7 +66,10 @@ impl Decks {
                 continue;
             }
             let Some(found) = bus.document(&document).await? else { continue };
-            match Deck::from_csv(name.as_str(), &found.bytes) {
+            let (deck_name, csv) = (name.clone(), found.bytes);
+            let read = tokio::task::spawn_blocking(move || Deck::from_csv(deck_name, &csv)).await;
+            let Ok(read) = read else { continue };
+            match read {
                 Ok(deck) => {
                     tracing::info!(
                         deck = name,

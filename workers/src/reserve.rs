@@ -5,7 +5,7 @@ use billing::credit::CreditError;
 use billing::{HoldReply, tombstone};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use money::{Hold, Micros, WalletStatus, grant};
+use money::{Hold, WalletStatus, grant};
 use policy::Reason;
 use proto::svaml::Action;
 use proto::{CallId, DecisionKey, PhoneNumber, Svaml, WalletId};
@@ -89,7 +89,8 @@ impl Desk {
                 Ok(HoldReply::Dup(theirs)) => return Reserved::Decided(theirs),
                 Ok(HoldReply::Insufficient { available: left }) => available = left,
                 Ok(HoldReply::Closed) => return Reserved::Refused(Reason::CALL_ENDED),
-                Ok(HoldReply::NotLoaded) => available = Micros::ZERO,
+                // A wallet without any history.
+                Ok(HoldReply::NotLoaded) => return Reserved::Refused(Reason::NO_CREDIT),
                 Err(error) => return Reserved::Unknown(error),
             }
         }

@@ -53,7 +53,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Loads the price lists of the apps; one that is not there yet is looked for while the worker runs.
+    /// `cache` remembers decisions, `call_memory` what policies keep of a call; in Redis they are one. Loads the price
+    /// lists of the apps; one that is not there yet is looked for while the worker runs.
     ///
     /// # Errors
     /// When the documents cannot be reached.
@@ -63,11 +64,12 @@ impl Worker {
         bus: Bus,
         credit: Credit,
         cache: Cache,
+        call_memory: Cache,
         clock: Clock,
     ) -> Result<Self, WorkerError> {
         let decks = Decks::load(&bus, apps.iter().map(|app| app.deck.clone())).await?;
         let apps: HashMap<AppName, App> = apps.into_iter().map(|app| (app.name.clone(), app)).collect();
-        Ok(Self { desk: Arc::new(Desk { settings, apps, bus, credit, cache, clock, decks }) })
+        Ok(Self { desk: Arc::new(Desk { settings, apps, bus, credit, cache, call_memory, clock, decks }) })
     }
 
     /// Serves until asked to stop, then answers what it was asked.

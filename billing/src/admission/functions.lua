@@ -69,9 +69,10 @@ local function free(keys, args)
   return { 'OK' }
 end
 
--- args: none
+-- args: now
 local function facts(keys, args)
   if not loaded(keys) then return { 'NOT_LOADED' } end
+  sweep(keys, args[1])
   return redis.call('HMGET', keys[1], 'currency', 'status', 'posted', 'limit', 'held')
 end
 
@@ -120,6 +121,6 @@ end
 
 redis.register_function('callbus_1_hold', hold)
 redis.register_function('callbus_1_free', free)
-redis.register_function { function_name = 'callbus_1_facts', callback = facts, flags = { 'no-writes' } }
+redis.register_function('callbus_1_facts', facts)
 redis.register_function('callbus_1_apply', apply)
 redis.register_function('callbus_1_load', load)

@@ -33,8 +33,12 @@ impl MemoryAdmission {
         }
     }
 
-    pub(super) fn facts(&self, wallet: &WalletId) -> Option<WalletFacts> {
-        self.lock().get(wallet).map(Admission::facts)
+    pub(super) fn facts(&self, now: Timestamp, wallet: &WalletId) -> Option<WalletFacts> {
+        self.lock().get_mut(wallet).map(|admission| admission.facts(now))
+    }
+
+    pub(super) fn last_seq(&self, wallet: &WalletId) -> Option<u64> {
+        self.lock().get(wallet).map(Admission::last_seq)
     }
 
     pub(super) fn apply(&self, prev_seq: u64, seq: u64, time: Timestamp, event: &WalletEvent) -> ApplyReply {

@@ -75,8 +75,20 @@ impl RedisAdmission {
         self.call(call.arg(leg.as_str())).await.map(drop)
     }
 
-    pub(super) async fn facts(&self, wallet: &WalletId) -> Result<Option<WalletFacts>, AdmissionError> {
-        let reply = self.call(&self.function("callbus_1_facts", wallet)).await?;
+    pub(super) async fn last_seq(&self, wallet: &WalletId) -> Result<Option<u64>, AdmissionError> {
+        let mut get = redis::cmd("HGET");
+        get.arg(self.slot(wallet)).arg("seq");
+        let seq = get.query_async(&mut self.connection.clone()).await;
+        seq.map_err(|error: redis::RedisError| AdmissionError(error.to_string()))
+    }
+
+    pub(super) async fn facts(
+        &self,
+        now: Timestamp,
+        wallet: &WalletId,
+    ) -> Result<Option<WalletFacts>, AdmissionError> {
+        let mut call = self.function("callbus_1_facts", wallet);
+        let reply = self.call(call.arg(now.as_millisecond())).await?;
         let [currency, status, posted, limit, held] = reply.0.as_slice() else {
             return if reply.word() == "NOT_LOADED" { Ok(None) } else { Err(reply.unexpected()) };
         };
@@ -138,8 +150,13 @@ impl RedisAdmission {
         self.call(&call).await.map(drop)
     }
 
+    /// All keys of a wallet hash to one slot.
+    fn slot(&self, wallet: &WalletId) -> String {
+        format!("{}{{w:{wallet}}}", self.prefix)
+    }
+
     fn function(&self, name: &str, wallet: &WalletId) -> Cmd {
-        let slot = format!("{}{{w:{wallet}}}", self.prefix);
+        let slot = self.slot(wallet);
         let mut call = redis::cmd("FCALL");
         call.arg(name).arg(5).arg(&slot);
         for part in ["open", "tentative", "ended", "decisions"] {

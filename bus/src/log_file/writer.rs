@@ -17,12 +17,15 @@ const COMMANDS_PER_COMMIT_MAX: usize = 1024;
 
 pub(super) type Change = Box<dyn FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send>;
 
+/// Takes what has become of an append. Dropped uncalled when nothing was written.
+pub(super) type Reply = Box<dyn FnOnce(Result<Vec<Appended>, AppendError>) + Send>;
+
 pub(super) enum Command {
     Append {
         rows: Vec<Row>,
         /// Last sequence the first row's subject must have.
         expected: Option<u64>,
-        reply: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
+        reply: Reply,
     },
     Change {
         change: Change,
@@ -154,7 +157,7 @@ pub(super) fn run(
 }
 
 enum Answer {
-    Append(Result<Vec<Appended>, AppendError>, oneshot::Sender<Result<Vec<Appended>, AppendError>>),
+    Append(Result<Vec<Appended>, AppendError>, Reply),
     Change(oneshot::Sender<Result<(), Unavailable>>),
 }
 
@@ -162,14 +165,14 @@ impl Answer {
     /// Who no longer waits does not mind.
     fn send(self) {
         match self {
-            Self::Append(result, reply) => drop(reply.send(result)),
+            Self::Append(result, reply) => reply(result),
             Self::Change(reply) => drop(reply.send(Ok(()))),
         }
     }
 
     fn fail(self, error: &Unavailable) {
         match self {
-            Self::Append(_, reply) => drop(reply.send(Err(error.clone().into()))),
+            Self::Append(_, reply) => reply(Err(error.clone().into())),
             Self::Change(reply) => drop(reply.send(Err(error.clone()))),
         }
     }

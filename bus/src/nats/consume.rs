@@ -2,31 +2,35 @@
 //!
 //! Of all processes that consume under one name the broker *pins* one; the others stand by. Order matters, and a
 //! broker hands out new events while those a dead process held still wait for their time-out. So whoever is newly
-//! pinned first sets the consumer back to its acknowledged floor and starts from there; events beyond it that were
-//! done come twice.
+//! pinned first ends its work under an earlier pin, sets the consumer back to its acknowledged floor and starts from
+//! there; events beyond it that were done come twice.
+//!
+//! One pin is one turn of work ([`Post::work`]). Pulling goes on through all of it, since who does not pull loses the
+//! pin: what comes before the work has begun, or faster than it goes, waits here, bounded by the acknowledgements the
+//! broker waits for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, PriorityPolicy, pull};
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, Info, PriorityPolicy, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::message::Acker;
-use async_nats::jetstream::{AckKind, Message};
 use futures::StreamExt;
-use proto::{Filter, Stream};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use proto::Filter;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
-use super::append::headers_of;
 use super::dead::put_aside;
 use super::read::recorded;
+use super::settle::NatsSettle;
 use crate::bus::{ConsumerSpec, Recorded, Verdict};
 use crate::error::{ReadError, Unavailable};
 use crate::lanes::{self, Delivery, HELD_MAX, Receipt, Settle};
+use crate::standing::{self, Standing, Works};
 
 const WHAT: &str = "consume";
 const PIN_GROUP: &str = "callbus";
@@ -35,56 +39,51 @@ const PIN_ID: &str = "Nats-Pin-Id";
 const PIN_TTL: Duration = Duration::from_secs(6);
 /// How long a pull waits at the broker; well below [`PIN_TTL`], since each pull keeps the pin.
 const PULL_EXPIRES: Duration = Duration::from_secs(2);
-/// How often who stands by looks whether it should take over.
-const STANDBY_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often a process to which nothing comes looks who is pinned.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long events that were on their way when the consumer was set back may still arrive.
 const REWIND_MAX: Duration = Duration::from_secs(2);
 const PULL_HEARTBEAT: Duration = Duration::from_secs(1);
 const PULL_EVENTS: usize = 256;
 /// An event neither settled nor said to be in progress for this long is handed out again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-const PROGRESS_EVERY: Duration = Duration::from_secs(10);
-/// How often an acknowledgement is tried; after that the event comes again.
-const ACK_ATTEMPTS: u32 = 3;
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// What acknowledges one event.
-pub(crate) type NatsReceipt = Arc<Acker>;
-
-pub(super) async fn consume<H, F>(
+pub(super) async fn consume<B, G, H, F>(
     broker: &Broker,
+    works: &Works,
     spec: ConsumerSpec,
+    begin: B,
     handler: H,
     stop: CancellationToken,
 ) -> Result<(), Unavailable>
 where
+    B: Fn() -> G + Send + Sync + 'static,
+    G: Future<Output = Result<(), Unavailable>> + Send + 'static,
     H: Fn(Recorded) -> F + Send + Sync + 'static,
     F: Future<Output = Verdict> + Send + 'static,
 {
     // Fails early and plainly when the consumer cannot be made; later trouble is waited out.
     make(broker, &spec).await?;
-    let settle = NatsSettle { broker: broker.clone(), consumer: spec.name.clone(), progressed: Instant::now() };
-    let (deliver, deliveries) = mpsc::channel(PULL_EVENTS);
-    let mut feeding = JoinSet::new();
-    let max_in_flight = spec.max_in_flight;
-    let (name, stream) = (spec.name.clone(), spec.filter.stream());
-    let (pin, pinned) = watch::channel(None);
-    feeding.spawn(feed(broker.clone(), spec, deliver, pin));
-    let ended = lanes::run(deliveries, Settle::Nats(Box::new(settle)), max_in_flight, handler, stop).await;
-    feeding.shutdown().await;
-    let pin = pinned.borrow().clone();
-    if let Some(pin) = pin {
-        unpin(broker, stream, &name, &pin).await;
-    }
-    ended
+    let (broker, works) = (broker.clone(), works.clone());
+    let post = Post { broker, works, spec, begin, handler: Arc::new(handler), stop };
+    Turns { post: Arc::new(post), turn: None, working: JoinSet::new(), outcome: Ok(()) }.take().await
 }
 
-pub(super) async fn floor(broker: &Broker, filter: &Filter, name: &str) -> Result<u64, Unavailable> {
+pub(super) async fn standing(
+    broker: &Broker,
+    works: &Works,
+    filter: &Filter,
+    name: &str,
+) -> Result<Standing, Unavailable> {
     let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(filter.stream().name())).await?;
     match broker.bounded(WHAT, stream.consumer_info(name)).await? {
-        Ok(info) => Ok(info.ack_floor.stream_sequence),
+        Ok(info) => Ok(Standing {
+            floor: info.ack_floor.stream_sequence,
+            ours: pin_of(&info).is_some_and(|pin| works.has(name, Some(pin))),
+        }),
         Err(error) => match error.kind() {
-            ConsumerInfoErrorKind::NotFound => Ok(0),
+            ConsumerInfoErrorKind::NotFound => Ok(Standing { floor: 0, ours: false }),
             ConsumerInfoErrorKind::InvalidName
             | ConsumerInfoErrorKind::Offline
             | ConsumerInfoErrorKind::StreamNotFound
@@ -93,6 +92,263 @@ pub(super) async fn floor(broker: &Broker, filter: &Filter, name: &str) -> Resul
             | ConsumerInfoErrorKind::TimedOut
             | ConsumerInfoErrorKind::NoResponders => Err(Unavailable::new(WHAT, error)),
         },
+    }
+}
+
+fn pin_of(info: &Info) -> Option<&str> {
+    info.priority_groups.iter().find_map(|group| group.pinned_client_id.as_deref())
+}
+
+/// What all turns of one call share.
+struct Post<B, H> {
+    broker: Broker,
+    works: Works,
+    spec: ConsumerSpec,
+    begin: B,
+    handler: Arc<H>,
+    stop: CancellationToken,
+}
+
+impl<B, G, H, F> Post<B, H>
+where
+    B: Fn() -> G,
+    G: Future<Output = Result<(), Unavailable>>,
+    H: Fn(Recorded) -> F + Send + Sync + 'static,
+    F: Future<Output = Verdict> + Send + 'static,
+{
+    /// One turn: begins, then works until the pin is lost or the consumer is stopped.
+    async fn work(
+        self: Arc<Self>,
+        pin: String,
+        lost: CancellationToken,
+        deliveries: mpsc::Receiver<Delivery>,
+    ) -> Result<(), Unavailable> {
+        let name = &self.spec.name;
+        if !standing::begun(&self.begin, name, &lost).await {
+            return Ok(());
+        }
+        let _work = self.works.enter(name, Some(&pin));
+        let settle = Settle::Nats(Box::new(NatsSettle::new(self.broker.clone(), name.clone())));
+        lanes::run(deliveries, settle, self.spec.max_in_flight, Arc::clone(&self.handler), lost).await
+    }
+}
+
+/// The turns of this process, one after another.
+struct Turns<B, H> {
+    post: Arc<Post<B, H>>,
+    turn: Option<Turn>,
+    /// The work of `turn`, or what is left of the one before.
+    working: JoinSet<Result<(), Unavailable>>,
+    outcome: Result<(), Unavailable>,
+}
+
+/// The broker has pinned this process.
+struct Turn {
+    pin: String,
+    lost: CancellationToken,
+    /// The first sequence that came with the pin.
+    first: u64,
+    /// Where the work takes events from; `None` until what is left of the turn before has ended.
+    deliver: Option<mpsc::Sender<Delivery>>,
+}
+
+impl<B, G, H, F> Turns<B, H>
+where
+    B: Fn() -> G + Send + Sync + 'static,
+    G: Future<Output = Result<(), Unavailable>> + Send + 'static,
+    H: Fn(Recorded) -> F + Send + Sync + 'static,
+    F: Future<Output = Verdict> + Send + 'static,
+{
+    /// Until the consumer is stopped or a handler panics; trouble with the broker is waited out.
+    async fn take(mut self) -> Result<(), Unavailable> {
+        let (post, stop) = (Arc::clone(&self.post), self.post.stop.clone());
+        while let Err(error) = self.follow().await {
+            tracing::warn!(%error, consumer = post.spec.name, "consuming was interrupted and starts again");
+            self.lose();
+            if stop.run_until_cancelled(tokio::time::sleep(RESTART_PAUSE)).await.is_none() {
+                break;
+            }
+        }
+        while let Some(ended) = self.working.join_next().await {
+            self.ended(ended);
+        }
+        if let Some(turn) = &self.turn {
+            unpin(&post.broker, &post.spec, &turn.pin).await;
+        }
+        self.outcome
+    }
+
+    async fn follow(&mut self) -> Result<(), Unavailable> {
+        let post = Arc::clone(&self.post);
+        let mut consumer = make(&post.broker, &post.spec).await?;
+        let pulling = consumer
+            .stream()
+            .group(PIN_GROUP)
+            .max_messages_per_batch(PULL_EVENTS)
+            .expires(PULL_EXPIRES)
+            .heartbeat(PULL_HEARTBEAT)
+            .messages();
+        let mut messages = post.broker.call(WHAT, pulling).await?;
+        // By sequence: the broker hands out again what has waited too long.
+        let mut waiting = BTreeMap::new();
+        let mut rewound = None;
+        self.look(&mut consumer).await?;
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = post.stop.cancelled(), if self.working.is_empty() => return Ok(()),
+                Some(ended) = self.working.join_next() => {
+                    self.ended(ended);
+                    if post.stop.is_cancelled() || self.outcome.is_err() {
+                        return Ok(());
+                    }
+                    rewound = self.start(&mut consumer).await?;
+                    continue;
+                }
+                Some(room) = room(self.turn.as_ref()), if !waiting.is_empty() => {
+                    if let Some((_, delivery)) = waiting.pop_first() {
+                        room.send(delivery);
+                    }
+                    continue;
+                }
+                message = tokio::time::timeout(LOOK_EVERY, messages.next()) => message,
+            };
+            let Ok(message) = message else {
+                self.look(&mut consumer).await?;
+                continue;
+            };
+            let message = message.ok_or_else(|| Unavailable::new(WHAT, "the broker ended the delivery"))?;
+            let message = message.map_err(|error| Unavailable::new(WHAT, error))?;
+            let seq = message.info().map_err(|error| Unavailable::new(WHAT, error))?.stream_sequence;
+            if self.pinned(&message, seq) {
+                waiting.clear();
+                rewound = self.start(&mut consumer).await?;
+                continue;
+            }
+            if self.turn.as_ref().is_some_and(|turn| turn.deliver.is_none())
+                || rewound.is_some_and(|rewound: Rewound| rewound.is_behind(seq))
+            {
+                continue;
+            }
+            rewound = None;
+            if let Some(delivery) = delivery_of(&post.broker, &post.spec, message).await? {
+                waiting.insert(seq, delivery);
+            }
+        }
+    }
+
+    /// Whether the message brings a new pin; then the turn before ends.
+    fn pinned(&mut self, message: &Message, seq: u64) -> bool {
+        let pin = message.headers.as_ref().and_then(|headers| headers.get(PIN_ID)).map_or("", |pin| pin.as_str());
+        match &mut self.turn {
+            Some(turn) if turn.pin == pin => {
+                turn.first = turn.first.min(seq);
+                false
+            }
+            Some(_) | None => {
+                self.lose();
+                let lost = self.post.stop.child_token();
+                self.turn = Some(Turn { pin: pin.to_owned(), lost, first: seq, deliver: None });
+                true
+            }
+        }
+    }
+
+    /// Starts the turn's work from the floor, unless there is no turn, or work of an earlier one still runs: what that
+    /// acknowledges must be under the floor before the new work begins.
+    async fn start(&mut self, consumer: &mut Consumer<pull::Config>) -> Result<Option<Rewound>, Unavailable> {
+        let Some(turn) = self.turn.as_mut().filter(|_| self.working.is_empty()) else { return Ok(None) };
+        let reset = self.post.broker.call(WHAT, consumer.reset(None)).await?;
+        let (deliver, deliveries) = mpsc::channel(1);
+        turn.deliver = Some(deliver);
+        self.working.spawn(Arc::clone(&self.post).work(turn.pin.clone(), turn.lost.clone(), deliveries));
+        // What came with the pin comes again first, unless the turn before has acknowledged it since.
+        let first = turn.first.max(reset.reset_seq.saturating_add(1));
+        Ok(Some(Rewound { first, at: Instant::now() }))
+    }
+
+    /// The turn is over; what runs is finished.
+    fn lose(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            turn.lost.cancel();
+        }
+    }
+
+    fn ended(&mut self, ended: Result<Result<(), Unavailable>, JoinError>) {
+        let ended = ended.unwrap_or_else(|error| Err(Unavailable::new("begin to consume", error)));
+        if self.outcome.is_ok() {
+            self.outcome = ended;
+        }
+    }
+
+    /// Nothing has come for a while. Another may be pinned by now. Or nobody is, yet events are held: a process died
+    /// with them. Nothing would come until their time-out, unless something new is published; set back, they are there
+    /// at once.
+    async fn look(&mut self, consumer: &mut Consumer<pull::Config>) -> Result<(), Unavailable> {
+        let broker = &self.post.broker;
+        let info = broker.call(WHAT, consumer.get_info()).await?;
+        let pin = pin_of(&info);
+        if pin.is_none() && info.num_ack_pending > 0 {
+            broker.call(WHAT, consumer.reset(None)).await?;
+        }
+        if self.turn.as_ref().is_some_and(|turn| pin != Some(&turn.pin)) {
+            self.lose();
+        }
+        Ok(())
+    }
+}
+
+/// The consumer was set back: events behind this one were on their way already and come again in order, all within a
+/// moment (the one it waits for may have been erased).
+#[derive(Clone, Copy)]
+struct Rewound {
+    first: u64,
+    at: Instant,
+}
+
+impl Rewound {
+    fn is_behind(self, seq: u64) -> bool {
+        seq > self.first && self.at.elapsed() < REWIND_MAX
+    }
+}
+
+/// Waits until the work takes one more; `None` when there is no work.
+fn room(turn: Option<&Turn>) -> impl Future<Output = Option<mpsc::OwnedPermit<Delivery>>> + use<> {
+    let deliver = turn.and_then(|turn| turn.deliver.clone());
+    async move { deliver?.reserve_owned().await.ok() }
+}
+
+/// `None` when it is not an event; then it is put aside.
+async fn delivery_of(broker: &Broker, spec: &ConsumerSpec, message: Message) -> Result<Option<Delivery>, Unavailable> {
+    match recorded(&message) {
+        Ok(recorded) => {
+            let (_, acker) = message.split();
+            Ok(Some(Delivery { recorded, receipt: Receipt::Nats(Arc::new(acker)) }))
+        }
+        Err(ReadError::Unavailable(error)) => Err(error),
+        Err(ReadError::NotAnEvent { seq, why }) => {
+            let headers = message.headers.clone().unwrap_or_default();
+            let (subject, payload) = (message.subject.to_string(), message.payload.clone());
+            put_aside(broker, &spec.name, seq, &subject, headers, payload, &why).await?;
+            broker.call(WHAT, message.double_ack()).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Lets another process take over at once, if this one is still pinned.
+async fn unpin(broker: &Broker, spec: &ConsumerSpec, pin: &str) {
+    let (stream, name) = (spec.filter.stream(), &spec.name);
+    let unpin = async {
+        let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(stream.name())).await?;
+        let info = broker.call(WHAT, stream.consumer_info(name)).await?;
+        if pin_of(&info) == Some(pin) {
+            broker.call(WHAT, stream.unpin_consumer(name, PIN_GROUP)).await?;
+        }
+        Ok::<_, Unavailable>(())
+    };
+    if let Err(error) = unpin.await {
+        tracing::debug!(%error, consumer = name, "the consumer was not given free; another takes over in seconds");
     }
 }
 
@@ -111,158 +367,4 @@ async fn make(broker: &Broker, spec: &ConsumerSpec) -> Result<Consumer<pull::Con
         ..pull::Config::default()
     };
     broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, spec.filter.stream().name())).await
-}
-
-/// Feeds the lanes for as long as somebody listens; trouble with the broker is waited out.
-async fn feed(broker: Broker, spec: ConsumerSpec, deliver: mpsc::Sender<Delivery>, pin: watch::Sender<Option<String>>) {
-    loop {
-        match follow(&broker, &spec, &deliver, &pin).await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(%error, consumer = spec.name, "consuming was interrupted and starts again"),
-        }
-        tokio::time::sleep(RESTART_PAUSE).await;
-    }
-}
-
-async fn follow(
-    broker: &Broker,
-    spec: &ConsumerSpec,
-    deliver: &mpsc::Sender<Delivery>,
-    pin: &watch::Sender<Option<String>>,
-) -> Result<(), Unavailable> {
-    pin.send_replace(None);
-    let mut consumer = make(broker, spec).await?;
-    let pulling = consumer
-        .stream()
-        .group(PIN_GROUP)
-        .max_messages_per_batch(PULL_EVENTS)
-        .expires(PULL_EXPIRES)
-        .heartbeat(PULL_HEARTBEAT)
-        .messages();
-    let mut messages = broker.call(WHAT, pulling).await?;
-    // Set back: events behind this one were on their way already and come again in order, all within a moment (the one
-    // it waits for may have been erased).
-    let mut rewound: Option<(u64, Instant)> = None;
-    free_abandoned(broker, &mut consumer).await?;
-    loop {
-        let Ok(message) = tokio::time::timeout(STANDBY_LOOK_EVERY, messages.next()).await else {
-            if pin.borrow().is_none() {
-                free_abandoned(broker, &mut consumer).await?;
-            }
-            continue;
-        };
-        let message = message.ok_or_else(|| Unavailable::new(WHAT, "the broker ended the delivery"))?;
-        let message = message.map_err(|error| Unavailable::new(WHAT, error))?;
-        let seq = message.info().map_err(|error| Unavailable::new(WHAT, error))?.stream_sequence;
-        let pinned = message.headers.as_ref().and_then(|headers| headers.get(PIN_ID)).map(|id| id.as_str().to_owned());
-        if pin.send_if_modified(|pin| std::mem::replace(pin, pinned.clone()) != pinned) {
-            broker.call(WHAT, consumer.reset(None)).await?;
-            rewound = Some((seq, Instant::now()));
-            continue;
-        }
-        if rewound.is_some_and(|(first, at)| seq > first && at.elapsed() < REWIND_MAX) {
-            continue;
-        }
-        rewound = None;
-        if !hand_over(broker, spec, message, deliver).await? {
-            return Ok(());
-        }
-    }
-}
-
-/// Nobody is pinned, yet events are held: a process died with them. Nothing would come until their time-out, unless
-/// something new is published; set back, they are there at once.
-async fn free_abandoned(broker: &Broker, consumer: &mut Consumer<pull::Config>) -> Result<(), Unavailable> {
-    let info = broker.call(WHAT, consumer.get_info()).await?;
-    let is_pinned = info.priority_groups.iter().any(|group| group.pinned_client_id.is_some());
-    if info.num_ack_pending > 0 && !is_pinned {
-        broker.call(WHAT, consumer.reset(None)).await?;
-    }
-    Ok(())
-}
-
-/// `false` when nobody listens any more.
-async fn hand_over(
-    broker: &Broker,
-    spec: &ConsumerSpec,
-    message: Message,
-    deliver: &mpsc::Sender<Delivery>,
-) -> Result<bool, Unavailable> {
-    match recorded(&message) {
-        Ok(recorded) => {
-            let (_, acker) = message.split();
-            let receipt = Receipt::Nats(Arc::new(acker));
-            Ok(deliver.send(Delivery { recorded, receipt }).await.is_ok())
-        }
-        Err(ReadError::Unavailable(error)) => Err(error),
-        Err(ReadError::NotAnEvent { seq, why }) => {
-            let headers = message.headers.clone().unwrap_or_default();
-            let (subject, payload) = (message.subject.to_string(), message.payload.clone());
-            put_aside(broker, &spec.name, seq, &subject, headers, payload, &why).await?;
-            broker.call(WHAT, message.double_ack()).await?;
-            Ok(true)
-        }
-    }
-}
-
-/// Lets another process take over at once, if this one is still pinned.
-async fn unpin(broker: &Broker, stream: Stream, name: &str, pin: &str) {
-    let unpin = async {
-        let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(stream.name())).await?;
-        let info = broker.call(WHAT, stream.consumer_info(name)).await?;
-        if info.priority_groups.iter().any(|group| group.pinned_client_id.as_deref() == Some(pin)) {
-            broker.call(WHAT, stream.unpin_consumer(name, PIN_GROUP)).await?;
-        }
-        Ok::<_, Unavailable>(())
-    };
-    if let Err(error) = unpin.await {
-        tracing::debug!(%error, consumer = name, "the consumer was not given free; another takes over in seconds");
-    }
-}
-
-/// Settles with the broker.
-#[derive(Clone)]
-pub(crate) struct NatsSettle {
-    broker: Broker,
-    consumer: String,
-    progressed: Instant,
-}
-
-impl NatsSettle {
-    /// Acknowledges and waits until the broker has it: a lost acknowledgement would repeat a settled event.
-    pub(crate) async fn done(&self, receipt: &NatsReceipt) {
-        for _ in 0..ACK_ATTEMPTS {
-            match self.broker.call("acknowledge an event", receipt.double_ack()).await {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(%error, consumer = self.consumer, "an event may come again"),
-            }
-            tokio::time::sleep(RESTART_PAUSE).await;
-        }
-    }
-
-    pub(crate) async fn dead(&self, recorded: &Recorded, reason: &str) -> Result<(), Unavailable> {
-        let event = &recorded.event;
-        let headers = headers_of(&event.headers()).map_err(|error| Unavailable::new("write a dead letter", error))?;
-        let subject = event.subject.to_string();
-        put_aside(&self.broker, &self.consumer, recorded.seq, &subject, headers, event.data.clone(), reason).await
-    }
-
-    /// Tells the broker that what is held is not forgotten.
-    pub(crate) async fn keep(&mut self, held: &BTreeMap<u64, Receipt>) {
-        if self.progressed.elapsed() < PROGRESS_EVERY {
-            return;
-        }
-        self.progressed = Instant::now();
-        let tell = async {
-            for receipt in held.values() {
-                if let Receipt::Nats(acker) = receipt {
-                    acker.ack_with(AckKind::Progress).await.map_err(|error| Unavailable::new(WHAT, error))?;
-                }
-            }
-            Ok::<_, Unavailable>(())
-        };
-        if let Err(error) = self.broker.bounded(WHAT, tell).await.and_then(|told| told) {
-            tracing::warn!(%error, consumer = self.consumer, "events in work may be handed out again");
-        }
-    }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bus::Clock;
 use simulator::{
-    CallReport, CallScript, Callee, Caller, DEFAULT_TIMEOUT, Endpoint, Hangup, Party, Platform, PlatformConfig,
+    CallReport, CallScript, Callee, Caller, DEFAULT_TIMEOUT, Endpoint, Hangup, Outcome, Party, Platform,
+    PlatformConfig, What,
 };
 use tokio::time::{Instant, sleep};
 
 use super::call::{self, Call};
 use crate::cli::{PickedUpBy, SimCall};
-use crate::client::ApiClient;
+use crate::client::{self, ApiClient};
 use crate::config::{App, Config};
 use crate::exit::{Exit, Failure};
 use crate::ladder::Ladder;
@@ -28,15 +29,23 @@ pub(crate) async fn run(asked: SimCall, config: &Config, output: Output) -> Resu
         None => config.apps.first(),
     };
     let app = app.ok_or_else(|| Failure::say(Exit::NotFound, "there is no such app in the configuration"))?;
-    let url = asked.url.clone().unwrap_or_else(|| config.callback_url());
-    crate::client::look(&url).await?;
+    let url = match asked.url.clone() {
+        Some(url) => url,
+        None => {
+            let ours = config.callback_url();
+            client::look(&ours).await?;
+            ours
+        }
+    };
     let platform = platform(app, &url)?;
     let script = script(asked);
     if output.json {
-        output.json(&platform.call(script).await);
-        return Ok(());
+        let report = platform.call(script).await;
+        output.json(&report);
+        return reached(&report, &url);
     }
     let report = play(&platform, script, output).await;
+    reached(&report, &url)?;
     // The ladder is the answer; reasons and bill are added where the API can be asked.
     if let Ok(api) = ApiClient::new(config)
         && let Ok(call) = settled(&api, &report).await
@@ -92,6 +101,19 @@ pub(crate) fn tell(output: Output, call: &Call) {
         call::reasons(output, decision);
     }
     call::bill(output, call);
+}
+
+/// A call of which nobody took the first callback was not placed.
+fn reached(report: &CallReport, url: &str) -> Result<(), Failure> {
+    let mut outcomes = report
+        .steps
+        .iter()
+        .filter_map(|step| if let What::Callback { outcome, .. } = &step.what { Some(outcome) } else { None });
+    let first = outcomes.next();
+    match first {
+        Some(Outcome::Failed { why }) => Err(Failure::say(Exit::Unreachable, format!("{url}: {why}"))),
+        Some(Outcome::Replied { .. }) | None => Ok(()),
+    }
 }
 
 fn script(asked: SimCall) -> CallScript {

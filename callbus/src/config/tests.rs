@@ -21,7 +21,12 @@ fn load(text: &str, environment: &Environment) -> Result<Config, Fault> {
 }
 
 fn refused(text: &str, variables: &Environment, expected: Expect) {
-    expected.assert_eq(&load(text, variables).expect_err("refused").to_string());
+    says(&load(text, variables).expect_err("refused"), expected);
+}
+
+/// The parts of a message on lines of their own.
+fn says(fault: &Fault, expected: Expect) {
+    expected.assert_eq(&fault.to_string().replace("; ", ";\n"));
 }
 
 #[test]
@@ -50,6 +55,7 @@ fn the_environment_wins() {
         ("CALLBUS__APPS__1__SECRET_FILE", "secrets/second"),
         ("CALLBUS__APPS__1__POLICY", "/etc/policy.yaml"),
         ("CALLBUS__WORKER__CONCURRENCY_MAX", "7"),
+        ("CALLBUS__API__TOKEN", ""),
         ("CALLBUS__BUS__KIND", "nats"),
         ("CALLBUS__BUS__URL", "nats://broker:4222"),
     ]);
@@ -57,6 +63,7 @@ fn the_environment_wins() {
     assert_eq!(config.callback_url(), "http://127.0.0.1:1234/callbacks");
     assert_eq!(config.ingress.max_age, Some(SignedDuration::from_secs(90)));
     assert_eq!(config.concurrency_max, 7);
+    assert!(config.api.token.is_none(), "an empty variable is none");
     assert_eq!(config.apps[0].secrets().expect("secrets").len(), 2);
     assert_eq!(config.apps[1].policy, Path::new("/etc/policy.yaml"));
     assert!(matches!(&config.apps[1].secret, Secret::File(path) if path == Path::new("conf/secrets/second")));
@@ -66,6 +73,7 @@ fn the_environment_wins() {
 #[test]
 fn faults_say_what_where_and_what_to_do() {
     let none = Environment::default();
+    let variable = |name: &str, value: &str| Environment::from([(name, value)]);
     refused(
         "[ingress]\nlistn = \"127.0.0.1:1\"\n",
         &none,
@@ -109,42 +117,75 @@ fn faults_say_what_where_and_what_to_do() {
     refused(
         "[[apps]]\nname = \"acme\"\n",
         &none,
-        expect!["[[apps]] number 1 (acme), key: it is missing; copy the application key from the Sinch dashboard"],
+        expect![[r#"
+        [[apps]] number 1 (acme), key: it is missing;
+        copy the application key from the Sinch dashboard"#]],
     );
     refused(
         &format!("{GOOD}secret_file = \"x\"\n"),
         &none,
-        expect!["[[apps]] number 1 (acme), secret: it is given twice, as text and as a file; keep one"],
+        expect![[r#"
+        [[apps]] number 1 (acme), secret: it is given twice, as text and as a file;
+        keep one"#]],
     );
     refused(
         &format!("{GOOD}[bus]\nkind = \"nats\"\n"),
         &none,
-        expect![[r#"[bus] url: it is missing; write url = "nats://host:4222""#]],
+        expect![[r#"
+        [bus] url: it is missing;
+        write url = "nats://host:4222""#]],
     );
     refused(
         GOOD,
-        &Environment::from([("CALLBUS__INGRES__LISTEN", "x")]),
-        expect!["the environment variable CALLBUS__INGRES__LISTEN: unknown key ingres; did you mean ingress?"],
+        &variable("CALLBUS__INGRES__LISTEN", "x"),
+        expect![[r#"
+        the environment variable CALLBUS__INGRES__LISTEN: unknown key ingres;
+        did you mean ingress?"#]],
     );
     refused(
         GOOD,
-        &Environment::from([("CALLBUS__APPS__5__NAME", "x")]),
-        expect!["CALLBUS__APPS__5__NAME: there is no entry number 5; the next free number is 1"],
+        &variable("CALLBUS__APPS__5__NAME", "x"),
+        expect![[r#"
+        CALLBUS__APPS__5__NAME: there is no entry number 5;
+        the next free number is 1"#]],
     );
     refused(
         GOOD,
-        &Environment::from([("CALLBUS__WORKER__CONCURRENCY_MAX", "many")]),
-        expect![[
-            r#"the environment variable CALLBUS__WORKER__CONCURRENCY_MAX: invalid type: string "many", expected a nonzero usize; set it right, or not at all"#
-        ]],
+        &variable("CALLBUS__WORKER__CONCURRENCY_MAX", "many"),
+        expect![[r#"
+        the environment variable CALLBUS__WORKER__CONCURRENCY_MAX: invalid type: string "many", expected a nonzero usize;
+        set it right, or not at all"#]],
     );
 }
 
 #[test]
 fn a_missing_file_says_run_init() {
-    let error = Config::load(Path::new("nowhere/callbus.toml"), &Environment::default()).expect_err("missing");
-    expect!["there is no nowhere/callbus.toml: run `callbus init` to write one, or name yours with --config"]
-        .assert_eq(&error.to_string());
+    let fault = Config::load(Path::new("nowhere/callbus.toml"), &Environment::default()).expect_err("missing");
+    says(
+        &fault,
+        expect!["there is no nowhere/callbus.toml: run `callbus init` to write one, or name yours with --config"],
+    );
+}
+
+#[test]
+fn two_apps_must_differ() {
+    let twin = |name: &str, key: &str| {
+        format!("{GOOD}[[apps]]\nname = \"{name}\"\nkey = \"{key}\"\nsecret = \"eA==\"\npolicy = \"p.yaml\"\n")
+    };
+    refused(
+        &twin("acme", "k-2"),
+        &Environment::default(),
+        expect![[r#"
+        [[apps]] name: acme stands twice;
+        give each app a name of its own"#]],
+    );
+    refused(
+        &twin("other", "K-1"),
+        &Environment::default(),
+        expect![[r#"
+        [[apps]] key: the app other has the key of another;
+        give each app its own"#]],
+    );
 }
 
 #[test]
@@ -152,16 +193,33 @@ fn unsafe_combinations_are_refused() {
     let with = |variables: [(&str, &str); 4]| load(GOOD, &Environment::from(variables)).expect("config");
     let embedded = load(GOOD, &Environment::default()).expect("config");
     assert!(embedded.refuse_unsafe(Role::All).is_ok());
-    expect![[r#"[bus] kind = "embedded": the embedded bus lives in one process, so a worker of its own would reach nobody; run `callbus` without a role, or set [bus] kind = "nats""#]].assert_eq(&embedded.refuse_unsafe(Role::Worker).expect_err("refused").to_string());
+    says(
+        &embedded.refuse_unsafe(Role::Worker).expect_err("refused"),
+        expect![[r#"
+        [bus] kind = "embedded": the embedded bus lives in one process, so a worker of its own would reach nobody;
+        run `callbus` without a role, or set [bus] kind = "nats""#]],
+    );
     let nats = [("CALLBUS__BUS__KIND", "nats"), ("CALLBUS__BUS__URL", "nats://h:1")];
     let memory = with([nats[0], nats[1], ("A", ""), ("B", "")]);
     assert!(memory.refuse_unsafe(Role::All).is_ok());
-    expect![[r#"[admission] kind = "memory": with several processes each would hold credit by itself, and a wallet could be spent twice; set [admission] kind = "redis" with its url, or run all roles in one process (`callbus`)"#]].assert_eq(&memory.refuse_unsafe(Role::Ingress).expect_err("refused").to_string());
+    says(
+        &memory.refuse_unsafe(Role::Ingress).expect_err("refused"),
+        expect![[r#"
+        [admission] kind = "memory": each process would hold credit by itself, and a wallet could be spent twice;
+        set [admission] kind = "redis" with its url, or run all roles in one process (`callbus`)"#]],
+    );
     let redis =
         with([nats[0], nats[1], ("CALLBUS__ADMISSION__KIND", "redis"), ("CALLBUS__ADMISSION__URL", "redis://h:1")]);
     for role in [Role::All, Role::Ingress, Role::Worker, Role::Billing, Role::Api] {
         assert!(redis.refuse_unsafe(role).is_ok(), "{role}");
     }
+    let nobody = load("", &Environment::default()).expect("config");
+    says(
+        &nobody.refuse_unsafe(Role::All).expect_err("refused"),
+        expect![[r#"
+        [[apps]]: there is no app to take callbacks for;
+        add a block with name, key, secret and policy"#]],
+    );
 }
 
 #[test]
@@ -180,5 +238,10 @@ fn protection_is_on_unless_said_otherwise() {
         assert_eq!(protection.verifies(&environment), verifies, "{variables:?}");
     }
     let error = Protection::of(&Environment::from([("WEBHOOK_PROTECTION", "no")])).expect_err("refused");
-    expect![[r#"WEBHOOK_PROTECTION: "no" is not known; write never, deploy or always"#]].assert_eq(&error.to_string());
+    says(
+        &error,
+        expect![[r#"
+        WEBHOOK_PROTECTION: "no" is not known;
+        write never, deploy or always"#]],
+    );
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
-use bus::{Bus, ConsumerSpec, Recorded, Verdict};
+use bus::{Bus, ConsumerSpec, Recorded, Unavailable, Verdict};
 use proto::{Filter, Kind, Stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -24,19 +24,28 @@ contract!(
     events_from_before_and_after_the_start_are_consumed,
 );
 
-fn spec(name: &str) -> ConsumerSpec {
+pub(super) fn spec(name: &str) -> ConsumerSpec {
     ConsumerSpec { name: name.to_owned(), filter: Filter::All(Stream::Calls), max_in_flight: 8 }
 }
 
 /// A running consumer that tells what it was handed.
-struct Running {
+pub(super) struct Running {
     stop: CancellationToken,
-    tasks: JoinSet<Result<(), bus::Unavailable>>,
+    tasks: JoinSet<Result<(), Unavailable>>,
     handed: mpsc::UnboundedReceiver<Recorded>,
 }
 
 impl Running {
     fn start(bus: &Bus, name: &str, verdict: impl Fn(&Recorded) -> Verdict + Send + Sync + 'static) -> Self {
+        Self::start_with(bus, name, async || Ok(()), verdict)
+    }
+
+    pub(super) fn start_with<G: Future<Output = Result<(), Unavailable>> + Send + 'static>(
+        bus: &Bus,
+        name: &str,
+        begin: impl Fn() -> G + Send + Sync + 'static,
+        verdict: impl Fn(&Recorded) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
         let (tell, handed) = mpsc::unbounded_channel();
         let (stop, mut tasks, bus, spec) = (CancellationToken::new(), JoinSet::new(), bus.clone(), spec(name));
         let stopping = stop.clone();
@@ -46,20 +55,20 @@ impl Running {
                 let _ = tell.send(recorded);
                 async move { verdict }
             };
-            bus.consume(spec, handler, stopping).await
+            bus.consume(spec, begin, handler, stopping).await
         });
         Self { stop, tasks, handed }
     }
 
     /// The text of the next event.
-    async fn next(&mut self) -> Result<String> {
+    pub(super) async fn next(&mut self) -> Result<String> {
         match tokio::time::timeout(Duration::from_secs(30), self.handed.recv()).await? {
             Some(recorded) => Ok(text(&recorded)),
             None => anyhow::bail!("the consumer has ended: {:?}", self.tasks.join_next().await),
         }
     }
 
-    async fn stop(mut self) -> Result<()> {
+    pub(super) async fn stop(mut self) -> Result<()> {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended??;
@@ -68,12 +77,12 @@ impl Running {
     }
 }
 
-fn text(recorded: &Recorded) -> String {
+pub(super) fn text(recorded: &Recorded) -> String {
     let body = String::from_utf8_lossy(&recorded.event.data).into_owned();
     body.split(r#""text":""#).nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()
 }
 
-async fn fill(bus: &Bus, call: &str, texts: &[&str]) -> Result<()> {
+pub(super) async fn fill(bus: &Bus, call: &str, texts: &[&str]) -> Result<()> {
     for text in texts {
         bus.append(&callback(Kind::Notify, call, text)?, None).await?;
     }
@@ -225,7 +234,7 @@ async fn a_stop_finishes_what_runs(place: Place) -> Result<()> {
                 Verdict::Done
             }
         };
-        consuming.consume(spec("c"), handler, stopping).await
+        consuming.consume(spec("c"), async || Ok(()), handler, stopping).await
     });
     assert!(begun.recv().await.is_some());
     stop.cancel();
@@ -314,7 +323,7 @@ async fn a_handler_that_panics_ends_the_consumer_and_loses_nothing(place: Place)
     let bus = place.open().await?;
     fill(&bus, "call", &["1"]).await?;
     let handler = |_| async { panic!("a bug in a handler") };
-    assert!(bus.consume(spec("c"), handler, CancellationToken::new()).await.is_err());
+    assert!(bus.consume(spec("c"), async || Ok(()), handler, CancellationToken::new()).await.is_err());
     let mut running = Running::start(&bus, "c", |_| Verdict::Done);
     assert_eq!(running.next().await?, "1");
     running.stop().await

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use async_nats::jetstream;
 use bus::{Bus, RecordError, SpoolConfig};
-use proto::{Event, Kind};
+use futures::FutureExt;
+use proto::{Event, Kind, Stream};
 use tests::nats::Nats;
 
 use super::{callback, eventually, nats_config, read_calls};
@@ -107,6 +109,48 @@ async fn what_the_broker_has_kept_long_enough_makes_room() -> Result<()> {
     server.restart()?;
     eventually("there is room again", async || Ok(bus.record(events(3..4)?).await.ok())).await?;
     assert_eq!(arrived(&bus, 4).await?, events(0..4)?);
+    Ok(())
+}
+
+/// Who records waits only so long; the writer may write all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_waiting_takes_the_room_of_what_was_written_and_no_more() -> Result<()> {
+    let (mut server, directory) = (Nats::start()?, tempfile::tempdir()?);
+    let config = SpoolConfig { bytes_max: 2_000, ..spool(directory.path()) };
+    let bus = Bus::nats(nats_config(&server, Some(config))).await?;
+    server.kill();
+    for _ in 0..100 {
+        // Polled once, so it is on its way to the writer; then nobody waits.
+        drop(bus.record(events(0..1)?).now_or_never());
+    }
+    // Room for three: the one that was written and two more.
+    eventually("all is accounted for", async || Ok(bus.record(events(1..3)?).await.ok())).await?;
+    let full = bus.record(events(3..4)?).await;
+    assert!(matches!(full, Err(RecordError::Full { .. })), "{full:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_again_after_the_window_for_duplicates_has_the_same_id() -> Result<()> {
+    const WINDOW: Duration = Duration::from_millis(100);
+    let (mut server, directory) = (Nats::start()?, tempfile::tempdir()?);
+    let operator = jetstream::new(async_nats::connect(server.url()).await?);
+    let calls = jetstream::stream::Config {
+        name: Stream::Calls.name().to_owned(),
+        subjects: vec![Stream::Calls.subjects().to_owned()],
+        duplicate_window: WINDOW,
+        allow_direct: true,
+        ..jetstream::stream::Config::default()
+    };
+    operator.create_stream(calls).await?;
+    let bus = open(&server, directory.path()).await?;
+    bus.record(events(0..3)?).await?;
+    arrived(&bus, 3).await?;
+    server.kill();
+    // So that what the broker has is older than its window.
+    tokio::time::sleep(WINDOW * 2).await;
+    server.restart()?;
+    assert_eq!(arrived(&bus, 6).await?, [events(0..3)?, events(0..3)?].concat());
     Ok(())
 }
 
