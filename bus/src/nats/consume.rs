@@ -9,7 +9,7 @@
 //! pin: what comes before the work has begun, or faster than it goes, waits here, bounded by the acknowledgements the
 //! broker waits for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -146,8 +146,8 @@ struct Turns<B, H> {
 struct Turn {
     pin: String,
     lost: CancellationToken,
-    /// The first sequence that came with the pin.
-    first: u64,
+    /// The sequences that came before the work was started; they come again.
+    came: BTreeSet<u64>,
     /// Where the work takes events from; `None` until what is left of the turn before has ended.
     deliver: Option<mpsc::Sender<Delivery>>,
 }
@@ -242,13 +242,15 @@ where
         let pin = message.headers.as_ref().and_then(|headers| headers.get(PIN_ID)).map_or("", |pin| pin.as_str());
         match &mut self.turn {
             Some(turn) if turn.pin == pin => {
-                turn.first = turn.first.min(seq);
+                if turn.deliver.is_none() {
+                    turn.came.insert(seq);
+                }
                 false
             }
             Some(_) | None => {
                 self.lose();
                 let lost = self.post.stop.child_token();
-                self.turn = Some(Turn { pin: pin.to_owned(), lost, first: seq, deliver: None });
+                self.turn = Some(Turn { pin: pin.to_owned(), lost, came: BTreeSet::from([seq]), deliver: None });
                 true
             }
         }
@@ -262,8 +264,8 @@ where
         let (deliver, deliveries) = mpsc::channel(1);
         turn.deliver = Some(deliver);
         self.working.spawn(Arc::clone(&self.post).work(turn.pin.clone(), turn.lost.clone(), deliveries));
-        // What came with the pin comes again first, unless the turn before has acknowledged it since.
-        let first = turn.first.max(reset.reset_seq.saturating_add(1));
+        // What came comes again, but for what the turn before has acknowledged since.
+        let first = turn.came.range(reset.reset_seq..).next().copied().unwrap_or(reset.reset_seq);
         Ok(Some(Rewound { first, at: Instant::now() }))
     }
 
