@@ -192,7 +192,9 @@ impl Books {
         while let Some(next) = recorded.next().await {
             match next {
                 Ok(next) => {
-                    if let Some((kind, _)) = key_of(&next).filter(|(kind, found)| found == key && *kind != Kind::Settled) {
+                    if let Some((kind, _)) =
+                        key_of(&next).filter(|(kind, found)| found == key && *kind != Kind::Settled)
+                    {
                         let _ = call.apply(kind, &next.event, self.clock.now());
                     }
                 }

@@ -201,9 +201,7 @@ impl Call {
     /// has been charged for it already.
     pub(crate) fn ending(&self, index: usize) -> Option<Ending> {
         let leg = self.legs.get(index)?;
-        let released = |at, certain| {
-            Some(Ending { ended: Ended { answered: false, duration_secs: 0, at }, certain })
-        };
+        let released = |at, certain| Some(Ending { ended: Ended { answered: false, duration_secs: 0, at }, certain });
         if self.legs.iter().any(|other| other.bill.is_some_and(|bill| bill.cost > Micros::ZERO)) {
             return released(self.heard_at, false);
         }

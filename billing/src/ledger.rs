@@ -80,7 +80,9 @@ pub enum NotFolded {
 impl From<NotFolded> for NotPosted {
     fn from(error: NotFolded) -> Self {
         match error {
-            NotFolded::Event { .. } | NotFolded::Read(ReadError::NotAnEvent { .. }) => Self::Unreadable(error.to_string()),
+            NotFolded::Event { .. } | NotFolded::Read(ReadError::NotAnEvent { .. }) => {
+                Self::Unreadable(error.to_string())
+            }
             NotFolded::Read(ReadError::Unavailable(_)) | NotFolded::Unavailable(_) => {
                 Self::Unavailable(error.to_string())
             }

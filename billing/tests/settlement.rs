@@ -72,7 +72,8 @@ impl Office {
     }
 
     async fn ice(&self, secs: i64) -> Result<()> {
-        self.log(Kind::Ice, secs, json!({ "event": "ice", "callid": "call", "cli": "+4670", "timestamp": at(secs)? })).await
+        self.log(Kind::Ice, secs, json!({ "event": "ice", "callid": "call", "cli": "+4670", "timestamp": at(secs)? }))
+            .await
     }
 
     async fn ace(&self, secs: i64, told: &str) -> Result<()> {

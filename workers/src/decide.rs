@@ -198,10 +198,11 @@ impl Desk {
     /// Nobody can say what the wallet holds: the caller is told so, and the next ask may do better.
     fn word_fallback(&self, matter: &Matter<'_>, decision: &Decision) -> Worded {
         let reason = Reason::ADMISSION_DOWN;
-        let svaml = match matter.kind {
-            // A call that is up goes on.
-            Kind::Ace => Svaml::only(Action::Continue),
-            kind => matter.app.policy.refusal(kind, &reason),
+        // A call that is up goes on.
+        let svaml = if matter.kind == Kind::Ace {
+            Svaml::only(Action::Continue)
+        } else {
+            matter.app.policy.refusal(matter.kind, &reason)
         };
         Worded { lasting: false, ..self.word(matter, decision, Outcome::Fallback, Some(&reason), &svaml) }
     }

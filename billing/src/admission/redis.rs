@@ -82,11 +82,7 @@ impl RedisAdmission {
         seq.map_err(|error: redis::RedisError| AdmissionError(error.to_string()))
     }
 
-    pub(super) async fn facts(
-        &self,
-        now: Timestamp,
-        wallet: &WalletId,
-    ) -> Result<Option<WalletFacts>, AdmissionError> {
+    pub(super) async fn facts(&self, now: Timestamp, wallet: &WalletId) -> Result<Option<WalletFacts>, AdmissionError> {
         let mut call = self.function("callbus_1_facts", wallet);
         let reply = self.call(call.arg(now.as_millisecond())).await?;
         let [currency, status, posted, limit, held] = reply.0.as_slice() else {
