@@ -157,7 +157,8 @@ impl Call {
     pub(crate) fn ending(&self, index: usize) -> Option<Ended> {
         let leg = self.legs.get(index)?;
         if index + 1 < self.legs.len() {
-            return Some(Ended { answered: false, duration_secs: 0, at: self.heard_at });
+            let at = self.heard_at;
+            return Some(Ended { answered: false, duration_secs: 0, answered_at: at, at });
         }
         let end = self.end.as_ref()?;
         let duration_secs = match leg.authorised_in {
@@ -166,7 +167,10 @@ impl Call {
                 end.duration_secs.or_else(|| self.talked_secs(end)).unwrap_or_default()
             }
         };
-        Some(Ended { answered: end.answered, duration_secs, at: end.at })
+        let answered_at = self
+            .answered_at
+            .unwrap_or_else(|| end.at.checked_sub(SignedDuration::from_secs(duration_secs.into())).unwrap_or(end.at));
+        Some(Ended { answered: end.answered, duration_secs, answered_at, at: end.at })
     }
 
     /// From the ACE to the end, at most the duration Sinch gives: a leg that began in a menu is not charged for the
@@ -266,8 +270,9 @@ impl CallLeg {
     /// Notes what the leg came to. `charged` is what the wallet says; the rest follows from the hold's own price rows,
     /// so that a process that died between posting and CDR changes nothing.
     pub(crate) fn note(&mut self, charged: Micros, ended: Option<Ended>, answer_known: bool) {
-        let priced =
-            ended.filter(|ended| ended.answered).and_then(|ended| cost(&self.hold.price, ended.duration_secs).ok());
+        let priced = ended
+            .filter(|ended| ended.answered)
+            .and_then(|ended| cost(&self.hold.price, ended.duration_secs, ended.answered_at).ok());
         let billed = priced.filter(|priced| priced.amount == charged);
         let certain =
             charged == Micros::ZERO || (billed.is_some() && (answer_known || self.authorised_in != Kind::Pie));
