@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use bus::Bus;
+use bus::{Bus, Clock};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -52,6 +52,7 @@ pub struct Api {
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub bus: Bus,
+    pub clock: Clock,
     pub token: Token,
     pub calls: Mutex<CallList>,
     pub wallets: Mutex<WalletList>,
@@ -80,6 +81,7 @@ impl Api {
     pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
         let desk = Arc::new(Desk {
             bus: self.bus,
+            clock: Clock::System,
             token: self.settings.token,
             calls: Mutex::default(),
             wallets: Mutex::default(),
@@ -98,6 +100,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/wallets/{id}/ledger", get(wallets::ledger))
         .route("/wallets/{id}/topups", post(wallets::top_up))
         .route("/decks/{name}", decks)
+        .route("/decks/{name}/price", get(decks::price))
         .route("/rejected", get(rejected::list))
         .fallback(nothing_here)
         .method_not_allowed_fallback(async || Problem::Method)

@@ -201,7 +201,9 @@ impl Call {
     /// has been charged for it already.
     pub(crate) fn ending(&self, index: usize) -> Option<Ending> {
         let leg = self.legs.get(index)?;
-        let released = |at, certain| Some(Ending { ended: Ended { answered: false, duration_secs: 0, at }, certain });
+        let released = |at, certain| {
+            Some(Ending { ended: Ended { answered: false, duration_secs: 0, answered_at: at, at }, certain })
+        };
         if self.legs.iter().any(|other| other.bill.is_some_and(|bill| bill.cost > Micros::ZERO)) {
             return released(self.heard_at, false);
         }
@@ -223,7 +225,12 @@ impl Call {
             (_, None, None) => (0, false),
         };
         let believed = duration_secs.min(DURATION_MAX_SECS);
-        let ended = Ended { answered: true, duration_secs: believed, at };
+        // What period's prices apply is told by our own clock.
+        let answered_at = match self.answer {
+            Some(answer) => answer.received,
+            None => later(end.at.received, -i64::from(believed)),
+        };
+        let ended = Ended { answered: true, duration_secs: believed, answered_at, at };
         Some(Ending { ended, certain: certain && believed == duration_secs })
     }
 
@@ -339,7 +346,9 @@ impl CallLeg {
     /// so that a process that died between posting and CDR changes nothing.
     pub(crate) fn note(&mut self, charged: Micros, ending: Option<Ending>) {
         let priced = ending.and_then(|ending| match ending.ended {
-            Ended { answered: true, duration_secs, .. } => cost(&self.hold.price, duration_secs).ok(),
+            Ended { answered: true, duration_secs, answered_at, .. } => {
+                cost(&self.hold.price, duration_secs, answered_at).ok()
+            }
             Ended { answered: false, .. } => None,
         });
         let billed = priced.filter(|priced| priced.amount == charged);

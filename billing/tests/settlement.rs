@@ -156,7 +156,7 @@ fn at(secs: i64) -> Result<Timestamp> {
 
 fn hold(kind: Kind, secs: i64) -> Result<Hold> {
     let call = CallId::new("call")?;
-    let tier = Tier { start_secs: 0, rate: Nanos::parse("1.2")?, unit_secs: 60, increment_secs: 1 };
+    let tier = Tier { start_secs: 0, rate: Nanos::parse("1.2")?, unit_secs: 60, increment_secs: 1, fee: Micros::ZERO };
     Ok(Hold {
         leg: DecisionKey::of(&"acme".parse()?, &call, kind, "t", b"menu"),
         call,

@@ -197,6 +197,28 @@ pub(crate) enum DeckCommand {
     },
     /// The price lists of the apps.
     Ls,
+    /// What a call costs, and how it comes to that.
+    Price(DeckPrice),
+    /// Filter rows of JSON on stdin: what each call costs.
+    Rate,
+    /// Filter rows of JSON on stdin: how long the credit lasts.
+    Grant,
+    /// Filter rows of JSON on stdin: which prefix a number has.
+    Match,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeckPrice {
+    /// The number that is called, such as +46701234567.
+    pub number: String,
+    /// How long the call lasts: 61, 61s, 2m.
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
+    pub duration: u32,
+    #[arg(long, default_value = "standard")]
+    pub deck: String,
+    /// When it is answered, such as 2026-01-02T18:00:00Z; now without it.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<jiff::Timestamp>,
 }
 
 #[derive(Debug, Subcommand)]

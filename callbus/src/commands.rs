@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::cli::{CallCommand, ConfigCommand, DeckCommand, LogCommand, Operation, SimCommand, WalletCommand};
+use crate::commands::deck::Filter;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::exit::Failure;
@@ -47,6 +48,10 @@ pub(crate) async fn run(
         Operation::Wallet(WalletCommand::Topup(top_up)) => wallet::top_up(&config()?, output, top_up).await,
         Operation::Deck(DeckCommand::Import { file, name }) => deck::import(&config()?, output, &file, &name).await,
         Operation::Deck(DeckCommand::Ls) => deck::ls(&config()?, output).await,
+        Operation::Deck(DeckCommand::Price(asked)) => deck::price(&config()?, output, &asked).await,
+        Operation::Deck(DeckCommand::Rate) => deck::filter(Filter::Rate, output),
+        Operation::Deck(DeckCommand::Grant) => deck::filter(Filter::Grant, output),
+        Operation::Deck(DeckCommand::Match) => deck::filter(Filter::Match, output),
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
         Operation::Health { role } => health::check(&config()?, environment, role, output).await,
     }

@@ -37,6 +37,11 @@ impl Output {
         let _ = writeln!(stdout(), "{text}");
     }
 
+    /// Output without end, for commands that are filters. Each line leaves at once, for whoever waits for it.
+    pub(crate) fn stream<T>(&self, write: impl FnOnce(&mut dyn Write) -> T) -> T {
+        write(&mut stdout().lock())
+    }
+
     pub(crate) fn json(&self, value: &impl Serialize) {
         self.line(serde_json::to_string_pretty(value).unwrap_or_default());
     }

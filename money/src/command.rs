@@ -10,7 +10,7 @@ use crate::amount::{Micros, Overflow};
 use crate::currency::Currency;
 use crate::hold::{Ended, Hold};
 use crate::posting::{Change, Charge, Expiry, Posting, Release, TopUp, TopUpId};
-use crate::rate::cost;
+use crate::rate::{CannotRate, cost};
 use crate::wallet::{LegState, Wallet};
 
 /// Why something may not be posted. Nothing of it passes by trying again: a person has to look.
@@ -26,6 +26,8 @@ pub enum Refused {
     Late(Timestamp),
     #[error(transparent)]
     Overflow(#[from] Overflow),
+    #[error("charge the call: {0}")]
+    Rate(#[from] CannotRate),
 }
 
 /// Posts the hold of a recorded decision, even where it overdraws the wallet: the grant has left, so the money is
@@ -55,15 +57,15 @@ pub fn place(wallet: &Wallet, hold: &Hold) -> Result<Option<Posting>, Refused> {
 /// until the hold has been placed.
 ///
 /// # Errors
-/// When the cost is too large to be posted.
+/// When the cost is too large to be posted, or the price says nothing about the time of the call.
 pub fn settle(wallet: &Wallet, leg: &Leg, ended: Ended) -> Result<Option<Posting>, Refused> {
     let LegState::Open(hold) = wallet.leg(leg) else { return Ok(None) };
-    let Ended { answered, duration_secs, at: ended_at } = ended;
+    let Ended { answered, duration_secs, answered_at, at: ended_at } = ended;
     let (leg, call, held) = (hold.leg.clone(), hold.call.clone(), hold.amount);
     if !answered || duration_secs == 0 {
         return Ok(Some(Posting::HoldReleased(Release { leg, call, held, ended_at })));
     }
-    let cost = cost(&hold.price, duration_secs)?;
+    let cost = cost(&hold.price, duration_secs, answered_at)?;
     wallet.facts().posted.checked_sub(cost.amount)?;
     Ok(Some(Posting::CallCharged(Charge {
         leg,
@@ -73,6 +75,7 @@ pub fn settle(wallet: &Wallet, leg: &Leg, ended: Ended) -> Result<Option<Posting
         duration_secs,
         billed_secs: cost.billed_secs,
         overrun: cost.amount > held,
+        answered_at: hold.price.has_periods().then_some(answered_at),
         ended_at,
     })))
 }

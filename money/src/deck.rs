@@ -8,7 +8,9 @@ use proto::PhoneNumber;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::price::Price;
+use crate::amount::Micros;
+use crate::period::Period;
+use crate::price::{ConnectFeeMode, MaxCost, MaxCostStrategy, Price, Tier};
 
 /// Longest prefix: a whole E.164 number.
 pub const PREFIX_DIGITS_MAX: usize = 15;
@@ -74,6 +76,36 @@ impl Deck {
             price: self.prices.get(row.price)?,
         })
     }
+}
+
+impl Deck {
+    /// A deck of rows that are at hand: prefix, destination, price.
+    ///
+    /// # Errors
+    /// The first prefix that is none, or stands there twice.
+    pub fn of_rows<'a>(
+        name: &str,
+        rows: impl IntoIterator<Item = (&'a str, &'a str, Price)>,
+    ) -> Result<Self, BadPrefix> {
+        let mut deck = Builder::default();
+        for (text, destination, price) in rows {
+            let prefix = Prefix::parse(text).ok_or_else(|| BadPrefix::NotDigits(text.to_owned()))?;
+            if deck.rows.contains_key(&prefix) {
+                return Err(BadPrefix::Repeated(text.to_owned()));
+            }
+            deck.add(prefix, destination, price);
+        }
+        Ok(deck.build(name.to_owned()))
+    }
+}
+
+/// Text that cannot stand in a deck as a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPrefix {
+    #[error("the prefix {0:?} is not 1 to 15 digits, the first not 0")]
+    NotDigits(String),
+    #[error("the prefix {0:?} stands there twice")]
+    Repeated(String),
 }
 
 /// A deck in the making.
@@ -168,10 +200,44 @@ fn version(rows: &HashMap<Prefix, Row>, destinations: &[Arc<str>], prices: &[Arc
     })
 }
 
+/// Part of what the version is made of, so it may not change: terms that came later are added only where they are.
 fn canonical(price: &Price) -> String {
-    let mut text = format!("{} {} {}", price.currency(), price.connect_fee(), price.rounding());
-    for tier in price.tiers() {
-        let _ = write!(text, " {}:{}/{}/{}", tier.start_secs, tier.rate, tier.unit_secs, tier.increment_secs);
+    let rows = price.rows();
+    let mut text = format!("{} {} {}", rows.currency, rows.connect_fee, rows.rounding);
+    write_tiers(&mut text, &rows.tiers);
+    if rows.connect_fee_mode == ConnectFeeMode::Minimum {
+        text.push_str(" minimum");
+    }
+    if rows.min_cost != Micros::ZERO {
+        let _ = write!(text, " min={}", rows.min_cost);
+    }
+    match rows.max_cost {
+        Some(MaxCost { amount, strategy: MaxCostStrategy::Free }) => _ = write!(text, " free={amount}"),
+        Some(MaxCost { amount, strategy: MaxCostStrategy::Disconnect }) => _ = write!(text, " disconnect={amount}"),
+        None => {}
+    }
+    if rows.included_secs != 0 {
+        let _ = write!(text, " included={}", rows.included_secs);
+    }
+    if rows.no_charge_secs != 0 {
+        let _ = write!(text, " no_charge={}", rows.no_charge_secs);
+    }
+    if !rows.time_zone.is_utc() {
+        let _ = write!(text, " zone={}", rows.time_zone);
+    }
+    for period in &rows.periods {
+        let Period { weekdays, months, month_days, from, weight, connect_fee, tiers } = period;
+        let _ = write!(text, " period={weekdays}/{months}/{month_days}/{from}/{weight} {connect_fee}");
+        write_tiers(&mut text, tiers);
     }
     text
+}
+
+fn write_tiers(text: &mut String, tiers: &[Tier]) {
+    for Tier { start_secs, rate, unit_secs, increment_secs, fee } in tiers {
+        let _ = write!(text, " {start_secs}:{rate}/{unit_secs}/{increment_secs}");
+        if *fee != Micros::ZERO {
+            let _ = write!(text, "+{fee}");
+        }
+    }
 }

@@ -35,5 +35,7 @@ pub struct Ended {
     pub answered: bool,
     /// From the answer to the end.
     pub duration_secs: u32,
+    /// The ACE, or without one the end less its duration: says which period of the price each second falls in.
+    pub answered_at: Timestamp,
     pub at: Timestamp,
 }

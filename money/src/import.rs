@@ -4,24 +4,50 @@
 //! or empty: `destination` (no name), `connect_fee` (0), `unit_s` (60), `increments` (`1/1`, first/next seconds) and
 //! `rounding` (`up4`). The currency stands in the file, so that a price list says what its numbers mean, and is the same
 //! on every line: one deck, one currency.
+//!
+//! A prefix may have several lines, one below the other: a line for each tier (`start_s`) and each period (`weekdays`,
+//! `months`, `month_days`, `from`, `weight`). The line without a period holds where no period is in force, and must be
+//! there. What is said of the whole call is the same on all of them: `destination`, `rounding`, `connect_fee_mode` (`add`
+//! or `minimum`), `min_cost`, `max_cost` (`2 free` or `2 disconnect`), `included_s`, `no_charge_s`, `time_zone`.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, Trim};
 
-use crate::amount::{BadAmount, Micros, Nanos};
+use crate::amount::{BadAmount, Fixed, Micros};
 use crate::currency::{Currency, NotACurrency};
 use crate::deck::{Builder, Deck, Prefix};
-use crate::price::{BadPrice, Price, Tier};
+use crate::period::{Among, NotAmong, Period};
+use crate::price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, PriceRows, Tier};
 use crate::rounding::{NotARounding, Rounding};
+use crate::zone::{NotAZone, Zone};
 
 /// How many bad lines are named; the rest are only counted.
 pub const BAD_LINES_MAX: usize = 100;
 
-const COLUMNS: [&str; 8] =
-    ["prefix", "destination", "connect_fee", "rate", "unit_s", "increments", "rounding", "currency"];
+const COLUMNS: [&str; 20] = [
+    "prefix",
+    "destination",
+    "connect_fee",
+    "rate",
+    "unit_s",
+    "increments",
+    "rounding",
+    "currency",
+    "start_s",
+    "weekdays",
+    "months",
+    "month_days",
+    "from",
+    "weight",
+    "time_zone",
+    "connect_fee_mode",
+    "min_cost",
+    "max_cost",
+    "included_s",
+    "no_charge_s",
+];
 
 /// Why a deck was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,12 +84,30 @@ pub enum Reason {
     Prefix(String),
     #[error("the prefix {prefix:?} stands on line {first_line} already")]
     RepeatedPrefix { prefix: String, first_line: u64 },
+    #[error("its {what} differs from line {first_line} of the same prefix")]
+    Differs { what: &'static str, first_line: u64 },
+    #[error("at the same time and weight, its period and an earlier one of the prefix are both in force")]
+    Clash,
+    #[error("the prefix has no line without a period, for the time when no period is in force")]
+    NoBase,
     #[error("the destination holds a line break or another control character; is a quote left open?")]
     Destination,
     #[error("the {column} {text:?} is {error}")]
     Amount { column: &'static str, text: String, error: BadAmount },
-    #[error("the unit_s {0:?} is not a whole number of seconds")]
-    Unit(String),
+    #[error("the {column} {text:?} is not a whole number of seconds")]
+    Seconds { column: &'static str, text: String },
+    #[error("the {column} {text:?} is {error}")]
+    Calendar { column: &'static str, text: String, error: NotAmong },
+    #[error("the from {0:?} is not a time of day such as 18:00")]
+    From(String),
+    #[error("the weight {0:?} is not a whole number")]
+    Weight(String),
+    #[error("the time_zone {text:?} is {error}")]
+    Zone { text: String, error: NotAZone },
+    #[error("the connect_fee_mode {0:?} is neither add nor minimum")]
+    Mode(String),
+    #[error("the max_cost {0:?} is not an amount and what happens then, such as `2 free` or `2 disconnect`")]
+    MaxCost(String),
     #[error("the increments {0:?} are not first/next seconds, such as 60/6")]
     Increments(String),
     #[error("the rounding {text:?} is {error}")]
@@ -102,7 +146,14 @@ impl Deck {
                 return Err(errors);
             }
         };
-        let mut lines = Lines { columns, deck: Builder::default(), prefixes: HashMap::new(), currency: None };
+        let mut lines = Lines {
+            columns,
+            deck: Builder::default(),
+            prefixes: HashMap::new(),
+            currency: None,
+            zone: Zone::default(),
+            open: None,
+        };
         let mut numbers = LineNumbers { bytes, at: 0, line: 1 };
         for record in records {
             let position = match &record {
@@ -114,11 +165,12 @@ impl Deck {
                 .ok()
                 .and_then(|record| StringRecord::from_byte_record(record).ok())
                 .ok_or(Reason::NotText)
-                .and_then(|record| lines.load(line, &record));
+                .and_then(|record| lines.load(line, &record, &mut errors));
             if let Err(reason) = loaded {
                 errors.add(line, reason);
             }
         }
+        lines.close(&mut errors);
         if errors.count == 0 { Ok(lines.deck.build(errors.deck)) } else { Err(errors) }
     }
 }
@@ -130,32 +182,136 @@ struct Lines {
     /// Where each prefix stood first.
     prefixes: HashMap<Prefix, u64>,
     currency: Option<Currency>,
+    /// The last one that was read: most price lists have one.
+    zone: Zone,
+    /// The prefix whose lines are being read.
+    open: Option<Group>,
+}
+
+/// The lines of one prefix.
+struct Group {
+    prefix: Prefix,
+    line: u64,
+    destination: String,
+    rows: PriceRows,
+}
+
+/// The terms of one line: of the whole call, and a tier or two of one period or of the time without.
+struct Terms {
+    rows: PriceRows,
+    tiers: Vec<Tier>,
+    /// Its tiers are still empty.
+    period: Option<Period>,
 }
 
 impl Lines {
-    fn load(&mut self, line: u64, record: &StringRecord) -> Result<(), Reason> {
-        let columns = &self.columns;
-        if record.len() != columns.count {
-            return Err(Reason::Fields { found: record.len(), expected: columns.count });
+    fn load(&mut self, line: u64, record: &StringRecord, errors: &mut DeckErrors) -> Result<(), Reason> {
+        if record.len() != self.columns.count {
+            return Err(Reason::Fields { found: record.len(), expected: self.columns.count });
         }
-        let text = columns.prefix.of(record, "");
+        let text = self.columns.prefix.of(record, "");
         let prefix = Prefix::parse(text).ok_or_else(|| Reason::Prefix(text.to_owned()))?;
-        match self.prefixes.entry(prefix) {
-            Entry::Occupied(first) => {
-                return Err(Reason::RepeatedPrefix { prefix: text.to_owned(), first_line: *first.get() });
-            }
-            Entry::Vacant(entry) => entry.insert(line),
-        };
-        let destination = columns.destination.of(record, "");
+        if self.open.as_ref().is_some_and(|open| open.prefix != prefix) {
+            self.close(errors);
+        }
+        let repeated = |first_line| Reason::RepeatedPrefix { prefix: text.to_owned(), first_line };
+        let first_line = *self.prefixes.entry(prefix).or_insert(line);
+        if first_line != line && self.open.is_none() {
+            return Err(repeated(first_line));
+        }
+        let destination = self.columns.destination.of(record, "");
         if destination.contains(char::is_control) {
             return Err(Reason::Destination);
         }
-        let price = columns.price(record)?;
-        let (found, expected) = (price.currency(), *self.currency.get_or_insert(price.currency()));
+        let terms = self.columns.terms(record, &mut self.zone)?;
+        let (found, expected) = (terms.rows.currency, *self.currency.get_or_insert(terms.rows.currency));
         if found != expected {
             return Err(Reason::OtherCurrency { found, expected });
         }
-        self.deck.add(prefix, destination, price);
+        match &mut self.open {
+            Some(group) => group.add(destination, terms, repeated),
+            None => {
+                let mut group = Group { prefix, line, destination: destination.to_owned(), rows: terms.rows.clone() };
+                group.add(destination, terms, repeated)?;
+                self.open = Some(group);
+                Ok(())
+            }
+        }
+    }
+
+    /// The lines of the prefix have all been read.
+    fn close(&mut self, errors: &mut DeckErrors) {
+        let Some(Group { prefix, line, destination, mut rows }) = self.open.take() else { return };
+        if rows.tiers.is_empty() {
+            return errors.add(line, Reason::NoBase);
+        }
+        for tiers in [&mut rows.tiers].into_iter().chain(rows.periods.iter_mut().map(|period| &mut period.tiers)) {
+            tiers.sort_by_key(|tier| tier.start_secs);
+        }
+        match Price::check(rows) {
+            Ok(price) => self.deck.add(prefix, &destination, price),
+            Err(bad) => errors.add(line, bad.into()),
+        }
+    }
+}
+
+impl Group {
+    fn add(&mut self, destination: &str, terms: Terms, repeated: impl Fn(u64) -> Reason) -> Result<(), Reason> {
+        let Terms { rows, tiers, period } = terms;
+        let first_line = self.line;
+        let differs = |what| Err(Reason::Differs { what, first_line });
+        let (mine, theirs) = (&mut self.rows, &rows);
+        let known = match &period {
+            None => mine.tiers.as_slice(),
+            Some(period) => {
+                let known = mine.periods.iter().find(|known| known.same_time(period));
+                known.map_or(&[][..], |known| &known.tiers)
+            }
+        };
+        if tiers.iter().any(|tier| known.iter().any(|known| known.start_secs == tier.start_secs)) {
+            return Err(repeated(first_line));
+        }
+        if self.destination != destination {
+            return differs("destination");
+        }
+        for (what, same) in [
+            ("rounding", mine.rounding == theirs.rounding),
+            ("connect_fee_mode", mine.connect_fee_mode == theirs.connect_fee_mode),
+            ("min_cost", mine.min_cost == theirs.min_cost),
+            ("max_cost", mine.max_cost == theirs.max_cost),
+            ("included_s", mine.included_secs == theirs.included_secs),
+            ("no_charge_s", mine.no_charge_secs == theirs.no_charge_secs),
+            ("time_zone", mine.time_zone == theirs.time_zone),
+        ] {
+            if !same {
+                return differs(what);
+            }
+        }
+        let (fee, place) = match period {
+            None => {
+                if mine.tiers.is_empty() {
+                    mine.connect_fee = theirs.connect_fee;
+                }
+                (mine.connect_fee, &mut mine.tiers)
+            }
+            Some(period) => {
+                let known = mine.periods.iter().position(|known| known.same_time(&period));
+                let index = match known {
+                    Some(index) => index,
+                    None if mine.periods.iter().any(|known| known.clashes(&period)) => return Err(Reason::Clash),
+                    None => {
+                        mine.periods.push(period);
+                        mine.periods.len().saturating_sub(1)
+                    }
+                };
+                let Some(period) = mine.periods.get_mut(index) else { return Ok(()) };
+                (period.connect_fee, &mut period.tiers)
+            }
+        };
+        if fee != theirs.connect_fee {
+            return differs("connect_fee");
+        }
+        place.extend(tiers);
         Ok(())
     }
 }
@@ -193,14 +349,44 @@ struct Columns {
     increments: Column,
     rounding: Column,
     currency: Column,
+    start: Column,
+    weekdays: Column,
+    months: Column,
+    month_days: Column,
+    from: Column,
+    weight: Column,
+    time_zone: Column,
+    connect_fee_mode: Column,
+    min_cost: Column,
+    max_cost: Column,
+    included: Column,
+    no_charge: Column,
 }
 
-struct Column(Option<usize>);
+struct Column {
+    name: &'static str,
+    at: Option<usize>,
+}
 
 impl Column {
     /// The field, or what a missing or empty one means.
     fn of<'a>(&self, record: &'a StringRecord, default: &'a str) -> &'a str {
-        self.0.and_then(|index| record.get(index)).filter(|text| !text.is_empty()).unwrap_or(default)
+        self.at.and_then(|index| record.get(index)).filter(|text| !text.is_empty()).unwrap_or(default)
+    }
+
+    fn amount<const PLACES: usize>(&self, record: &StringRecord, default: &str) -> Result<Fixed<PLACES>, Reason> {
+        let text = self.of(record, default);
+        Fixed::parse(text).map_err(|error| Reason::Amount { column: self.name, text: text.to_owned(), error })
+    }
+
+    fn seconds(&self, record: &StringRecord, default: &str) -> Result<u32, Reason> {
+        let text = self.of(record, default);
+        whole(text).ok_or_else(|| Reason::Seconds { column: self.name, text: text.to_owned() })
+    }
+
+    fn calendar<const MAX: u8>(&self, record: &StringRecord) -> Result<Among<MAX>, Reason> {
+        let text = self.of(record, "");
+        text.parse().map_err(|error| Reason::Calendar { column: self.name, text: text.to_owned(), error })
     }
 }
 
@@ -215,10 +401,10 @@ impl Columns {
                 return Err(Reason::RepeatedColumn(name.to_owned()));
             }
         }
-        let optional = |name: &str| Column(names.iter().position(|column| column == name));
+        let optional = |name| Column { name, at: names.iter().position(|column| column == name) };
         let required = |name| match optional(name) {
-            Column(None) => Err(Reason::MissingColumn(name)),
-            found @ Column(Some(_)) => Ok(found),
+            Column { at: None, .. } => Err(Reason::MissingColumn(name)),
+            found @ Column { at: Some(_), .. } => Ok(found),
         };
         Ok(Self {
             count: names.len(),
@@ -230,20 +416,25 @@ impl Columns {
             unit: optional("unit_s"),
             increments: optional("increments"),
             rounding: optional("rounding"),
+            start: optional("start_s"),
+            weekdays: optional("weekdays"),
+            months: optional("months"),
+            month_days: optional("month_days"),
+            from: optional("from"),
+            weight: optional("weight"),
+            time_zone: optional("time_zone"),
+            connect_fee_mode: optional("connect_fee_mode"),
+            min_cost: optional("min_cost"),
+            max_cost: optional("max_cost"),
+            included: optional("included_s"),
+            no_charge: optional("no_charge_s"),
         })
     }
 
-    fn price(&self, record: &StringRecord) -> Result<Price, Reason> {
-        let amount_error = |column, text: &str| {
-            let text = text.to_owned();
-            move |error| Reason::Amount { column, text, error }
-        };
-        let text = self.connect_fee.of(record, "0");
-        let connect_fee = Micros::parse(text).map_err(amount_error("connect_fee", text))?;
-        let text = self.rate.of(record, "");
-        let rate = Nanos::parse(text).map_err(amount_error("rate", text))?;
-        let text = self.unit.of(record, "60");
-        let unit_secs = whole(text).ok_or_else(|| Reason::Unit(text.to_owned()))?;
+    fn terms(&self, record: &StringRecord, zone: &mut Zone) -> Result<Terms, Reason> {
+        let connect_fee = self.connect_fee.amount(record, "0")?;
+        let rate = self.rate.amount(record, "")?;
+        let unit_secs = self.unit.seconds(record, "60")?;
         let text = self.increments.of(record, "1/1");
         let (first, next) = increments(text).ok_or_else(|| Reason::Increments(text.to_owned()))?;
         let text = self.rounding.of(record, "up4");
@@ -252,12 +443,67 @@ impl Columns {
         let text = self.currency.of(record, "");
         let currency = text.parse::<Currency>();
         let currency = currency.map_err(|error| Reason::Currency { text: text.to_owned(), error })?;
-        let mut tiers = vec![Tier { start_secs: 0, rate, unit_secs, increment_secs: first }];
+        let start_secs = self.start.seconds(record, "0")?;
+        let tier = Tier { start_secs, rate, unit_secs, increment_secs: first, fee: Micros::ZERO };
+        let mut tiers = vec![tier];
         if next != first {
-            tiers.push(Tier { start_secs: first, rate, unit_secs, increment_secs: next });
+            let start_secs =
+                start_secs.checked_add(first).ok_or_else(|| Reason::Increments(format!("{first}/{next}")))?;
+            tiers.push(Tier { start_secs, increment_secs: next, ..tier });
         }
-        Ok(Price::new(currency, connect_fee, tiers, rounding)?)
+        // What is wrong with these tiers alone is wrong on this line.
+        let alone = tiers.iter().map(|tier| Tier { start_secs: tier.start_secs.saturating_sub(start_secs), ..*tier });
+        Price::new(currency, connect_fee, alone.collect(), rounding)?;
+        let mut rows = PriceRows::plain(currency, connect_fee, Vec::new(), rounding);
+        rows.connect_fee_mode = match self.connect_fee_mode.of(record, "add") {
+            "add" => ConnectFeeMode::Add,
+            "minimum" => ConnectFeeMode::Minimum,
+            other => return Err(Reason::Mode(other.to_owned())),
+        };
+        rows.min_cost = self.min_cost.amount(record, "0")?;
+        rows.max_cost = max_cost(self.max_cost.of(record, ""))?;
+        rows.included_secs = self.included.seconds(record, "0")?;
+        rows.no_charge_secs = self.no_charge.seconds(record, "0")?;
+        let text = self.time_zone.of(record, "UTC");
+        if text != zone.as_str() {
+            *zone = text.parse().map_err(|error| Reason::Zone { text: text.to_owned(), error })?;
+        }
+        rows.time_zone = zone.clone();
+        Ok(Terms { rows, tiers, period: self.period(record, connect_fee)? })
     }
+
+    fn period(&self, record: &StringRecord, connect_fee: Micros) -> Result<Option<Period>, Reason> {
+        let columns = [&self.weekdays, &self.months, &self.month_days, &self.from, &self.weight];
+        if columns.iter().all(|column| column.of(record, "").is_empty()) {
+            return Ok(None);
+        }
+        let from = self.from.of(record, "00:00");
+        let weight = self.weight.of(record, "0");
+        Ok(Some(Period {
+            weekdays: self.weekdays.calendar(record)?,
+            months: self.months.calendar(record)?,
+            month_days: self.month_days.calendar(record)?,
+            from: from.parse().map_err(|_| Reason::From(from.to_owned()))?,
+            weight: weight.parse().map_err(|_| Reason::Weight(weight.to_owned()))?,
+            connect_fee,
+            tiers: Vec::new(),
+        }))
+    }
+}
+
+/// `2 free` or `2 disconnect` (money.md, *Rating rules* 6).
+fn max_cost(text: &str) -> Result<Option<MaxCost>, Reason> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let bad = || Reason::MaxCost(text.to_owned());
+    let (amount, strategy) = text.split_once(' ').ok_or_else(bad)?;
+    let strategy = match strategy.trim() {
+        "free" => MaxCostStrategy::Free,
+        "disconnect" => MaxCostStrategy::Disconnect,
+        _ => return Err(bad()),
+    };
+    Ok(Some(MaxCost { amount: Micros::parse(amount).map_err(|_| bad())?, strategy }))
 }
 
 /// `60/6` is 60 seconds first, then 6 at a time (money.md, *Rating rules* 2).
@@ -275,7 +521,9 @@ impl DeckErrors {
     fn add(&mut self, line: u64, reason: Reason) {
         self.count = self.count.saturating_add(1);
         if self.lines.len() < BAD_LINES_MAX {
-            self.lines.push(BadLine { line, reason });
+            // A prefix is judged when its lines have been read: a line later.
+            let place = self.lines.partition_point(|bad| bad.line <= line);
+            self.lines.insert(place, BadLine { line, reason });
         }
     }
 }

@@ -12,10 +12,14 @@ pub mod amount;
 pub mod currency;
 pub mod rounding;
 
+pub mod zone;
 pub mod price;
+pub mod period;
 pub mod rate;
 
 pub mod grant;
+pub mod explain;
+pub mod spec;
 
 pub mod deck;
 pub mod import;
@@ -33,10 +37,12 @@ pub use amount::{Micros, Nanos, Overflow};
 pub use command::{Refused, change, expire, place, settle, top_up};
 pub use currency::Currency;
 pub use deck::{Deck, DeckRef, DeckRow};
-pub use grant::{Grant, grant};
+pub use grant::{Answer, Grant, grant};
 pub use hold::{Ended, Hold};
+pub use period::{Among, Period};
 pub use posting::{Account, Posting, TopUpId, WalletEvent, entries};
-pub use price::{BadPrice, Price, Tier};
-pub use rate::{Cost, cost};
+pub use price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, PriceRows, Tier};
+pub use rate::{CannotRate, Cost, connect_fee, cost, first_minute};
 pub use rounding::{Rounding, RoundingMethod};
 pub use wallet::{Wallet, WalletFacts, WalletStatus};
+pub use zone::Zone;

@@ -60,6 +60,9 @@ pub struct Charge {
     /// The call cost more than was held. It is charged all the same; the balance may be negative now.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overrun: bool,
+    /// Present where the price depends on it: with it and the hold's price rows, anybody can rate the call again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Timestamp>,
     pub ended_at: Timestamp,
 }
 

@@ -47,6 +47,59 @@ fn the_version_is_the_content_and_nothing_else() {
 }
 
 #[test]
+fn a_prefix_may_have_lines_for_tiers_and_periods() {
+    let csv = "prefix,connect_fee,rate,increments,start_s,weekdays,from,months,month_days,weight,currency,time_zone,\
+            connect_fee_mode,min_cost,max_cost,included_s,no_charge_s,rounding\n\
+        46,0.1,0.6,60/60,,,,,,,EUR,Europe/Stockholm,minimum,0.2,9 free,5,3,half_up2\n\
+        46,0.1,0.3,1/1,600,,,,,,EUR,Europe/Stockholm,minimum,0.2,9 free,5,3,half_up2\n\
+        46,0,0.2,60/6,,1-5,18:00,,,,EUR,Europe/Stockholm,minimum,0.2,9 free,5,3,half_up2\n\
+        46,0,0.1,1/1,,,,12,24-26;31,10,EUR,Europe/Stockholm,minimum,0.2,9 free,5,3,half_up2\n\
+        47,,0.5,,,,,,,,EUR,,,,1 disconnect,,,\n";
+    let deck = Deck::from_csv("retail", csv.as_bytes()).unwrap();
+    let number = PhoneNumber::parse("+46701234567").unwrap();
+    let json = serde_json::to_value(&**deck.lookup(&number).unwrap().price).unwrap();
+    let tier = |start: u32, rate: &str, increment: u32| serde_json::json!({ "start_secs": start, "rate": rate, "unit_secs": 60, "increment_secs": increment });
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "currency": "EUR", "connect_fee": "0.1", "connect_fee_mode": "minimum", "rounding": "half_up2",
+            "tiers": [tier(0, "0.6", 60), tier(600, "0.3", 1)],
+            "periods": [
+                { "weekdays": [1, 2, 3, 4, 5], "from": "18:00:00", "connect_fee": "0",
+                  "tiers": [tier(0, "0.2", 60), tier(60, "0.2", 6)] },
+                { "months": [12], "month_days": [24, 25, 26, 31], "from": "00:00:00", "weight": 10, "connect_fee": "0",
+                  "tiers": [tier(0, "0.1", 1)] },
+            ],
+            "time_zone": "Europe/Stockholm", "min_cost": "0.2", "max_cost": { "amount": "9", "strategy": "free" },
+            "included_secs": 5, "no_charge_secs": 3,
+        })
+    );
+    assert_eq!(deck.identity().version, "9fad8462d620d7d4", "stored in holds, so it may not drift");
+}
+
+#[test]
+fn lines_of_one_prefix_that_contradict_each_other_are_named() {
+    let csv = "prefix,rate,currency,from,weekdays,min_cost,start_s,increments\n\
+        1,1,EUR,18:00,,,,\n\
+        2,1,EUR,,,,,\n2,1,EUR,18:00,1-3,,,\n2,1,EUR,18:00,3-5,,,\n\
+        3,1,EUR,,,,,\n3,1,EUR,18:00,,0.5,,\n\
+        4,1,EUR,,,,,60/60\n4,1,EUR,,,,90,\n\
+        5,1,EUR,,,,,\n6,1,EUR,,,,,\n5,1,EUR,18:00,,,,\n\
+        7,1,EUR,25:00,,,,\n7,1,EUR,,8,,,\n";
+    assert_eq!(
+        errors(csv),
+        r#"the deck "retail" was not loaded, 7 of its lines are bad:
+  line 2: the prefix has no line without a period, for the time when no period is in force
+  line 5: at the same time and weight, its period and an earlier one of the prefix are both in force
+  line 7: its min_cost differs from line 6 of the same prefix
+  line 8: the tier at 0 s ends at 90 s, within one of its increments of 60 s
+  line 12: the prefix "5" stands on line 10 already
+  line 13: the from "25:00" is not a time of day such as 18:00
+  line 14: the prefix "7" stands on line 13 already"#
+    );
+}
+
+#[test]
 fn every_bad_line_is_named() {
     let lines = "44,UK,0,0.02,60,60/6,up4,EUR\r\n\r\n\
         4x,UK,0,0.02,60,60/6,up4,EUR\n\

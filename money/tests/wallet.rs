@@ -41,7 +41,7 @@ fn hold(n: usize, granted_secs: u32) -> Hold {
         leg: leg(n),
         call: CallId::new(n.to_string()).unwrap(),
         wallet: WalletId::new("acme").unwrap(),
-        amount: cost(&price, granted_secs).unwrap().amount,
+        amount: cost(&price, granted_secs, at(0)).unwrap().amount,
         granted_secs,
         price,
         deck: DeckRef { name: "retail".to_owned(), version: "0".repeat(16) },
@@ -52,7 +52,7 @@ fn hold(n: usize, granted_secs: u32) -> Hold {
 }
 
 fn ended(duration_secs: u32) -> Ended {
-    Ended { answered: duration_secs > 0, duration_secs, at: at(500) }
+    Ended { answered: duration_secs > 0, duration_secs, answered_at: at(400), at: at(500) }
 }
 
 fn topped_up(id: &str, amount: &str) -> TopUp {
@@ -103,6 +103,25 @@ impl Book {
     fn balance(&self) -> (String, String) {
         let facts = self.wallet.facts();
         (facts.posted.to_string(), facts.held.to_string())
+    }
+}
+
+#[test]
+fn a_call_is_charged_by_the_period_of_its_answer() {
+    let price = r#"{ "currency": "EUR", "connect_fee": "0", "rounding": "up4",
+        "tiers": [{ "start_secs": 0, "rate": "0.6", "unit_secs": 60, "increment_secs": 60 }],
+        "periods": [{ "from": "18:00:00", "connect_fee": "0.1",
+            "tiers": [{ "start_secs": 0, "rate": "1.2", "unit_secs": 60, "increment_secs": 60 }] }] }"#;
+    let (price, end): (money::Price, Timestamp) =
+        (serde_json::from_str(price).unwrap(), "2026-01-02T18:01:30Z".parse().unwrap());
+    for (answered_at, amount) in [("2026-01-02T17:59:59Z", "1.8"), ("2026-01-02T18:00:00Z", "2.5")] {
+        let mut book = Book::with("10");
+        let hold = Hold { price: price.clone(), amount: micros("2.5"), ..hold(1, 120) };
+        book.placed(&hold);
+        let answered_at = answered_at.parse().unwrap();
+        book.ended(&hold.leg, Ended { answered: true, duration_secs: 90, answered_at, at: end });
+        let Some(Posting::CallCharged(charge)) = book.log.last().map(|event| &event.postings[0]) else { panic!() };
+        assert_eq!((charge.amount, charge.overrun, charge.answered_at), (micros(amount), false, Some(answered_at)));
     }
 }
 
@@ -307,7 +326,7 @@ proptest! {
                 Fact::Ended(n) => book.ended(&leg(n), ended(calls[n].1)),
             }
         }
-        let charged: i64 = calls.iter().map(|(_, secs)| cost(&hold(0, 1).price, *secs).unwrap().amount.get()).sum();
+        let charged: i64 = calls.iter().map(|(_, secs)| cost(&hold(0, 1).price, *secs, at(0)).unwrap().amount.get()).sum();
         prop_assert_eq!(book.wallet.facts().posted.get(), 100_000_000 - charged);
         prop_assert_eq!(book.wallet.facts().held, Micros::ZERO);
         prop_assert_eq!(book.wallet.closed().count(), calls.len());

@@ -58,7 +58,13 @@ impl History {
     }
 
     fn hold(&mut self) -> Result<Hold> {
-        let tier = Tier { start_secs: 0, rate: Nanos::new(1_000_000_000)?, unit_secs: 60, increment_secs: 1 };
+        let tier = Tier {
+            start_secs: 0,
+            rate: Nanos::new(1_000_000_000)?,
+            unit_secs: 60,
+            increment_secs: 1,
+            fee: Micros::ZERO,
+        };
         Ok(Hold {
             leg: self.leg(),
             call: "call".parse()?,
@@ -139,7 +145,12 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
             8 => {
                 let (leg, at) = (history.leg(), history.now);
                 history.post(|wallet, dice| {
-                    let ended = Ended { answered: dice.below(3) > 0, duration_secs: dice.below(90) as u32, at };
+                    let ended = Ended {
+                        answered: dice.below(3) > 0,
+                        duration_secs: dice.below(90) as u32,
+                        answered_at: at,
+                        at,
+                    };
                     Ok(command::settle(wallet, &leg, ended)?)
                 })?;
             }

@@ -132,7 +132,7 @@ impl Desk {
             env: &self.settings.env,
         };
         if needs.price {
-            facts.price = price(&self.decks, &matter.app.deck, &matter.callback);
+            facts.price = price(&self.decks, &matter.app.deck, &matter.callback, matter.asked_at);
         }
         if needs.wallet
             && let Ok(wallet) = policy.wallet(&facts)

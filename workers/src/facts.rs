@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bus::Cache;
 use bytes::Bytes;
+use jiff::Timestamp;
 use policy::PriceFacts;
 use proto::callback::Details;
 use proto::{AppName, CallId, Callback, PhoneNumber};
@@ -42,19 +43,17 @@ fn memory_key(app: &AppName, call: &CallId) -> String {
     format!("memory:{app}:{call}")
 }
 
-/// What the dialled number costs, for rules that ask.
-pub(crate) fn price(decks: &Decks, deck: &str, callback: &Callback) -> Option<PriceFacts> {
+/// What the dialled number costs by now, for rules that ask.
+pub(crate) fn price(decks: &Decks, deck: &str, callback: &Callback, now: Timestamp) -> Option<PriceFacts> {
     let Details::Ice(ice) = &callback.details else { return None };
     let number = PhoneNumber::parse_lenient(ice.to.as_ref()?.endpoint.as_deref()?).ok()?;
     let deck = decks.find(deck)?;
     let row = deck.lookup(&number)?;
-    let minute = money::cost(row.price, 60).ok()?.amount.get();
-    let connect_fee_micros = row.price.connect_fee().get();
     Some(PriceFacts {
         destination: row.destination.to_owned(),
         prefix: row.prefix.to_owned(),
-        per_minute_micros: minute.saturating_sub(connect_fee_micros),
-        connect_fee_micros,
+        per_minute_micros: money::first_minute(row.price, now).ok()?.get(),
+        connect_fee_micros: money::connect_fee(row.price, now).ok()?.get(),
         currency: row.price.currency().to_string(),
     })
 }

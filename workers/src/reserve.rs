@@ -5,7 +5,7 @@ use billing::credit::CreditError;
 use billing::{HoldReply, tombstone};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use money::{Hold, WalletStatus, grant};
+use money::{Answer, Hold, WalletStatus, grant};
 use policy::Reason;
 use proto::svaml::Action;
 use proto::{CallId, DecisionKey, PhoneNumber, Svaml, WalletId};
@@ -65,12 +65,14 @@ impl Desk {
         if facts.status != WalletStatus::Active {
             return Reserved::Refused(Reason::WALLET_CLOSED);
         }
+        let ring_secs = ring_secs(request.answer);
+        let answer = Answer { from: now, ring_secs };
         let mut available = facts.available;
         for _ in 0..ATTEMPTS_MAX {
-            let Some(granted) = grant(row.price, available, request.cap_secs) else {
+            let Some(granted) = grant(row.price, available, request.cap_secs, answer) else {
                 return Reserved::Refused(Reason::NO_CREDIT);
             };
-            let lasts_secs = ring_secs(request.answer).saturating_add(granted.secs).saturating_add(GRACE_SECS);
+            let lasts_secs = ring_secs.saturating_add(granted.secs).saturating_add(GRACE_SECS);
             let hold = Hold {
                 leg: request.leg.clone(),
                 call: request.call.clone(),

@@ -6,10 +6,15 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::Value;
 
+use crate::cli::DeckPrice;
 use crate::client::{ApiClient, segment};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
+
+mod filter;
+
+pub(crate) use filter::Filter;
 
 /// # Errors
 /// When a line is wrong, with all that are; nothing is changed then.
@@ -54,4 +59,63 @@ pub(crate) async fn ls(config: &Config, output: Output) -> Result<(), Failure> {
     };
     output.table(["DECK", "PREFIXES", "VERSION"], decks.into_iter().map(row).collect());
     Ok(())
+}
+
+/// What a call to a number costs by the price list in use, and each step on the way.
+///
+/// # Errors
+/// With the exit code of what went wrong.
+pub(crate) async fn price(config: &Config, output: Output, asked: &DeckPrice) -> Result<(), Failure> {
+    let DeckPrice { number, duration, deck, at } = asked;
+    let mut path = format!("/v1/decks/{}/price?number={}&duration={duration}", segment(deck), segment(number));
+    if let Some(at) = at {
+        path += &format!("&at={at}");
+    }
+    let page: Value = ApiClient::new(config)?.get(&path).await?;
+    if output.json {
+        output.json(&page);
+        return Ok(());
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let currency = text(&page["price"]["currency"]);
+    let named = text(&page["destination"]);
+    let destination = if named.is_empty() { String::new() } else { format!(" ({named})") };
+    for (name, value) in [
+        ("deck", format!("{}, version {}", text(&page["deck"]), text(&page["version"]))),
+        ("prefix", format!("{}{destination}", text(&page["prefix"]))),
+        ("answered", text(&page["at"])),
+        ("duration", format!("{} s, billed {} s", page["duration_secs"], page["billed_secs"])),
+        ("connect fee", format!("{} {currency}, {}", text(&page["connect_fee"]), text(&page["connect_fee_mode"]))),
+    ] {
+        output.line(format!("{name:<12}{value}"));
+    }
+    let row = |step: &Value| {
+        let tier = &step["tier"];
+        let each = format!("{} a {} s in {} s", text(&tier["rate"]), tier["unit_secs"], tier["increment_secs"]);
+        [
+            format!("{} s", step["from_secs"]),
+            format!("{} s", step["billed_secs"]),
+            each,
+            step["period"].as_str().unwrap_or_default().to_owned(),
+            text(&step["amount"]),
+        ]
+    };
+    let steps: Vec<_> = page["steps"].as_array().into_iter().flatten().map(row).collect();
+    if !steps.is_empty() {
+        output.line("");
+        output.table(["FROM", "BILLED", "RATE", "PERIOD", "AMOUNT"], steps);
+        output.line("");
+    }
+    let rounding = text(&page["price"]["rounding"]);
+    output.line(format!("{:<12}{} {currency} exactly, rounded {rounding}", "sum", text(&page["exact"])));
+    output.line(format!("{:<12}{} {currency}", "cost", text(&page["cost"])));
+    Ok(())
+}
+
+/// Rows of JSON from stdin to stdout; needs no configuration.
+///
+/// # Errors
+/// When stdin cannot be read.
+pub(crate) fn filter(filter: Filter, output: Output) -> Result<(), Failure> {
+    Ok(output.stream(|out| filter::run(filter, std::io::stdin().lock(), out))?)
 }
