@@ -15,7 +15,10 @@ pub struct Grant {
     pub hold: Micros,
 }
 
-/// When the call may be answered: any second from `from`, for `ring_secs` more.
+/// Longest ringing that is looked at, second by second; no platform rings for an hour.
+pub const RING_SECS_MAX: u32 = 3600;
+
+/// When the call may be answered: any second from `from`, for `ring_secs` more, at most [`RING_SECS_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     pub from: Timestamp,
@@ -98,6 +101,7 @@ fn first_secs(price: &Price, answered_at: Timestamp) -> Option<u32> {
 /// The seconds at which an answer may make a difference: only the first, unless another period may begin.
 fn answer_seconds(price: &Price, cap_secs: u32, answer: Answer) -> impl Iterator<Item = Timestamp> + Clone {
     let Answer { from, ring_secs } = answer;
+    let ring_secs = ring_secs.min(RING_SECS_MAX);
     let spared_secs = i64::from(price.rows().included_secs).saturating_add(cap_secs.into());
     let until = price.in_force(from.as_second()).map_or(Some(i64::MIN), |in_force| in_force.until);
     let latest = from.as_second().saturating_add(ring_secs.into());

@@ -1,9 +1,11 @@
 //! What a call costs, how long a wallet can pay for it, and what happens to the wallet's money.
 //!
 //! An [`amount`] is whole millionths of a [`currency`]. A [`price`] turns seconds into an amount ([`rate`]), rounded
-//! once ([`rounding`]), and an amount into seconds ([`mod@grant`]). A [`deck`] finds the price of a number and is read
-//! from CSV ([`import`]). Before a call [`admission`] holds its cost; what then happens to a [`hold`] is a [`posting`],
-//! which the [`command`] functions decide and whose fold is the [`wallet`].
+//! once ([`rounding`]), and an amount into seconds ([`mod@grant`]). It may differ by [`period`], by the clock of a time
+//! [`zone`]; how a cost came about can be shown ([`mod@explain`]), and prices as samples write them be read ([`spec`]).
+//! A [`deck`] finds the price of a number and is read from CSV ([`import`]). Before a call [`admission`] holds its cost;
+//! what then happens to a [`hold`] is a [`posting`], which the [`command`] functions decide and whose fold is the
+//! [`wallet`].
 //!
 //! Nothing here does I/O, reads a clock or uses a float, and all arithmetic is checked: money is never wrong quietly.
 #![deny(clippy::arithmetic_side_effects)]

@@ -15,6 +15,7 @@ use proptest::sample::{Index, subsequence};
 use proto::{AppName, CallId, DecisionKey, Kind, Leg, WalletId};
 
 const EVENT: &str = include_str!("../fixtures/events/wallet.v1.json");
+const PERIODS: &str = include_str!("../fixtures/events/wallet.v1.periods.json");
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + secs).unwrap()
@@ -104,6 +105,15 @@ impl Book {
         let facts = self.wallet.facts();
         (facts.posted.to_string(), facts.held.to_string())
     }
+}
+
+#[test]
+fn every_term_a_price_has_gained_is_read_and_written_for_ever() {
+    let event: WalletEvent = serde_json::from_str(PERIODS).unwrap();
+    assert_eq!(serde_json::to_value(&event).unwrap(), serde_json::from_str::<serde_json::Value>(PERIODS).unwrap());
+    let [Posting::HoldPlaced(hold), Posting::CallCharged(charge)] = event.postings.as_slice() else { panic!() };
+    let again = cost(&hold.price, charge.duration_secs, charge.answered_at.unwrap()).unwrap();
+    assert_eq!((again.amount, again.billed_secs), (charge.amount, charge.billed_secs), "anybody can rate it again");
 }
 
 #[test]

@@ -91,7 +91,7 @@ pub(crate) async fn price(config: &Config, output: Output, asked: &DeckPrice) ->
     }
     let row = |step: &Value| {
         let tier = &step["tier"];
-        let each = format!("{} a {} s in {} s", text(&tier["rate"]), tier["unit_secs"], tier["increment_secs"]);
+        let each = format!("{} per {} s, by {} s", text(&tier["rate"]), tier["unit_secs"], tier["increment_secs"]);
         [
             format!("{} s", step["from_secs"]),
             format!("{} s", step["billed_secs"]),
