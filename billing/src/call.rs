@@ -27,6 +27,9 @@ const REMEMBERED: SignedDuration = SignedDuration::from_mins(20);
 /// No call lasts longer than four hours; one of which nothing was heard for longer is settled as it is.
 const SILENT_MAX: SignedDuration = SignedDuration::from_hours(5);
 
+/// A time of Sinch's that is further from our clock is not believed.
+const SKEW_MAX: SignedDuration = SignedDuration::from_mins(10);
+
 /// A longer duration is not believed.
 const DURATION_MAX_SECS: u32 = 24 * 3600;
 
@@ -60,6 +63,13 @@ pub(crate) struct Call {
 struct Moment {
     told: Option<Timestamp>,
     received: Timestamp,
+}
+
+impl Moment {
+    /// Sinch's time where it can be true, since a period's prices hang on it; else ours.
+    fn believed(self) -> Timestamp {
+        self.told.filter(|told| told.duration_since(self.received).abs() <= SKEW_MAX).unwrap_or(self.received)
+    }
 }
 
 /// A leg, and how far its money is.
@@ -225,10 +235,9 @@ impl Call {
             (_, None, None) => (0, false),
         };
         let believed = duration_secs.min(DURATION_MAX_SECS);
-        // What period's prices apply is told by our own clock.
         let answered_at = match self.answer {
-            Some(answer) => answer.received,
-            None => later(end.at.received, -i64::from(believed)),
+            Some(answer) => answer.believed(),
+            None => later(end.at.believed(), -i64::from(believed)),
         };
         let ended = Ended { answered: true, duration_secs: believed, answered_at, at };
         Some(Ending { ended, certain: certain && believed == duration_secs })
@@ -403,7 +412,7 @@ mod tests {
             subject: Subject::Call { kind, app: app(), partition: Partition::of(&id()) },
             about: id().to_string(),
             source: "test".to_owned(),
-            time: Timestamp::UNIX_EPOCH,
+            time: body["timestamp"].as_str().unwrap_or("2026-01-02T17:58:00Z").parse().unwrap(),
             extra: Vec::new(),
             data: body.to_string().into(),
         }
@@ -434,16 +443,17 @@ mod tests {
     /// When the leg counts as answered, and for how long it is charged.
     fn ended(kind: &str, ace: Option<&str>) -> (String, u32) {
         let first = Recorded { seq: 1, event: event(Kind::Decided, &granted(kind)) };
-        let mut call = Call::new(app(), id(), &first);
-        call.apply(Kind::Decided, &first.event).unwrap();
+        let now = first.event.time;
+        let mut call = Call::new(app(), id(), &first, now);
+        call.apply(Kind::Decided, &first.event, now).unwrap();
         if let Some(time) = ace {
             let ace = json!({ "event": "ace", "callid": "c", "timestamp": time });
-            call.apply(Kind::Ace, &event(Kind::Ace, &ace)).unwrap();
+            call.apply(Kind::Ace, &event(Kind::Ace, &ace), now).unwrap();
         }
         let dice = json!({ "event": "dice", "callid": "c", "timestamp": "2026-01-02T18:01:00Z", "result": "ANSWERED",
             "duration": DURATION_SECS });
-        call.apply(Kind::Dice, &event(Kind::Dice, &dice)).unwrap();
-        let ended = call.ending(0).unwrap();
+        call.apply(Kind::Dice, &event(Kind::Dice, &dice), now).unwrap();
+        let ended = call.ending(0).unwrap().ended;
         (ended.answered_at.to_string(), ended.duration_secs)
     }
 
