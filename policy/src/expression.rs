@@ -8,8 +8,7 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValu
 use cel::parser::{Expression as Ast, Parser};
 use cel::{Context, Value};
 
-use crate::list::Lists;
-use crate::names::Scope;
+use crate::names::{Defined, Scope};
 
 /// Longest expression, in bytes: also the bound of what the parser's and evaluator's recursion can reach.
 const LENGTH_MAX: usize = 1_000;
@@ -42,7 +41,7 @@ pub(crate) struct Fault {
 
 impl Expression {
     /// Parses and checks; all faults are reported.
-    pub(crate) fn parse(source: &str, scope: Scope, lists: &Lists) -> Result<Self, Vec<Fault>> {
+    pub(crate) fn parse(source: &str, scope: Scope, defined: &Defined) -> Result<Self, Vec<Fault>> {
         if source.trim().is_empty() {
             return Err(vec![Fault { at: 0, what: "the expression is empty".to_owned(), hint: None }]);
         }
@@ -57,7 +56,7 @@ impl Expression {
             source,
             positions: &positions,
             scope,
-            lists,
+            defined,
             locals: Vec::new(),
             reads: BTreeSet::new(),
             menu_values: Vec::new(),
@@ -101,7 +100,7 @@ struct Lint<'a> {
     source: &'a str,
     positions: &'a SourceInfo,
     scope: Scope,
-    lists: &'a Lists,
+    defined: &'a Defined,
     /// Variables of the comprehensions around this place.
     locals: Vec<&'a str>,
     reads: BTreeSet<String>,
@@ -220,7 +219,7 @@ impl<'a> Lint<'a> {
                 Some("write x in lists.name"),
             );
         }
-        match self.scope.check(&path) {
+        match self.scope.check(&path, self.defined) {
             Ok(()) => {
                 self.reads.insert(path.join("."));
             }
@@ -231,11 +230,11 @@ impl<'a> Lint<'a> {
     fn list(&mut self, node: &'a Ast) {
         let path = self.path(node).unwrap_or_default();
         match path.as_slice() {
-            [_, name] if self.lists.contains_key(*name) => {
+            [_, name] if self.defined.lists.contains_key(*name) => {
                 self.reads.insert(path.join("."));
             }
             [_, name] => {
-                let known: Vec<&str> = self.lists.keys().map(String::as_str).collect();
+                let known: Vec<&str> = self.defined.lists.keys().map(String::as_str).collect();
                 let hint = crate::errors::suggestion(name, &known);
                 self.fault(base(node), format!("there is no list {}", crate::errors::quoted(name)), Some(&hint));
             }

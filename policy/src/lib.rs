@@ -17,6 +17,7 @@ mod short_form;
 mod menu;
 mod cli;
 mod list;
+mod hours;
 mod template;
 mod expression;
 mod names;

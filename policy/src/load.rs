@@ -9,6 +9,7 @@ use crate::cli::CliMap;
 use crate::errors::{Findings, PolicyErrors, nearest};
 use crate::expression::Expression;
 use crate::hash::Hash;
+use crate::hours::Hours;
 use crate::list::List;
 use crate::menu::Menus;
 use crate::money;
@@ -26,7 +27,7 @@ const FILE_MAX_BYTES: usize = 1 << 20;
 const LIST_FILE_MAX_BYTES: usize = 64 << 20;
 const LIST_NAME_MAX_CHARS: usize = 64;
 
-const KEYS: &[&str] = &["version", "defaults", "wallet", "lists", "cli", "menus", "ice", "ace", "pie"];
+const KEYS: &[&str] = &["version", "defaults", "wallet", "lists", "hours", "cli", "menus", "ice", "ace", "pie"];
 
 impl Policy {
     /// Reads and checks a policy file. `read_file` gives the text of a list file by the path written in the policy.
@@ -82,6 +83,9 @@ fn read(
             list(reader, entry, &mut hash, read_file);
         }
     }
+    if let Some(entry) = root.get("hours") {
+        reader.defined.hours = Hours::read(reader, &entry.value);
+    }
     if let Some(entry) = root.get("menus") {
         reader.menus = Menus::read(reader, &entry.value);
     }
@@ -97,16 +101,19 @@ fn read(
     let env = money::environment()
         .map_err(|error| reader.findings.wrong(0, format!("the expression language cannot be set up: {error}")))
         .ok()?;
+    let mut hours = std::mem::take(&mut reader.defined.hours);
+    hours.keep(&names_under("hours.", &rules, wallet.as_ref()));
     Some(Policy {
         revision: hash.hex(),
         file_name: file_name.to_owned(),
         on_error: defaults.on_error,
         locale: defaults.locale,
         say: defaults.say,
-        env_names: env_names(&rules, wallet.as_ref()),
+        env_names: names_under("env.", &rules, wallet.as_ref()),
+        hours,
         needs: [Kind::Ice, Kind::Ace, Kind::Pie].map(|kind| needs(rules.of(kind), wallet.as_ref())),
         wallet,
-        lists: Arc::new(std::mem::take(&mut reader.lists)),
+        lists: Arc::new(std::mem::take(&mut reader.defined.lists)),
         cli: cli.unwrap_or_default(),
         rules,
         env: Arc::new(env),
@@ -216,7 +223,7 @@ fn list(reader: &mut Reader<'_>, entry: &Entry, hash: &mut Hash, read_file: &dyn
             }
         }
     };
-    reader.lists.insert(name.to_owned(), Arc::new(list));
+    reader.defined.lists.insert(name.to_owned(), Arc::new(list));
 }
 
 /// What keys return and what pie rules ask for must meet; a typing error would otherwise send callers to the default.
@@ -251,10 +258,11 @@ fn needs(rules: &[Rule], wallet: Option<&Template>) -> Needs {
     Needs { memory: named("call.memory"), wallet: named("wallet"), price: named("price") }
 }
 
-fn env_names(rules: &Rules, wallet: Option<&Template>) -> Vec<String> {
+/// What expressions name under a prefix.
+fn names_under(prefix: &str, rules: &Rules, wallet: Option<&Template>) -> Vec<String> {
     let of_rules = rules.all().flat_map(Rule::expressions);
     let expressions = of_rules.chain(wallet.into_iter().flat_map(Template::expressions));
     let reads = expressions.flat_map(|expression| expression.reads.iter());
-    let names: BTreeSet<&str> = reads.filter_map(|read| read.strip_prefix("env.")).collect();
+    let names: BTreeSet<&str> = reads.filter_map(|read| read.strip_prefix(prefix)).collect();
     names.into_iter().map(str::to_owned).collect()
 }

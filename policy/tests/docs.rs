@@ -68,7 +68,7 @@ fn facts_are_known_in_the_events_named() {
         let [fact, _, events, _] = row.as_slice() else { panic!("four cells: {row:?}") };
         let known = |event: &&str| {
             let rules = format!(
-                "version: 1\n{event}: [{{ name: a, when: {fact} == {fact}, deny: A }}, {{ name: b, deny: B }}]"
+                "version: 1\nhours: {{ NAME: {{ tz: UTC }} }}\n{event}: [{{ name: a, when: {fact} == {fact}, deny: A }}, {{ name: b, deny: B }}]"
             );
             Policy::load(&rules, "row.yaml", &no_files).is_ok()
         };
