@@ -11,6 +11,8 @@ mod decision;
 mod explanation;
 mod policy;
 mod load;
+mod test_case;
+mod given;
 mod rule;
 mod reply;
 mod short_form;

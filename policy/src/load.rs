@@ -19,6 +19,7 @@ use crate::reader::Reader;
 use crate::reason::Reason;
 use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS};
 use crate::template::Template;
+use crate::test_case::TestCase;
 use crate::yaml::{Entry, Node};
 
 /// Largest policy file, in bytes.
@@ -27,7 +28,8 @@ const FILE_MAX_BYTES: usize = 1 << 20;
 const LIST_FILE_MAX_BYTES: usize = 64 << 20;
 const LIST_NAME_MAX_CHARS: usize = 64;
 
-const KEYS: &[&str] = &["version", "defaults", "wallet", "lists", "hours", "cli", "menus", "ice", "ace", "pie"];
+const KEYS: &[&str] =
+    &["version", "defaults", "wallet", "lists", "hours", "cli", "menus", "ice", "ace", "pie", "tests"];
 
 impl Policy {
     /// Reads and checks a policy file. `read_file` gives the text of a list file by the path written in the policy.
@@ -59,8 +61,11 @@ impl Policy {
         hash.part(text.as_bytes());
         let mut reader = Reader::new(findings);
         let policy = read(&mut reader, &root, file_name, hash, read_file);
+        if let Some((policy, tests)) = policy.as_ref().filter(|_| reader.findings.count() == 0) {
+            tests.iter().for_each(|test| test.run(policy, &mut reader.findings));
+        }
         match policy {
-            Some(policy) if reader.findings.count() == 0 => Ok(policy),
+            Some((policy, _)) if reader.findings.count() == 0 => Ok(policy),
             Some(_) | None => Err(reader.findings.finish()),
         }
     }
@@ -72,7 +77,7 @@ fn read(
     file_name: &str,
     mut hash: Hash,
     read_file: &dyn Fn(&str) -> Result<String, String>,
-) -> Option<Policy> {
+) -> Option<(Policy, Vec<TestCase>)> {
     reader.map(root, "a policy", KEYS);
     root.entries()?;
     version(reader, root);
@@ -98,12 +103,13 @@ fn read(
     };
     let rules = Rules { ice: rules(reader, Kind::Ice), ace: rules(reader, Kind::Ace), pie: rules(reader, Kind::Pie) };
     menu_values(reader, root, &values);
+    let tests = root.get("tests").map(|entry| TestCase::list(reader, &entry.value)).unwrap_or_default();
     let env = money::environment()
         .map_err(|error| reader.findings.wrong(0, format!("the expression language cannot be set up: {error}")))
         .ok()?;
     let mut hours = std::mem::take(&mut reader.defined.hours);
     hours.keep(&names_under("hours.", &rules, wallet.as_ref()));
-    Some(Policy {
+    let policy = Policy {
         revision: hash.hex(),
         file_name: file_name.to_owned(),
         on_error: defaults.on_error,
@@ -117,7 +123,8 @@ fn read(
         cli: cli.unwrap_or_default(),
         rules,
         env: Arc::new(env),
-    })
+    };
+    Some((policy, tests))
 }
 
 fn version(reader: &mut Reader<'_>, root: &Node) {

@@ -139,5 +139,6 @@ ice:
         test.yaml:9:22: name one of the hours
          9 |   - { name: b, when: hours, deny: B }
            |                      ^ write hours.name
-    "#]].assert_eq(&errors.to_string());
+    "#]]
+    .assert_eq(&errors.to_string());
 }

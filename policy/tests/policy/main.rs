@@ -6,6 +6,7 @@ mod decide;
 mod hostile;
 mod hours;
 mod load;
+mod own_tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
