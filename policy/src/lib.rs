@@ -17,6 +17,7 @@ mod rule;
 mod reply;
 mod short_form;
 mod menu;
+mod menu_template;
 mod cli;
 mod list;
 mod hours;

@@ -12,6 +12,7 @@ use crate::given::{Given, to_json};
 use crate::policy::Policy;
 use crate::reader::Reader;
 use crate::reason::Reason;
+use crate::reply::constant;
 use crate::yaml::{Entry, Node, Shape};
 
 pub(crate) const KEYS: &[&str] = &["it", "given", "expect"];
@@ -129,7 +130,7 @@ fn differences(path: &str, expected: &Node, came: &Json, wrong: &mut Vec<(usize,
             }
         }
         (Shape::Scalar(scalar), Json::String(text)) if *text == scalar.text => {}
-        (Shape::Scalar(scalar), Json::Number(_) | Json::Bool(_)) if came.to_string() == scalar.text => {}
+        (Shape::Scalar(scalar), Json::Number(_) | Json::Bool(_)) if constant(&scalar.text).as_ref() == Some(came) => {}
         (Shape::Null, Json::Null) => {}
         (Shape::Null | Shape::Scalar(_) | Shape::List(_) | Shape::Map(_), came) => {
             let came = if came.is_null() { "there is none".to_owned() } else { format!("came {came}") };

@@ -61,6 +61,30 @@ fn replies_become_the_svaml_shown_in_the_events_named() {
 }
 
 #[test]
+fn menu_templates_give_the_prompts_and_keys_shown() {
+    let rows = rows(PAGE, "| menu | prompt | keys |");
+    assert!(!rows.is_empty());
+    for row in rows {
+        let [menu, prompt, keys] = row.as_slice() else { panic!("three cells: {row:?}") };
+        let text = format!(
+            "version: 1\nmenus: {{ main: {menu} }}\nice: [{{ name: a, reply: {{ menu: main }} }}]\npie: [{{ name: b, reply: {{ hangup: true }} }}]"
+        );
+        let policy = Policy::load(&text, "row.yaml", &no_files).unwrap_or_else(|errors| panic!("{errors}"));
+        let answer: serde_json::Value = serde_json::from_str(&answer(&policy, "ice")).expect("JSON");
+        let main = &answer["action"]["menus"][0];
+        assert_eq!(main["mainPrompt"], format!("#tts[{prompt}]"));
+        let options = main["options"].as_array().cloned().unwrap_or_default();
+        let option = |option: &serde_json::Value| {
+            let action = option["action"].as_str().expect("action");
+            let value = action.strip_prefix("return(").and_then(|rest| rest.strip_suffix(')')).expect("return");
+            format!("{} {value}", option["dtmf"].as_str().expect("key"))
+        };
+        assert_eq!(options.iter().map(option).collect::<Vec<_>>().join(", "), *keys);
+        assert_eq!(main["maxDigits"].is_number(), keys.is_empty());
+    }
+}
+
+#[test]
 fn facts_are_known_in_the_events_named() {
     let rows = rows(PAGE, "| fact | type | in | present |");
     assert!(!rows.is_empty());
