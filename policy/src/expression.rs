@@ -8,6 +8,7 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValu
 use cel::parser::{Expression as Ast, Parser};
 use cel::{Context, Value};
 
+use crate::functions::{FUNCTIONS, OWN, WEIGHT_MAX};
 use crate::names::{Defined, Scope};
 
 /// Longest expression, in bytes: also the bound of what the parser's and evaluator's recursion can reach.
@@ -16,9 +17,6 @@ const LENGTH_MAX: usize = 1_000;
 const DEPTH_MAX: u16 = 24;
 const TREE_DEPTH_MAX: usize = 100;
 
-/// Functions an expression may call, beside the operators.
-const FUNCTIONS: &[&str] =
-    &["size", "contains", "startsWith", "endsWith", "matches", "int", "double", "string", "bool", "money"];
 const MACROS: &[&str] = &["has", "all", "exists", "exists_one"];
 
 /// A parsed expression and what it reads.
@@ -147,6 +145,8 @@ impl<'a> Lint<'a> {
             }
             (operators::INDEX, [_, _]) if self.path(node).is_some() => return self.name(node, depth),
             ("matches", [.., pattern]) => self.pattern(pattern),
+            ("prefix", [_, prefix]) => self.prefix(prefix),
+            ("pick", [_, choices]) => self.choices(choices),
             _ => {}
         }
         let name = call.func_name.as_str();
@@ -155,6 +155,11 @@ impl<'a> Lint<'a> {
             let known: Vec<&str> = FUNCTIONS.iter().chain(MACROS).copied().collect();
             let hint = crate::errors::suggestion(name, &known);
             self.fault(node, format!("unknown function {}", crate::errors::quoted(name)), Some(&hint));
+        }
+        if let Some((_, written, count)) = OWN.iter().find(|(own, ..)| *own == name)
+            && (call.target.is_some() || call.args.len() != *count)
+        {
+            self.fault(node, format!("not how {name} is written"), Some(&format!("write {written}")));
         }
         for part in call.target.as_deref().into_iter().chain(&call.args) {
             self.walk(part, depth);
@@ -172,6 +177,37 @@ impl<'a> Lint<'a> {
             && context.resolve(&trial).is_err()
         {
             self.fault(node, "not a regular expression", Some("check its brackets and escapes"));
+        }
+    }
+
+    fn prefix(&mut self, node: &'a Ast) {
+        let Expr::Literal(LiteralValue::String(prefix)) = &node.expr else {
+            return self.fault(node, "a prefix is constant text", Some("write it between quotes"));
+        };
+        let digits = prefix.inner().strip_prefix('+').unwrap_or(prefix.inner());
+        if !(1..=15).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            self.fault(node, "not a prefix of numbers", Some("write '+46'"));
+        }
+    }
+
+    /// Constant, so that a weight cannot be wrong when a call waits.
+    fn choices(&mut self, node: &'a Ast) {
+        let weight = |entry: &EntryExpr| match entry {
+            EntryExpr::MapEntry(entry) => match (&entry.key.expr, &entry.value.expr) {
+                (Expr::Literal(LiteralValue::String(_)), Expr::Literal(LiteralValue::Int(weight))) => {
+                    Some(*weight.inner()).filter(|weight| (0..=WEIGHT_MAX).contains(weight))
+                }
+                _ => None,
+            },
+            EntryExpr::StructField(_) => None,
+        };
+        let Expr::Map(map) = &node.expr else {
+            return self.fault(node, "pick wants choices with weights", Some("write {'a': 70, 'b': 30}"));
+        };
+        let weights: Option<Vec<i64>> = map.entries.iter().map(|entry| weight(&entry.expr)).collect();
+        if weights.is_none_or(|weights| weights.iter().sum::<i64>() == 0) {
+            let hint = format!("write {{'a': 70, 'b': 30}}: constant texts, whole numbers up to {WEIGHT_MAX}");
+            self.fault(node, "not choices with weights", Some(&hint));
         }
     }
 

@@ -8,11 +8,11 @@ use proto::{Kind, WalletId};
 use crate::cli::CliMap;
 use crate::errors::{Findings, PolicyErrors, nearest};
 use crate::expression::Expression;
+use crate::functions;
 use crate::hash::Hash;
 use crate::hours::Hours;
 use crate::list::List;
 use crate::menu::Menus;
-use crate::money;
 use crate::names::Scope;
 use crate::policy::{Needs, OnError, Policy, Rules};
 use crate::reader::Reader;
@@ -104,7 +104,7 @@ fn read(
     let rules = Rules { ice: rules(reader, Kind::Ice), ace: rules(reader, Kind::Ace), pie: rules(reader, Kind::Pie) };
     menu_values(reader, root, &values);
     let tests = root.get("tests").map(|entry| TestCase::list(reader, &entry.value)).unwrap_or_default();
-    let env = money::environment()
+    let env = functions::environment()
         .map_err(|error| reader.findings.wrong(0, format!("the expression language cannot be set up: {error}")))
         .ok()?;
     let mut hours = std::mem::take(&mut reader.defined.hours);

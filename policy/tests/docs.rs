@@ -85,6 +85,19 @@ fn menu_templates_give_the_prompts_and_keys_shown() {
 }
 
 #[test]
+fn functions_give_what_is_shown() {
+    let rows = rows(PAGE, "| function | gives | example |");
+    assert!(!rows.is_empty());
+    for row in rows {
+        let [call, _, example] = row.as_slice() else { panic!("three cells: {row:?}") };
+        let reply = format!("hangup: true, say: \"${{{call}}}\"");
+        let policy = Policy::load(&with_reply("ice", &reply), "row.yaml", &no_files).expect(call);
+        let answer = answer(&policy, "ice");
+        assert!(answer.contains(&format!("\"text\":\"{example}\"")), "{call}: {answer}");
+    }
+}
+
+#[test]
 fn facts_are_known_in_the_events_named() {
     let rows = rows(PAGE, "| fact | type | in | present |");
     assert!(!rows.is_empty());

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot be set up has failed")]
 
 mod decide;
+mod functions;
 mod hostile;
 mod hours;
 mod load;
