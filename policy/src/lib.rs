@@ -30,6 +30,7 @@ mod reader;
 mod yaml;
 mod errors;
 mod hash;
+mod schema;
 
 pub use decision::{Decision, Verdict};
 pub use errors::{PolicyError, PolicyErrors};
@@ -37,3 +38,4 @@ pub use explanation::{Explanation, Membership, Tried, TriedResult};
 pub use facts::{AppFacts, Facts, PriceFacts, WalletFacts};
 pub use policy::{Needs, Policy, WalletError};
 pub use reason::{BadReason, Reason};
+pub use schema::schema;

@@ -28,8 +28,11 @@ const FILE_MAX_BYTES: usize = 1 << 20;
 const LIST_FILE_MAX_BYTES: usize = 64 << 20;
 const LIST_NAME_MAX_CHARS: usize = 64;
 
-const KEYS: &[&str] =
+/// In the order of the page.
+pub(crate) const KEYS: &[&str] =
     &["version", "defaults", "wallet", "lists", "hours", "cli", "menus", "ice", "ace", "pie", "tests"];
+
+pub(crate) const DEFAULTS_KEYS: &[&str] = &["locale", "on_error", "say"];
 
 impl Policy {
     /// Reads and checks a policy file. `read_file` gives the text of a list file by the path written in the policy.
@@ -153,7 +156,7 @@ struct Defaults {
 impl Defaults {
     fn read(reader: &mut Reader<'_>, node: &Node) -> Self {
         let mut defaults = Self::default();
-        for entry in reader.map(node, "defaults", &["locale", "on_error", "say"]) {
+        for entry in reader.map(node, "defaults", DEFAULTS_KEYS) {
             match entry.key.as_str() {
                 "locale" => defaults.locale = reader.text(&entry.value, "locale").map(str::to_owned),
                 "on_error" => match reader.text(&entry.value, "on_error") {

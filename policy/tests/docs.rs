@@ -30,6 +30,12 @@ fn every_policy_on_the_page_loads() {
 }
 
 #[test]
+fn the_schema_for_editors_is_that_of_the_loader() {
+    let schema = serde_json::to_string_pretty(&policy::schema()).expect("JSON") + "\n";
+    expect_test::expect_file!["../../docs/policy.schema.json"].assert_eq(&schema);
+}
+
+#[test]
 fn a_broken_block_fails() {
     let broken = "Text.\n\n```yaml\nversion: 1\nice:\n  - { name: all, repy: { hangup: true } }\n```\n";
     let errors = load_blocks(broken).expect_err("a broken policy");
