@@ -8,8 +8,8 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValu
 use cel::parser::{Expression as Ast, Parser};
 use cel::{Context, Value};
 
-use crate::list::Lists;
-use crate::names::Scope;
+use crate::functions::{FUNCTIONS, OWN, WEIGHT_MAX};
+use crate::names::{Defined, Scope};
 
 /// Longest expression, in bytes: also the bound of what the parser's and evaluator's recursion can reach.
 const LENGTH_MAX: usize = 1_000;
@@ -17,9 +17,6 @@ const LENGTH_MAX: usize = 1_000;
 const DEPTH_MAX: u16 = 24;
 const TREE_DEPTH_MAX: usize = 100;
 
-/// Functions an expression may call, beside the operators.
-const FUNCTIONS: &[&str] =
-    &["size", "contains", "startsWith", "endsWith", "matches", "int", "double", "string", "bool", "money"];
 const MACROS: &[&str] = &["has", "all", "exists", "exists_one"];
 
 /// A parsed expression and what it reads.
@@ -42,7 +39,7 @@ pub(crate) struct Fault {
 
 impl Expression {
     /// Parses and checks; all faults are reported.
-    pub(crate) fn parse(source: &str, scope: Scope, lists: &Lists) -> Result<Self, Vec<Fault>> {
+    pub(crate) fn parse(source: &str, scope: Scope, defined: &Defined) -> Result<Self, Vec<Fault>> {
         if source.trim().is_empty() {
             return Err(vec![Fault { at: 0, what: "the expression is empty".to_owned(), hint: None }]);
         }
@@ -57,7 +54,7 @@ impl Expression {
             source,
             positions: &positions,
             scope,
-            lists,
+            defined,
             locals: Vec::new(),
             reads: BTreeSet::new(),
             menu_values: Vec::new(),
@@ -101,7 +98,7 @@ struct Lint<'a> {
     source: &'a str,
     positions: &'a SourceInfo,
     scope: Scope,
-    lists: &'a Lists,
+    defined: &'a Defined,
     /// Variables of the comprehensions around this place.
     locals: Vec<&'a str>,
     reads: BTreeSet<String>,
@@ -148,6 +145,8 @@ impl<'a> Lint<'a> {
             }
             (operators::INDEX, [_, _]) if self.path(node).is_some() => return self.name(node, depth),
             ("matches", [.., pattern]) => self.pattern(pattern),
+            ("prefix", [_, prefix]) => self.prefix(prefix),
+            ("pick", [_, choices]) => self.choices(choices),
             _ => {}
         }
         let name = call.func_name.as_str();
@@ -156,6 +155,11 @@ impl<'a> Lint<'a> {
             let known: Vec<&str> = FUNCTIONS.iter().chain(MACROS).copied().collect();
             let hint = crate::errors::suggestion(name, &known);
             self.fault(node, format!("unknown function {}", crate::errors::quoted(name)), Some(&hint));
+        }
+        if let Some((_, written, count)) = OWN.iter().find(|(own, ..)| *own == name)
+            && (call.target.is_some() || call.args.len() != *count)
+        {
+            self.fault(node, format!("not how {name} is written"), Some(&format!("write {written}")));
         }
         for part in call.target.as_deref().into_iter().chain(&call.args) {
             self.walk(part, depth);
@@ -173,6 +177,37 @@ impl<'a> Lint<'a> {
             && context.resolve(&trial).is_err()
         {
             self.fault(node, "not a regular expression", Some("check its brackets and escapes"));
+        }
+    }
+
+    fn prefix(&mut self, node: &'a Ast) {
+        let Expr::Literal(LiteralValue::String(prefix)) = &node.expr else {
+            return self.fault(node, "a prefix is constant text", Some("write it between quotes"));
+        };
+        let digits = prefix.inner().strip_prefix('+').unwrap_or(prefix.inner());
+        if !(1..=15).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            self.fault(node, "not a prefix of numbers", Some("write '+46'"));
+        }
+    }
+
+    /// Constant, so that a weight cannot be wrong when a call waits.
+    fn choices(&mut self, node: &'a Ast) {
+        let weight = |entry: &EntryExpr| match entry {
+            EntryExpr::MapEntry(entry) => match (&entry.key.expr, &entry.value.expr) {
+                (Expr::Literal(LiteralValue::String(_)), Expr::Literal(LiteralValue::Int(weight))) => {
+                    Some(*weight.inner()).filter(|weight| (0..=WEIGHT_MAX).contains(weight))
+                }
+                _ => None,
+            },
+            EntryExpr::StructField(_) => None,
+        };
+        let Expr::Map(map) = &node.expr else {
+            return self.fault(node, "pick wants choices with weights", Some("write {'a': 70, 'b': 30}"));
+        };
+        let weights: Option<Vec<i64>> = map.entries.iter().map(|entry| weight(&entry.expr)).collect();
+        if weights.is_none_or(|weights| weights.iter().sum::<i64>() == 0) {
+            let hint = format!("write {{'a': 70, 'b': 30}}: constant texts, whole numbers up to {WEIGHT_MAX}");
+            self.fault(node, "not choices with weights", Some(&hint));
         }
     }
 
@@ -220,7 +255,7 @@ impl<'a> Lint<'a> {
                 Some("write x in lists.name"),
             );
         }
-        match self.scope.check(&path) {
+        match self.scope.check(&path, self.defined) {
             Ok(()) => {
                 self.reads.insert(path.join("."));
             }
@@ -231,11 +266,11 @@ impl<'a> Lint<'a> {
     fn list(&mut self, node: &'a Ast) {
         let path = self.path(node).unwrap_or_default();
         match path.as_slice() {
-            [_, name] if self.lists.contains_key(*name) => {
+            [_, name] if self.defined.lists.contains_key(*name) => {
                 self.reads.insert(path.join("."));
             }
             [_, name] => {
-                let known: Vec<&str> = self.lists.keys().map(String::as_str).collect();
+                let known: Vec<&str> = self.defined.lists.keys().map(String::as_str).collect();
                 let hint = crate::errors::suggestion(name, &known);
                 self.fault(base(node), format!("there is no list {}", crate::errors::quoted(name)), Some(&hint));
             }

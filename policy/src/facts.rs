@@ -12,6 +12,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Map, Value as Json};
 
+use crate::hours::Hours;
 use crate::list::Asked;
 
 /// Everything a policy may look at. The worker gathers it; [`crate::Policy::needs`] says what it can leave out.
@@ -67,7 +68,7 @@ impl Facts<'_> {
     }
 
     /// The facts as they are recorded: what expressions see, letter for letter.
-    pub(crate) fn to_json(&self, env_names: &[String]) -> Map<String, Json> {
+    pub(crate) fn to_json(&self, env_names: &[String], hours: &Hours) -> Map<String, Json> {
         let mut facts = Map::new();
         facts.insert("call".to_owned(), Json::Object(self.call()));
         if let Details::Pie(pie) = &self.callback.details {
@@ -90,6 +91,11 @@ impl Facts<'_> {
             fields.insert("connectFee".to_owned(), Json::from(price.connect_fee_micros));
             fields.insert("currency".to_owned(), Json::from(price.currency.as_str()));
             facts.insert("price".to_owned(), Json::Object(fields));
+        }
+        let open: Map<String, Json> =
+            hours.at(self.now).map(|(name, open)| (name.to_owned(), Json::Bool(open))).collect();
+        if !open.is_empty() {
+            facts.insert("hours".to_owned(), Json::Object(open));
         }
         if !env_names.is_empty() {
             let known = env_names.iter().filter_map(|name| self.env.get_key_value(name));

@@ -25,7 +25,13 @@ impl Hash {
         })
     }
 
-    /// The first 12 of them.
+    /// The first eight bytes as a number.
+    pub(crate) fn number(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(self.0.finalize());
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The first 12 digits.
     pub(crate) fn short(self) -> String {
         let mut text = self.hex();
         text.truncate(12);

@@ -8,16 +8,18 @@ use proto::{Kind, WalletId};
 use crate::cli::CliMap;
 use crate::errors::{Findings, PolicyErrors, nearest};
 use crate::expression::Expression;
+use crate::functions;
 use crate::hash::Hash;
+use crate::hours::Hours;
 use crate::list::List;
 use crate::menu::Menus;
-use crate::money;
 use crate::names::Scope;
 use crate::policy::{Needs, OnError, Policy, Rules};
 use crate::reader::Reader;
 use crate::reason::Reason;
 use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS};
 use crate::template::Template;
+use crate::test_case::TestCase;
 use crate::yaml::{Entry, Node};
 
 /// Largest policy file, in bytes.
@@ -26,7 +28,11 @@ const FILE_MAX_BYTES: usize = 1 << 20;
 const LIST_FILE_MAX_BYTES: usize = 64 << 20;
 const LIST_NAME_MAX_CHARS: usize = 64;
 
-const KEYS: &[&str] = &["version", "defaults", "wallet", "lists", "cli", "menus", "ice", "ace", "pie"];
+/// In the order of the page.
+pub(crate) const KEYS: &[&str] =
+    &["version", "defaults", "wallet", "lists", "hours", "cli", "menus", "ice", "ace", "pie", "tests"];
+
+pub(crate) const DEFAULTS_KEYS: &[&str] = &["locale", "on_error", "say"];
 
 impl Policy {
     /// Reads and checks a policy file. `read_file` gives the text of a list file by the path written in the policy.
@@ -58,8 +64,11 @@ impl Policy {
         hash.part(text.as_bytes());
         let mut reader = Reader::new(findings);
         let policy = read(&mut reader, &root, file_name, hash, read_file);
+        if let Some((policy, tests)) = policy.as_ref().filter(|_| reader.findings.count() == 0) {
+            tests.iter().for_each(|test| test.run(policy, &mut reader.findings));
+        }
         match policy {
-            Some(policy) if reader.findings.count() == 0 => Ok(policy),
+            Some((policy, _)) if reader.findings.count() == 0 => Ok(policy),
             Some(_) | None => Err(reader.findings.finish()),
         }
     }
@@ -71,7 +80,7 @@ fn read(
     file_name: &str,
     mut hash: Hash,
     read_file: &dyn Fn(&str) -> Result<String, String>,
-) -> Option<Policy> {
+) -> Option<(Policy, Vec<TestCase>)> {
     reader.map(root, "a policy", KEYS);
     root.entries()?;
     version(reader, root);
@@ -81,6 +90,9 @@ fn read(
         for entry in reader.any_map(&entry.value, "lists") {
             list(reader, entry, &mut hash, read_file);
         }
+    }
+    if let Some(entry) = root.get("hours") {
+        reader.defined.hours = Hours::read(reader, &entry.value);
     }
     if let Some(entry) = root.get("menus") {
         reader.menus = Menus::read(reader, &entry.value);
@@ -94,23 +106,28 @@ fn read(
     };
     let rules = Rules { ice: rules(reader, Kind::Ice), ace: rules(reader, Kind::Ace), pie: rules(reader, Kind::Pie) };
     menu_values(reader, root, &values);
-    let env = money::environment()
+    let tests = root.get("tests").map(|entry| TestCase::list(reader, &entry.value)).unwrap_or_default();
+    let env = functions::environment()
         .map_err(|error| reader.findings.wrong(0, format!("the expression language cannot be set up: {error}")))
         .ok()?;
-    Some(Policy {
+    let mut hours = std::mem::take(&mut reader.defined.hours);
+    hours.keep(&names_under("hours.", &rules, wallet.as_ref()));
+    let policy = Policy {
         revision: hash.hex(),
         file_name: file_name.to_owned(),
         on_error: defaults.on_error,
         locale: defaults.locale,
         say: defaults.say,
-        env_names: env_names(&rules, wallet.as_ref()),
+        env_names: names_under("env.", &rules, wallet.as_ref()),
+        hours,
         needs: [Kind::Ice, Kind::Ace, Kind::Pie].map(|kind| needs(rules.of(kind), wallet.as_ref())),
         wallet,
-        lists: Arc::new(std::mem::take(&mut reader.lists)),
+        lists: Arc::new(std::mem::take(&mut reader.defined.lists)),
         cli: cli.unwrap_or_default(),
         rules,
         env: Arc::new(env),
-    })
+    };
+    Some((policy, tests))
 }
 
 fn version(reader: &mut Reader<'_>, root: &Node) {
@@ -139,7 +156,7 @@ struct Defaults {
 impl Defaults {
     fn read(reader: &mut Reader<'_>, node: &Node) -> Self {
         let mut defaults = Self::default();
-        for entry in reader.map(node, "defaults", &["locale", "on_error", "say"]) {
+        for entry in reader.map(node, "defaults", DEFAULTS_KEYS) {
             match entry.key.as_str() {
                 "locale" => defaults.locale = reader.text(&entry.value, "locale").map(str::to_owned),
                 "on_error" => match reader.text(&entry.value, "on_error") {
@@ -216,7 +233,7 @@ fn list(reader: &mut Reader<'_>, entry: &Entry, hash: &mut Hash, read_file: &dyn
             }
         }
     };
-    reader.lists.insert(name.to_owned(), Arc::new(list));
+    reader.defined.lists.insert(name.to_owned(), Arc::new(list));
 }
 
 /// What keys return and what pie rules ask for must meet; a typing error would otherwise send callers to the default.
@@ -251,10 +268,11 @@ fn needs(rules: &[Rule], wallet: Option<&Template>) -> Needs {
     Needs { memory: named("call.memory"), wallet: named("wallet"), price: named("price") }
 }
 
-fn env_names(rules: &Rules, wallet: Option<&Template>) -> Vec<String> {
+/// What expressions name under a prefix.
+fn names_under(prefix: &str, rules: &Rules, wallet: Option<&Template>) -> Vec<String> {
     let of_rules = rules.all().flat_map(Rule::expressions);
     let expressions = of_rules.chain(wallet.into_iter().flat_map(Template::expressions));
     let reads = expressions.flat_map(|expression| expression.reads.iter());
-    let names: BTreeSet<&str> = reads.filter_map(|read| read.strip_prefix("env.")).collect();
+    let names: BTreeSet<&str> = reads.filter_map(|read| read.strip_prefix(prefix)).collect();
     names.into_iter().map(str::to_owned).collect()
 }

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::menu_template::{self, MENU_TEMPLATES};
 use crate::reader::{Reader, prompt};
 use crate::yaml::{Entry, Node, Shape};
 
 /// The id Sinch wants one menu of an answer to have.
 const MAIN: &str = "main";
 
-const KEYS: &[&str] = &["prompt", "repeat_prompt", "repeats", "timeout", "max_digits", "keys", "locale"];
+/// Beside the words of templates.
+pub(crate) const KEYS: &[&str] =
+    &["prompt", "repeat_prompt", "repeats", "timeout", "max_timeout", "max_digits", "keys", "locale"];
 
 /// Menus by id.
 #[derive(Debug, Default)]
@@ -75,9 +78,15 @@ impl Menus {
 
 impl Menu {
     fn read(reader: &mut Reader<'_>, entry: &Entry) -> Self {
+        let before = reader.findings.count();
         let mut fields = vec![("id", Node::text(entry.at, entry.key.as_str()))];
         let (mut below, mut returns, mut locale) = (Vec::new(), Vec::new(), None);
-        for field in reader.map(&entry.value, "a menu", KEYS) {
+        let words = MENU_TEMPLATES.iter().map(|template| template.word);
+        let known: Vec<&str> = KEYS.iter().copied().chain(words).collect();
+        let written = reader.map(&entry.value, "a menu", &known);
+        let brought = menu_template::expand(reader, written);
+        let brought = brought.iter().filter(|field| !written.iter().any(|written| written.key == field.key));
+        for field in written.iter().chain(brought) {
             let (at, value) = (field.value.at, &field.value);
             match field.key.as_str() {
                 "prompt" if reader.text(value, "prompt").is_some() => fields.push(("mainPrompt", prompt(value))),
@@ -89,19 +98,20 @@ impl Menu {
                 "max_digits" => {
                     fields.extend(reader.integer(value, "max_digits", 1..=20).map(|n| ("maxDigits", number(at, n))));
                 }
-                "timeout" => {
-                    let secs = reader.seconds(value, "timeout");
-                    if secs.is_some_and(|secs| !(1..=30).contains(&secs)) {
-                        reader.findings.wrong(at, "a menu waits 1 to 30 seconds");
-                    }
-                    fields.extend(secs.map(|secs| ("timeoutMills", number(at, secs.saturating_mul(1_000)))));
+                "timeout" => fields.extend(millis(reader, value, "timeout", 30).map(|node| ("timeoutMills", node))),
+                // For spoken input, which is longer than a key press.
+                "max_timeout" => {
+                    fields.extend(millis(reader, value, "max_timeout", 60).map(|node| ("maxTimeoutMills", node)));
                 }
                 "keys" => fields.push(("options", options(reader, value, &mut below, &mut returns))),
                 "locale" => locale = reader.text(value, "locale").map(|_| value.as_text()),
                 _ => {}
             }
         }
-        if !fields.iter().any(|(name, _)| *name == "mainPrompt") && entry.value.entries().is_some() {
+        if reader.findings.count() == before
+            && !fields.iter().any(|(name, _)| *name == "mainPrompt")
+            && entry.value.entries().is_some()
+        {
             reader.findings.wrong_hint(entry.at, "a menu wants a prompt", "add prompt: \"Press 1 for …\"");
         }
         Self { at: entry.at, svaml: Node::map(entry.at, fields), locale, below, returns }
@@ -137,6 +147,14 @@ fn options(
         options.push(Node::map(key.at, vec![("dtmf", Node::text(key.at, key.key.as_str())), ("action", action)]));
     }
     Node::list(node.at, options)
+}
+
+fn millis(reader: &mut Reader<'_>, node: &Node, what: &str, secs_max: u32) -> Option<Node> {
+    let secs = reader.seconds(node, what)?;
+    if !(1..=secs_max).contains(&secs) {
+        reader.findings.wrong(node.at, format!("{what} is 1 to {secs_max} seconds"));
+    }
+    Some(number(node.at, secs.saturating_mul(1_000)))
 }
 
 fn number(at: usize, number: u32) -> Node {

@@ -5,6 +5,9 @@
 
 use proto::Kind;
 
+use crate::hours::Hours;
+use crate::list::Lists;
+
 /// Where an expression stands, which decides what it may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -13,6 +16,13 @@ pub(crate) enum Scope {
     Pie,
     /// The `wallet:` expression, which is asked for any event and before the wallet is known.
     Wallet,
+}
+
+/// Names that the file itself gives.
+#[derive(Debug, Default)]
+pub(crate) struct Defined {
+    pub(crate) lists: Lists,
+    pub(crate) hours: Hours,
 }
 
 /// What stands behind a name.
@@ -70,7 +80,7 @@ const PRICE: Fields = &[
 ];
 
 /// Everything an expression can begin with.
-pub(crate) const ROOTS: &[&str] = &["call", "menu", "app", "wallet", "price", "lists", "now", "env"];
+pub(crate) const ROOTS: &[&str] = &["call", "menu", "app", "wallet", "price", "lists", "hours", "now", "env"];
 
 /// A name that may not be read here.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,7 +118,7 @@ impl Scope {
     }
 
     /// Checks a dotted name such as `call.to.endpoint`. Lists are checked elsewhere.
-    pub(crate) fn check(self, path: &[&str]) -> Result<(), Unknown> {
+    pub(crate) fn check(self, path: &[&str], defined: &Defined) -> Result<(), Unknown> {
         let (root, fields) = path.split_first().map_or(("", path), |(root, fields)| (*root, fields));
         let tables = match root {
             "call" => self.call_fields(),
@@ -120,6 +130,17 @@ impl Scope {
             }
             "wallet" => vec![WALLET],
             "price" => vec![PRICE],
+            "hours" => {
+                return match fields {
+                    [name] if defined.hours.names().any(|known| known == *name) => Ok(()),
+                    [name] => {
+                        let known: Vec<&str> = defined.hours.names().collect();
+                        let what = format!("there are no hours {}", crate::errors::quoted(name));
+                        Err(unknown(what, crate::errors::suggestion(name, &known)))
+                    }
+                    _ => Err(unknown("name one of the hours", "write hours.name")),
+                };
+            }
             "now" if fields.is_empty() => return Ok(()),
             "now" => return Err(unknown("now is a number of seconds and has no fields", "write now alone")),
             "env" => {

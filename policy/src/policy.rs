@@ -14,6 +14,7 @@ use crate::decision::{CALL_MAX_SECS, Decision, Verdict};
 use crate::explanation::{Explanation, TRIED_MAX, Tried, TriedResult};
 use crate::expression::Expression;
 use crate::facts::{Facts, context};
+use crate::hours::Hours;
 use crate::list::{Asked, Lists};
 use crate::reason::Reason;
 use crate::reply::{CLI_AUTO, Reply};
@@ -37,6 +38,8 @@ pub struct Policy {
     pub(crate) rules: Rules,
     /// Variables that expressions name.
     pub(crate) env_names: Vec<String>,
+    /// Those that expressions name.
+    pub(crate) hours: Hours,
     /// For ICE, ACE and PIE.
     pub(crate) needs: [Needs; 3],
     pub(crate) env: Arc<Env>,
@@ -117,7 +120,7 @@ impl Policy {
     /// When the expression fails or gives no wallet name.
     pub fn wallet(&self, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
         let asked = Asked::new(Arc::clone(&self.lists));
-        self.wallet_in(&context(&self.env, &facts.to_json(&self.env_names), &asked), facts)
+        self.wallet_in(&context(&self.env, &facts.to_json(&self.env_names, &self.hours), &asked), facts)
     }
 
     fn wallet_in(&self, context: &Context<'_, '_>, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
@@ -130,7 +133,7 @@ impl Policy {
     /// Decides. Whatever happens there is an answer; a rule that cannot be worked out counts as `defaults.on_error` says.
     pub fn decide(&self, facts: &Facts<'_>) -> Decision {
         let kind = facts.callback.kind();
-        let json = facts.to_json(&self.env_names);
+        let json = facts.to_json(&self.env_names, &self.hours);
         let asked = Asked::new(Arc::clone(&self.lists));
         let context = context(&self.env, &json, &asked);
         let wallet = self.wallet_in(&context, facts);

@@ -2,16 +2,15 @@
 
 use crate::errors::Findings;
 use crate::expression::{Expression, Fault};
-use crate::list::Lists;
 use crate::menu::Menus;
-use crate::names::Scope;
+use crate::names::{Defined, Scope};
 use crate::template::Template;
 use crate::yaml::{Entry, Node, Shape};
 
 /// The file being read, and what of it is already known to what comes later.
 pub(crate) struct Reader<'a> {
     pub(crate) findings: Findings<'a>,
-    pub(crate) lists: Lists,
+    pub(crate) defined: Defined,
     pub(crate) menus: Menus,
     /// Spoken language where a reply names none.
     pub(crate) locale: Option<String>,
@@ -23,7 +22,14 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(findings: Findings<'a>) -> Self {
-        Self { findings, lists: Lists::new(), menus: Menus::default(), locale: None, menu_bytes: 0, has_cli: false }
+        Self {
+            findings,
+            defined: Defined::default(),
+            menus: Menus::default(),
+            locale: None,
+            menu_bytes: 0,
+            has_cli: false,
+        }
     }
 
     /// The entries of a map that has only known keys.
@@ -88,7 +94,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn expression(&mut self, node: &Node, what: &str, scope: Scope) -> Option<Expression> {
         let text = self.text(node, what)?;
-        match Expression::parse(text, scope, &self.lists) {
+        match Expression::parse(text, scope, &self.defined) {
             Ok(expression) => Some(expression),
             Err(faults) => self.faults(node, faults),
         }
@@ -96,7 +102,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn template(&mut self, node: &Node, what: &str, scope: Scope) -> Option<Template> {
         let text = self.text(node, what)?;
-        match Template::parse(text, scope, &self.lists) {
+        match Template::parse(text, scope, &self.defined) {
             Ok(template) => Some(template),
             Err(faults) => self.faults(node, faults),
         }

@@ -165,7 +165,7 @@ impl Tree {
 }
 
 /// A truth value or a number; anything else is text. A leading plus is part of a phone number.
-fn constant(text: &str) -> Option<Json> {
+pub(crate) fn constant(text: &str) -> Option<Json> {
     match text {
         "true" => Some(Json::Bool(true)),
         "false" => Some(Json::Bool(false)),

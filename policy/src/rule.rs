@@ -14,7 +14,7 @@ use crate::reply::Reply;
 use crate::template::Template;
 use crate::yaml::Node;
 
-const KEYS: &[&str] = &["name", "when", "reply", "deny", "say", "reserve", "remember"];
+pub(crate) const KEYS: &[&str] = &["name", "when", "reply", "deny", "say", "reserve", "remember"];
 
 /// Rules of one event.
 const RULES_MAX: usize = 10_000;

@@ -11,7 +11,7 @@ const MENU_BYTES_MAX: usize = 4 << 20;
 
 /// How the value of an option is written.
 #[derive(Clone, Copy)]
-enum Form {
+pub(crate) enum Form {
     Text,
     Prompt,
     Bool,
@@ -24,15 +24,15 @@ enum Form {
     Streaming,
 }
 
-struct ActionWord {
-    word: &'static str,
+pub(crate) struct ActionWord {
+    pub(crate) word: &'static str,
     svaml: &'static str,
     /// Where the value of the word itself goes.
-    value: Target,
+    pub(crate) value: Target,
 }
 
 #[derive(Clone, Copy)]
-enum Target {
+pub(crate) enum Target {
     /// `true` alone.
     None,
     Field(&'static str),
@@ -42,7 +42,7 @@ enum Target {
     Menu,
 }
 
-const ACTIONS: &[ActionWord] = &[
+pub(crate) const ACTIONS: &[ActionWord] = &[
     ActionWord { word: "hangup", svaml: "hangup", value: Target::None },
     ActionWord { word: "continue", svaml: "continue", value: Target::None },
     ActionWord { word: "connect_pstn", svaml: "connectPstn", value: Target::Optional("number", Form::Text) },
@@ -54,10 +54,10 @@ const ACTIONS: &[ActionWord] = &[
     ActionWord { word: "park", svaml: "park", value: Target::Optional("introPrompt", Form::Prompt) },
 ];
 
-struct OptionWord {
-    word: &'static str,
+pub(crate) struct OptionWord {
+    pub(crate) word: &'static str,
     field: &'static str,
-    form: Form,
+    pub(crate) form: Form,
     /// Words of the actions it belongs to.
     actions: &'static [&'static str],
 }
@@ -66,7 +66,7 @@ const fn option(word: &'static str, field: &'static str, form: Form, actions: &'
     OptionWord { word, field, form, actions }
 }
 
-const OPTIONS: &[OptionWord] = &[
+pub(crate) const OPTIONS: &[OptionWord] = &[
     option("max_duration", "maxDuration", Form::Seconds, &["connect_pstn", "connect_sip", "connect_stream", "park"]),
     option("dial_timeout", "dialTimeout", Form::Seconds, &["connect_pstn"]),
     option("cli", "cli", Form::Text, &["connect_pstn", "connect_sip"]),
@@ -84,7 +84,7 @@ const OPTIONS: &[OptionWord] = &[
     option("hold_prompt", "holdPrompt", Form::Prompt, &["park"]),
 ];
 
-const INSTRUCTIONS: &[&str] = &["say", "play", "dtmf", "cookie", "answer", "record", "stop_record"];
+pub(crate) const INSTRUCTIONS: &[&str] = &["say", "play", "dtmf", "cookie", "answer", "record", "stop_record"];
 /// Actions that take a locale.
 const SPEAKING: &[&str] = &["connect_pstn", "menu", "park"];
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use cel::{Context, Value};
 
 use crate::expression::{Expression, Fault};
-use crate::list::Lists;
-use crate::names::Scope;
+use crate::names::{Defined, Scope};
 
 /// Longest text a template may give, in bytes.
 const RENDERED_MAX: usize = 4_096;
@@ -26,7 +25,7 @@ enum Part {
 }
 
 impl Template {
-    pub(crate) fn parse(source: &str, scope: Scope, lists: &Lists) -> Result<Self, Vec<Fault>> {
+    pub(crate) fn parse(source: &str, scope: Scope, defined: &Defined) -> Result<Self, Vec<Fault>> {
         let (mut parts, mut faults, mut text) = (Vec::new(), Vec::new(), String::new());
         let mut rest = source;
         while let Some(dollar) = rest.find('$') {
@@ -49,7 +48,7 @@ impl Template {
                 if !text.is_empty() {
                     parts.push(Part::Text(std::mem::take(&mut text)));
                 }
-                match Expression::parse(&inside[..end], scope, lists) {
+                match Expression::parse(&inside[..end], scope, defined) {
                     Ok(expression) => parts.push(Part::Hole(expression)),
                     Err(found) => faults.extend(found.into_iter().map(|fault| Fault { at: fault.at + at, ..fault })),
                 }

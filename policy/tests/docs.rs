@@ -30,6 +30,12 @@ fn every_policy_on_the_page_loads() {
 }
 
 #[test]
+fn the_schema_for_editors_is_that_of_the_loader() {
+    let schema = serde_json::to_string_pretty(&policy::schema()).expect("JSON") + "\n";
+    expect_test::expect_file!["../../docs/policy.schema.json"].assert_eq(&schema);
+}
+
+#[test]
 fn a_broken_block_fails() {
     let broken = "Text.\n\n```yaml\nversion: 1\nice:\n  - { name: all, repy: { hangup: true } }\n```\n";
     let errors = load_blocks(broken).expect_err("a broken policy");
@@ -61,6 +67,43 @@ fn replies_become_the_svaml_shown_in_the_events_named() {
 }
 
 #[test]
+fn menu_templates_give_the_prompts_and_keys_shown() {
+    let rows = rows(PAGE, "| menu | prompt | keys |");
+    assert!(!rows.is_empty());
+    for row in rows {
+        let [menu, prompt, keys] = row.as_slice() else { panic!("three cells: {row:?}") };
+        let text = format!(
+            "version: 1\nmenus: {{ main: {menu} }}\nice: [{{ name: a, reply: {{ menu: main }} }}]\npie: [{{ name: b, reply: {{ hangup: true }} }}]"
+        );
+        let policy = Policy::load(&text, "row.yaml", &no_files).unwrap_or_else(|errors| panic!("{errors}"));
+        let answer: serde_json::Value = serde_json::from_str(&answer(&policy, "ice")).expect("JSON");
+        let main = &answer["action"]["menus"][0];
+        assert_eq!(main["mainPrompt"], format!("#tts[{prompt}]"));
+        let options = main["options"].as_array().cloned().unwrap_or_default();
+        let option = |option: &serde_json::Value| {
+            let action = option["action"].as_str().expect("action");
+            let value = action.strip_prefix("return(").and_then(|rest| rest.strip_suffix(')')).expect("return");
+            format!("{} {value}", option["dtmf"].as_str().expect("key"))
+        };
+        assert_eq!(options.iter().map(option).collect::<Vec<_>>().join(", "), *keys);
+        assert_eq!(main["maxDigits"].is_number(), keys.is_empty());
+    }
+}
+
+#[test]
+fn functions_give_what_is_shown() {
+    let rows = rows(PAGE, "| function | gives | example |");
+    assert!(!rows.is_empty());
+    for row in rows {
+        let [call, _, example] = row.as_slice() else { panic!("three cells: {row:?}") };
+        let reply = format!("hangup: true, say: \"${{{call}}}\"");
+        let policy = Policy::load(&with_reply("ice", &reply), "row.yaml", &no_files).expect(call);
+        let answer = answer(&policy, "ice");
+        assert!(answer.contains(&format!("\"text\":\"{example}\"")), "{call}: {answer}");
+    }
+}
+
+#[test]
 fn facts_are_known_in_the_events_named() {
     let rows = rows(PAGE, "| fact | type | in | present |");
     assert!(!rows.is_empty());
@@ -68,7 +111,7 @@ fn facts_are_known_in_the_events_named() {
         let [fact, _, events, _] = row.as_slice() else { panic!("four cells: {row:?}") };
         let known = |event: &&str| {
             let rules = format!(
-                "version: 1\n{event}: [{{ name: a, when: {fact} == {fact}, deny: A }}, {{ name: b, deny: B }}]"
+                "version: 1\nhours: {{ NAME: {{ tz: UTC }} }}\n{event}: [{{ name: a, when: {fact} == {fact}, deny: A }}, {{ name: b, deny: B }}]"
             );
             Policy::load(&rules, "row.yaml", &no_files).is_ok()
         };

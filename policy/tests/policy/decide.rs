@@ -73,6 +73,94 @@ fn the_demo_policy() {
 }
 
 #[test]
+fn menus_from_templates_voice_and_digits() {
+    let policy = load(
+        r#"version: 1
+defaults: { locale: en-US }
+menus:
+  main: { business: "${call.custom}", timeout: 5s, max_timeout: 10s, repeats: 1, repeat_prompt: "Please choose." }
+  code: { numeric_input: { prompt: "Your code?", digits: 4 }, repeats: 0 }
+  lead: { prompt: "Press 1 for a code.", keys: { "1": { menu: code } } }
+ice:
+  - { name: voice, when: call.cli == '1', reply: { menu: main, enable_voice: true } }
+  - { name: deep, reply: { menu: lead } }
+pie: [{ name: all, reply: { hangup: true } }]
+"#,
+    )
+    .expect("policy");
+    let world = World::new();
+    let check = |json: &str, expected: Expect| expected.assert_eq(&line(&world.decide(&policy, json)));
+    check(
+        r#"{"event":"ice","callid":"c","cli":"1","custom":"A#]; me"}"#,
+        expect![[
+            r##"voice | answer | {"action":{"name":"runMenu","locale":"en-US","mainMenu":"main","enableVoice":true,"menus":[{"id":"main","mainPrompt":"#tts[Thank you for calling A    me. For sales, press 1. For support, press 2. For the operator, press 0.]","repeatPrompt":"#tts[Please choose.]","repeats":1,"timeoutMills":5000,"maxTimeoutMills":10000,"options":[{"dtmf":"1","action":"return(sales)"},{"dtmf":"2","action":"return(support)"},{"dtmf":"0","action":"return(operator)"}]}]}}"##
+        ]],
+    );
+    check(
+        r#"{"event":"ice","callid":"c","cli":"2","custom":"Acme"}"#,
+        expect![[
+            r##"deep | answer | {"action":{"name":"runMenu","locale":"en-US","mainMenu":"lead","menus":[{"id":"lead","mainPrompt":"#tts[Press 1 for a code.]","options":[{"dtmf":"1","action":"menu(code)"}]},{"id":"code","mainPrompt":"#tts[Your code?]","repeats":0,"maxDigits":4},{"id":"main","mainPrompt":"#tts[Thank you for calling Acme. For sales, press 1. For support, press 2. For the operator, press 0.]","repeatPrompt":"#tts[Please choose.]","repeats":1,"timeoutMills":5000,"maxTimeoutMills":10000,"options":[{"dtmf":"1","action":"return(sales)"},{"dtmf":"2","action":"return(support)"},{"dtmf":"0","action":"return(operator)"}]}]}}"##
+        ]],
+    );
+
+    let errors = load(
+        r#"version: 1
+menus:
+  main: { business: [Acme], keys: { "1": x } }
+  two: { yes_no: "Well?", recording_consent: yes, max_digits: 2 }
+  digits: { numeric_input: { prompt: "Code?", digit: 4 } }
+  none: { language: {} }
+  late: { after_hours: { company: Acme }, timeout: 31s, max_timeout: 61s }
+  spelt: { busines: Acme }
+pie: [{ name: all, reply: { hangup: true } }]
+"#,
+    )
+    .expect_err("bad menus");
+    expect![[r#"
+        test.yaml:3:21: business wants text, not a list
+         3 |   main: { business: [Acme], keys: { "1": x } }
+           |                     ^
+
+        test.yaml:3:29: the template brings the keys of its menu
+         3 |   main: { business: [Acme], keys: { "1": x } }
+           |                             ^ keep one of them
+
+        test.yaml:4:27: the template brings the keys of its menu
+         4 |   two: { yes_no: "Well?", recording_consent: yes, max_digits: 2 }
+           |                           ^ keep one of them
+
+        test.yaml:5:28: numeric_input wants prompt and digits
+         5 |   digits: { numeric_input: { prompt: "Code?", digit: 4 } }
+           |                            ^
+
+        test.yaml:5:47: unknown key in numeric_input: 'digit'
+         5 |   digits: { numeric_input: { prompt: "Code?", digit: 4 } }
+           |                                               ^ did you mean digits?
+
+        test.yaml:6:21: language wants 1 to 9 choices
+         6 |   none: { language: {} }
+           |                     ^ write { en-US: English, sv-SE: Swedish }
+
+        test.yaml:7:24: after_hours wants company and hours
+         7 |   late: { after_hours: { company: Acme }, timeout: 31s, max_timeout: 61s }
+           |                        ^
+
+        test.yaml:7:52: timeout is 1 to 30 seconds
+         7 |   late: { after_hours: { company: Acme }, timeout: 31s, max_timeout: 61s }
+           |                                                    ^
+
+        test.yaml:7:70: max_timeout is 1 to 60 seconds
+         7 |   late: { after_hours: { company: Acme }, timeout: 31s, max_timeout: 61s }
+           |                                                                      ^
+
+        test.yaml:8:12: unknown key in a menu: 'busines'
+         8 |   spelt: { busines: Acme }
+           |            ^ did you mean business?
+    "#]]
+    .assert_eq(&errors.to_string());
+}
+
+#[test]
 fn every_action_and_instruction() {
     let policy = load_file("fixtures/good/everything.yaml");
     let mut world = World::new();

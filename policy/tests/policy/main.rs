@@ -3,8 +3,11 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot be set up has failed")]
 
 mod decide;
+mod functions;
 mod hostile;
+mod hours;
 mod load;
+mod own_tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,6 +39,7 @@ fn callback(json: &str) -> Callback {
 /// Everything a worker would gather for a callback.
 struct World {
     app: AppName,
+    now: Timestamp,
     wallet: WalletId,
     memory: BTreeMap<String, String>,
     env: BTreeMap<String, String>,
@@ -47,6 +51,7 @@ impl World {
     fn new() -> Self {
         Self {
             app: AppName::new("acme").expect("name"),
+            now: Timestamp::from_second(1_700_000_000).expect("time"),
             wallet: WalletId::new("acme-main").expect("wallet"),
             memory: BTreeMap::new(),
             env: BTreeMap::new(),
@@ -59,7 +64,7 @@ impl World {
         Facts {
             app: AppFacts { name: &self.app, wallet: &self.wallet },
             callback,
-            now: Timestamp::from_second(1_700_000_000).expect("time"),
+            now: self.now,
             memory: &self.memory,
             wallet: self.credit.clone(),
             price: self.price.clone(),
