@@ -7,10 +7,12 @@
 mod memory;
 mod redis;
 
+use bus::trace;
 use bytes::Bytes;
 use jiff::Timestamp;
 use money::{Applied, Micros, Wallet, WalletEvent, WalletFacts};
 use proto::{Leg, WalletId};
+use tracing::{Instrument, info_span};
 
 pub use memory::MemoryAdmission;
 pub use redis::RedisAdmission;
@@ -67,10 +69,13 @@ impl Admission {
     /// When Redis cannot be reached in time. Whether credit is held then is unknown; asking again for the same leg is
     /// safe.
     pub async fn hold(&self, now: Timestamp, request: HoldRequest<'_>) -> Result<HoldReply, AdmissionError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.hold(now, request)),
-            Self::Redis(redis) => redis.hold(now, request).await,
-        }
+        let held = async {
+            match self {
+                Self::Memory(memory) => Ok(memory.hold(now, request)),
+                Self::Redis(redis) => redis.hold(now, request).await,
+            }
+        };
+        held.instrument(info_span!(target: trace::TARGET, "hold", { trace::SPAN_KIND } = "client")).await
     }
 
     /// Frees a tentative hold whose decision will not be sent.

@@ -7,14 +7,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Cache, Clock, ConsumerSpec, ReadError, Recorded, ServeSpec, Unavailable, Verdict};
+use bus::{Bus, Cache, Clock, ConsumerSpec, ReadError, Recorded, ServeSpec, Unavailable, Verdict, trace};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use money::Micros;
+use proto::event::TRACEPARENT;
 use proto::{AppName, CallId, Decided, DecisionKey, Filter, Kind, Partition, Stream, Subject};
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info_span};
 
 use crate::admission::Admission;
 use crate::call::{Call, CallLeg, Ending};
@@ -155,6 +157,25 @@ impl Books {
 
     async fn handle(&self, recorded: Recorded) -> Verdict {
         let Some((kind, key)) = key_of(&recorded) else { return Verdict::Done };
+        let span = match kind {
+            // Our own, which asks for nothing.
+            Kind::Settled => Span::none(),
+            Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Decided | Kind::Unknown => {
+                info_span!(
+                    target: trace::TARGET,
+                    "settle",
+                    { trace::SPAN_KIND } = "consumer",
+                    { trace::APP } = %key.0,
+                    { trace::KIND } = %kind,
+                    { trace::CALL } = %key.1,
+                )
+            }
+        };
+        trace::follow(&span, recorded.event.attribute(TRACEPARENT));
+        self.take(kind, key, recorded).instrument(span).await
+    }
+
+    async fn take(&self, kind: Kind, key: (AppName, CallId), recorded: Recorded) -> Verdict {
         let lane = &mut *self.lanes[lane_of(&recorded)].lock().await;
         if kind == Kind::Settled && !lane.calls.contains_key(&key) {
             return Verdict::Done;
@@ -164,6 +185,7 @@ impl Books {
             Ok(call) => call,
             Err(why) => return Verdict::Dead(format!("the {kind} cannot be read: {why}")),
         };
+        trace::link(&Span::current(), call.decided_in.as_deref());
         let outcome = async {
             if kind == Kind::Decided && held_up && !call.has_ended() {
                 self.recall(call, &key, &recorded.event.subject).await?;

@@ -7,6 +7,7 @@ use bus::Recorded;
 use jiff::{SignedDuration, Timestamp};
 use money::{Ended, Hold, Micros, cost};
 use proto::callback::Details;
+use proto::event::TRACEPARENT;
 use proto::settled::{SettledLeg, SupplierCost};
 use proto::signature::Verified;
 use proto::{
@@ -46,6 +47,8 @@ pub(crate) struct Call {
     /// The last ACE.
     answer: Option<Moment>,
     decided: bool,
+    /// Where the first decision stands in its trace.
+    pub decided_in: Option<String>,
     refused: Option<String>,
     /// Decisions without a hold of which a worker may have placed one that was never recorded.
     strays: Vec<DecisionKey>,
@@ -118,6 +121,7 @@ impl Call {
             to: None,
             answer: None,
             decided: false,
+            decided_in: None,
             refused: None,
             strays: Vec::new(),
             legs: Vec::new(),
@@ -184,6 +188,7 @@ impl Call {
         if !self.decided {
             // A CDR that was written before says unmatched.
             self.decided = true;
+            self.decided_in = event.attribute(TRACEPARENT).map(str::to_owned);
             self.settled = false;
         }
         match (hold, decided.outcome) {

@@ -1,21 +1,26 @@
 //! The bus: one set of promises, two arms that keep them.
 
+use std::borrow::Cow;
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+use proto::event::TRACEPARENT;
 use proto::{Event, EventId, Filter, Subject};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, info_span};
 
 use crate::ask::{Asked, Question, ServeSpec};
 use crate::embedded::Embedded;
 use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 use crate::nats::{Nats, NatsConfig};
 use crate::standing::Standing;
+use crate::trace;
 
 /// The log, the questions and the documents. Clones share one connection.
 #[derive(Debug, Clone)]
@@ -116,11 +121,18 @@ impl Bus {
     ///
     /// # Errors
     /// When nothing was made durable; the callback must not be acknowledged.
-    pub async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
-        match self {
-            Self::Embedded(embedded) => embedded.record(&events).await,
-            Self::Nats(nats) => nats.record(events).await,
-        }
+    pub async fn record(&self, mut events: Vec<Event>) -> Result<(), RecordError> {
+        let span = info_span!(
+            target: trace::TARGET, "record", { trace::SPAN_KIND } = "producer", { trace::EVENTS } = events.len()
+        );
+        trace::stamp(&span, &mut events);
+        let recorded = async {
+            match self {
+                Self::Embedded(embedded) => embedded.record(&events).await,
+                Self::Nats(nats) => nats.record(events).await,
+            }
+        };
+        recorded.instrument(span).await
     }
 
     /// Puts an event into the log and says where it stands. With `expected_last_seq` it is refused unless that is
@@ -131,10 +143,21 @@ impl Bus {
     /// # Errors
     /// [`AppendError::Conflict`] when somebody else wrote first.
     pub async fn append(&self, event: &Event, expected_last_seq: Option<u64>) -> Result<Appended, AppendError> {
-        match self {
-            Self::Embedded(embedded) => embedded.append(event, expected_last_seq).await,
-            Self::Nats(nats) => nats.append(event, expected_last_seq).await,
+        let span = info_span!(
+            target: trace::TARGET, "append",
+            { trace::SPAN_KIND } = "producer", { trace::KIND } = event.subject.event_type()
+        );
+        let mut event = Cow::Borrowed(event);
+        if !span.is_disabled() {
+            trace::stamp(&span, slice::from_mut(event.to_mut()));
         }
+        let appended = async {
+            match self {
+                Self::Embedded(embedded) => embedded.append(&event, expected_last_seq).await,
+                Self::Nats(nats) => nats.append(&event, expected_last_seq).await,
+            }
+        };
+        appended.instrument(span).await
     }
 
     /// All events after `after_seq` up to where the log ends now, in order; then the stream ends.
@@ -255,7 +278,10 @@ impl Bus {
     ///
     /// # Errors
     /// Named for what went wrong; only [`AskError::Deadline`] takes its time.
-    pub async fn ask(&self, subject: &str, question: Question, deadline: Instant) -> Result<Bytes, AskError> {
+    pub async fn ask(&self, subject: &str, mut question: Question, deadline: Instant) -> Result<Bytes, AskError> {
+        if let Some(traceparent) = trace::traceparent(&Span::current()) {
+            question.headers.push((TRACEPARENT.to_owned(), traceparent));
+        }
         match self {
             Self::Embedded(embedded) => embedded.ask(subject, question, deadline).await,
             Self::Nats(nats) => nats.ask(subject, question, deadline).await,

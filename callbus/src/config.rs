@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub bus: Bus,
     pub admission: Admission,
     pub concurrency_max: usize,
+    /// Base address of the collector traces go to; none: nothing is traced.
+    pub otlp: Option<String>,
     pub apps: Vec<App>,
 }
 
@@ -171,6 +173,7 @@ impl Config {
             bus,
             admission,
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
+            otlp: file.telemetry.otlp.map(|collector| collector.0),
             apps,
         })
     }

@@ -45,13 +45,15 @@ async fn run(cli: Cli, environment: &Environment, output: Output) -> Result<(), 
         None => Role::All,
         Some(Command::Serve(role)) => role,
         Some(Command::Operate(operation)) => {
-            telemetry::start(environment, telemetry::QUIET)?;
+            telemetry::start_quiet(environment)?;
             return commands::run(operation, &cli.config, environment, output).await;
         }
     };
     let config = Config::load(&cli.config, environment)?;
-    telemetry::start(environment, telemetry::SERVING)?;
-    serve(role, &config, environment, output).await
+    let telemetry = telemetry::start(role, config.otlp.as_deref(), environment)?;
+    let served = serve(role, &config, environment, output).await;
+    telemetry.flush();
+    served
 }
 
 /// Runs a role until it is asked to stop, then drains it.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Clock};
+use bus::{Bus, Clock, trace};
 use bytes::Bytes;
 use proto::event::{DECISION_KEY, signed};
 use proto::signature::{Refused, Verified};
 use proto::{Callback, Decided, DecisionKey, Event, EventId, Kind, Outcome, Partition, Subject};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, Span, field, info_span};
 
 use crate::conversation::{self, NoAnswer};
 use crate::door::{App, Apps, Claims};
@@ -64,7 +65,10 @@ impl Reception {
         let started = Instant::now();
         match self.admit(&claims, body).await {
             Ok((app, verified)) => match self.read(&app, verified) {
-                Ok(taken) => self.serve(taken, &claims, started).await,
+                Ok(taken) => {
+                    let span = taken.span();
+                    self.serve(taken, &claims, started).instrument(span).await
+                }
                 Err(away) => self.turn_away(away, claims, peer),
             },
             Err(away) => self.turn_away(away, claims, peer),
@@ -126,10 +130,12 @@ impl Reception {
         match timeout_at(record_by, self.bus.record(events)).await {
             Ok(Ok(())) => answer.map_or(Reply::Unavailable, Reply::Answer),
             Ok(Err(error)) => {
+                Span::current().record(trace::STATUS, "ERROR");
                 tracing::error!(%error, "callback not recorded, answering 503");
                 Reply::Unavailable
             }
             Err(_) => {
+                Span::current().record(trace::STATUS, "ERROR");
                 tracing::error!(within = ?self.settings.record_within, "callback not recorded in time, answering 503");
                 Reply::Unavailable
             }
@@ -147,6 +153,7 @@ impl Reception {
                 (Some(answer), vec![received, decided])
             }
             Err(cause) => {
+                Span::current().record(trace::FALLBACK, cause.code());
                 tracing::warn!(app = %app.name, %kind, code = cause.code(), %cause, "answering by fallback");
                 let Some(svaml) = app.fallback.answer(kind) else { return (None, vec![received]) };
                 let answer = Bytes::from(svaml.to_json());
@@ -215,6 +222,23 @@ struct Taken {
     /// None without a call id.
     key: Option<DecisionKey>,
     body: Bytes,
+}
+
+impl Taken {
+    /// The root of a trace, whatever the request's headers say. Who is turned away has none.
+    fn span(&self) -> Span {
+        info_span!(
+            target: trace::TARGET,
+            parent: None,
+            "receive",
+            { trace::SPAN_KIND } = "server",
+            { trace::APP } = %self.app.name,
+            { trace::KIND } = %self.callback.kind(),
+            { trace::CALL } = self.callback.common.call.as_ref().map(field::display),
+            { trace::FALLBACK } = field::Empty,
+            { trace::STATUS } = field::Empty,
+        )
+    }
 }
 
 /// The `decided` body of an answer no worker gave.

@@ -69,15 +69,20 @@ pub struct World {
 impl World {
     /// Everything in one process on embedded parts.
     pub async fn embedded(policy: &str) -> Result<Self> {
-        let mut world = Self::new(Place::Embedded, policy)?;
+        let mut world = Self::new(Place::Embedded, policy, "")?;
         world.start("all")?;
         world.stock().await
     }
 
     /// Ingress, two workers, billing and api, each a process, on NATS and Redis.
     pub async fn nats(policy: &str) -> Result<Self> {
+        Self::nats_with(policy, "").await
+    }
+
+    /// The same, with more settings in `callbus.toml`.
+    pub async fn nats_with(policy: &str, settings: &str) -> Result<Self> {
         let place = Place::Nats { nats: Nats::start()?, redis: Redis::start()? };
-        let mut world = Self::new(place, policy)?;
+        let mut world = Self::new(place, policy, settings)?;
         // Billing first: it has posted what a worker may load.
         for role in ["billing", "worker-1", "worker-2", "ingress-1", "api"] {
             world.start(role)?;
@@ -85,12 +90,12 @@ impl World {
         world.stock().await
     }
 
-    fn new(place: Place, policy: &str) -> Result<Self> {
+    fn new(place: Place, policy: &str, settings: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         fs::write(directory.path().join("policy.yaml"), policy)?;
         let world =
             Self { place, directory, ports: BTreeMap::new(), roles: BTreeMap::new(), http: client(), starts: 0 };
-        fs::write(world.config(), world.settings())?;
+        fs::write(world.config(), world.settings() + settings)?;
         Ok(world)
     }
 

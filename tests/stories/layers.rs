@@ -20,13 +20,14 @@ const LAYERS: [(&str, &[&str]); 11] = [
 ];
 
 /// Who alone may know what lies outside. `tests` may know everything.
-const ALONE: [(&str, &[&str]); 6] = [
+const ALONE: [(&str, &[&str]); 7] = [
     ("async-nats", &["bus"]),
     ("redis", &["bus", "billing"]),
     ("rusqlite", &["bus"]),
     ("axum", &["ingress", "api", "simulator"]),
     ("reqwest", &["simulator", "callbus"]),
     ("clap", &["callbus"]),
+    ("opentelemetry-otlp", &["callbus"]),
 ];
 
 /// Pure crates do no I/O and have no async.

@@ -7,3 +7,4 @@ mod cli;
 mod door;
 mod faults;
 mod layers;
+mod tracing;

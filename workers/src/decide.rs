@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use billing::Credit;
-use bus::{Asked, Bus, Cache, Clock};
+use bus::{Asked, Bus, Cache, Clock, trace};
 use bytes::Bytes;
 use jiff::Timestamp;
 use money::Hold;
 use policy::{AppFacts, Decision, Facts, Reason, Verdict, WalletFacts};
+use proto::event::TRACEPARENT;
 use proto::signature::Verified;
 use proto::svaml::Action;
 use proto::{
     AppName, CallId, Callback, Decided, DecisionKey, Event, Kind, Outcome, Partition, Subject, Svaml, WalletId,
 };
 use serde_json::value::RawValue;
+use tracing::{Instrument, info_span};
 
 use crate::claim::claim;
 use crate::decks::Decks;
@@ -65,12 +67,25 @@ impl Desk {
     /// The body of `decided`; `None` when the ask cannot be understood, which the ingress takes as no answer.
     pub(crate) async fn answer(&self, asked: Asked) -> Option<Bytes> {
         let matter = self.matter(asked)?;
-        let worded = self.decide(&matter).await;
+        let span = info_span!(
+            target: trace::TARGET,
+            "decide",
+            { trace::SPAN_KIND } = "server",
+            { trace::APP } = %matter.app.name,
+            { trace::KIND } = %matter.kind,
+            { trace::CALL } = %matter.call,
+        );
+        trace::follow(&span, matter.event.attribute(TRACEPARENT));
+        self.answer_on(&matter).instrument(span).await
+    }
+
+    async fn answer_on(&self, matter: &Matter<'_>) -> Option<Bytes> {
+        let worded = self.decide(matter).await;
         if !worded.lasting {
             return Some(worded.body);
         }
         if self.clock.now() > matter.deadline {
-            self.give_back(&matter, &worded).await;
+            self.give_back(matter, &worded).await;
             return None;
         }
         match claim(&self.cache, &matter.key, &worded.body, self.settings.decision_memory).await {
@@ -79,13 +94,13 @@ impl Desk {
                 Some(worded.body)
             }
             Ok(Some(winner)) => {
-                self.give_back(&matter, &worded).await;
+                self.give_back(matter, &worded).await;
                 Some(winner)
             }
             // A refusal may stand under this key, and it never becomes a grant.
             Err(error) if worded.held.is_some() => {
                 tracing::warn!(%error, "decision not remembered, so not granted");
-                self.give_back(&matter, &worded).await;
+                self.give_back(matter, &worded).await;
                 None
             }
             Err(error) => {

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 /// A deck that was imported is in use everywhere after this long at the most.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The name of a price list among the documents of the bus.
 pub fn deck_document(name: &str) -> String {

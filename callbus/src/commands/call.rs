@@ -49,8 +49,10 @@ impl Call {
 
     /// The CDR, once the call is settled.
     pub(crate) fn settled(&self) -> Option<Settled> {
-        let event = self.events.iter().find(|event| event.kind == Kind::Settled)?;
-        serde_json::from_value(event.body.clone()).ok()
+        let bodies = self.events.iter().rev().filter(|event| event.kind == Kind::Settled).map(|event| &event.body);
+        let cdrs: Vec<Settled> = bodies.filter_map(|body| serde_json::from_value(body.clone()).ok()).collect();
+        // The newest stands; one that is unmatched never in the place of one that is not.
+        cdrs.iter().find(|cdr| !cdr.unmatched).or(cdrs.first()).cloned()
     }
 }
 
@@ -150,11 +152,37 @@ pub(crate) async fn why(config: &Config, output: Output, id: &str, reveal: bool)
             }
         }
         output.table(["RULE", "RESULT", "READ", "VALUE"], rows);
+        if let Some(credit) = credit(&event.body) {
+            output.line(credit);
+        }
         let policy: String = explanation.policy.chars().take(12).collect();
         output.line(output.toned(Tone::Faint, format!("policy {policy}, decided by {}", by(event))));
         output.line("");
     }
     Ok(())
+}
+
+/// What was held for a grant, or where to look when money was the reason.
+fn credit(decided: &Value) -> Option<String> {
+    let wallet = decided["wallet"].as_str().unwrap_or_default();
+    if let Ok(hold) = serde_json::from_value::<money::Hold>(decided["hold"].clone()) {
+        return Some(format!(
+            "credit {} {} held on {wallet} for {} s: prefix {} of {}@{}",
+            hold.amount,
+            hold.price.currency(),
+            hold.granted_secs,
+            hold.prefix,
+            hold.deck.name,
+            hold.deck.version,
+        ));
+    }
+    match decided["reason"].as_str()? {
+        "NO_RATE" => {
+            Some("no price fits the number: see `callbus deck ls` and `callbus deck price <number>`".to_owned())
+        }
+        "NO_CREDIT" => Some(format!("{wallet} cannot pay the first increment: see `callbus wallet show {wallet}`")),
+        _ => None,
+    }
 }
 
 /// One line for each decision.

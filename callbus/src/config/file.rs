@@ -19,6 +19,7 @@ pub(super) struct File {
     pub bus: Bus,
     pub admission: Admission,
     pub worker: Worker,
+    pub telemetry: Telemetry,
 }
 
 impl Default for File {
@@ -31,6 +32,7 @@ impl Default for File {
             bus: Bus::default(),
             admission: Admission::default(),
             worker: Worker::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -138,6 +140,12 @@ pub(super) struct Worker {
     pub concurrency_max: Option<NonZeroUsize>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Telemetry {
+    pub otlp: Option<Collector>,
+}
+
 /// `host:port`.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
@@ -163,6 +171,23 @@ impl TryFrom<String> for CallbackPath {
             Ok(Self(text))
         } else {
             Err(format!("{text:?} is not a path: begin it with '/', such as \"/callbacks\""))
+        }
+    }
+}
+
+/// Where a collector takes OTLP over HTTP, without `/v1/traces`.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Collector(pub String);
+
+impl TryFrom<String> for Collector {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match reqwest::Url::parse(&text) {
+            Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(Self(text)),
+            Ok(_) | Err(_) => {
+                Err(format!("{text:?} is not the address of a collector: write \"http://127.0.0.1:4318\""))
+            }
         }
     }
 }

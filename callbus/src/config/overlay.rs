@@ -6,11 +6,14 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::fault::Fault;
-use super::file::File;
+use super::file::{Collector, File};
 use crate::environment::Environment;
 
 /// Apps the environment can name; a number beyond is a typing error, not a list to fill.
 const APPS_MAX: usize = 1_000;
+
+/// What OpenTelemetry's own documents name: it counts where `[telemetry] otlp` is not set.
+const OTLP: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// Reads the file first, so that its own faults have their place, then puts each variable over it.
 pub(super) fn read(path: &Path, text: &str, environment: &Environment) -> Result<File, Fault> {
@@ -30,6 +33,11 @@ pub(super) fn read(path: &Path, text: &str, environment: &Environment) -> Result
             },
         };
         (file, table) = read.map_err(|error| Fault::in_variable(name, &error))?;
+    }
+    if let (None, Some(address)) = (&file.telemetry.otlp, environment.get(OTLP)) {
+        let collector = Collector::try_from(address.to_owned());
+        file.telemetry.otlp =
+            Some(collector.map_err(|error| Fault::setting(OTLP, error, "or leave it unset to trace nothing"))?);
     }
     Ok(file)
 }

@@ -71,6 +71,31 @@ fn the_environment_wins() {
 }
 
 #[test]
+fn a_collector_is_named_by_the_file_or_the_standard_variable() {
+    let standard = Environment::from([("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")]);
+    let otlp = |text: &str, environment: &Environment| load(text, environment).expect("config").otlp;
+    assert_eq!(otlp(GOOD, &Environment::default()), None);
+    assert_eq!(otlp(GOOD, &standard).as_deref(), Some("http://collector:4318"));
+    let named = format!("{GOOD}[telemetry]\notlp = \"http://127.0.0.1:4318\"\n");
+    assert_eq!(otlp(&named, &standard).as_deref(), Some("http://127.0.0.1:4318"));
+    refused(
+        "[telemetry]\notlp = \"collector:4318\"\n",
+        &Environment::default(),
+        expect![[r#"
+        conf/callbus.toml:2:8: "collector:4318" is not the address of a collector: write "http://127.0.0.1:4318"
+         2 | otlp = "collector:4318"
+           |        ^"#]],
+    );
+    refused(
+        GOOD,
+        &Environment::from([("OTEL_EXPORTER_OTLP_ENDPOINT", "4318")]),
+        expect![[r#"
+        OTEL_EXPORTER_OTLP_ENDPOINT: "4318" is not the address of a collector: write "http://127.0.0.1:4318";
+        or leave it unset to trace nothing"#]],
+    );
+}
+
+#[test]
 fn faults_say_what_where_and_what_to_do() {
     let none = Environment::default();
     let variable = |name: &str, value: &str| Environment::from([(name, value)]);
