@@ -78,6 +78,17 @@ impl Admission {
         held.instrument(info_span!(target: trace::TARGET, "hold", { trace::SPAN_KIND } = "client")).await
     }
 
+    /// The decision kept with the hold of a leg, while it is held.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time.
+    pub async fn decision(&self, wallet: &WalletId, leg: &Leg) -> Result<Option<Bytes>, AdmissionError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.decision(wallet, leg)),
+            Self::Redis(redis) => redis.decision(wallet, leg).await,
+        }
+    }
+
     /// Frees a tentative hold whose decision will not be sent.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use proto::{
 };
 use rust_decimal::Decimal;
 
-/// After an answer a hold lasts as long as the grant, and this much longer for the end to be told (money.md).
+/// After an answer a hold lasts as long as the grant, and this much longer for the end to be told.
 const GRACE: SignedDuration = SignedDuration::from_secs(120);
 
 /// An ended call of which no decision is known is settled as unmatched after this; a hold of which no decision came is
@@ -228,7 +228,8 @@ impl Call {
         let end = self.end.as_ref()?;
         let at = end.at.told.unwrap_or(end.at.received);
         if !end.answered {
-            return released(at, true);
+            // A duration without an answer is odd enough to be looked at.
+            return released(at, end.duration_secs.unwrap_or_default() == 0);
         }
         let talked = self.talked_secs(end);
         let (duration_secs, certain) = match (leg.authorised_in, end.duration_secs, talked) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bus::{Bus, Clock};
+use bytes::Bytes;
 use jiff::Timestamp;
 use money::{Applied, Wallet, WalletFacts};
 use proto::{Filter, Leg, Stream, WalletId};
@@ -12,7 +13,7 @@ use crate::CONSUMER;
 use crate::admission::{Admission, AdmissionError, ApplyReply, HoldReply, HoldRequest};
 use crate::ledger::{self, NotFolded};
 
-/// How long a load waits for billing to post what was decided before it (money.md, *Where it lives*).
+/// How long a load waits for billing to post what was decided before it.
 const POSTED_WITHIN: Duration = Duration::from_millis(500);
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -66,6 +67,15 @@ impl Credit {
         }
         let folded = self.load(wallet).await?;
         Ok(self.admission.facts(now, wallet).await?.unwrap_or_else(|| folded.facts()))
+    }
+
+    /// What another worker decided about this leg, if it holds credit for it: the credit that seems to be missing may
+    /// be missing because of the very same call.
+    ///
+    /// # Errors
+    /// When admission cannot be reached.
+    pub async fn decision(&self, wallet: &WalletId, leg: &Leg) -> Result<Option<Bytes>, CreditError> {
+        Ok(self.admission.decision(wallet, leg).await?)
     }
 
     /// Frees a hold whose decision will not be sent. Where that fails, it frees itself at its expiry.

@@ -13,7 +13,7 @@ use futures::future::select_all;
 use ingress::{Apps, Ingress};
 use proto::{Filter, Stream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use workers::{Worker, WorkerSettings};
 
@@ -24,8 +24,8 @@ use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::health;
 
-/// What is begun is finished within this; then the process ends all the same.
-const DRAIN_MAX: Duration = Duration::from_secs(15);
+/// What a stage has begun is finished within this; then the next one is asked all the same.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// The cache answers within this or counts as lost: a caller waits on a phone.
 const CACHE_WITHIN: Duration = Duration::from_millis(250);
 /// Entries of the memory of one process: decisions and call memories.
@@ -246,7 +246,6 @@ impl Running {
 
     /// Finishes what was begun, stage by stage, and hands over what can be handed over.
     pub(crate) async fn drain(self) {
-        let deadline = Instant::now() + DRAIN_MAX;
         for mut stage in self.stages {
             stage.stop.cancel();
             let finished = async {
@@ -256,7 +255,7 @@ impl Running {
                     }
                 }
             };
-            if timeout_at(deadline, finished).await.is_err() {
+            if timeout(DRAIN_MAX, finished).await.is_err() {
                 tracing::warn!(stage = stage.name, within = ?DRAIN_MAX, "not finished in time, going on");
             }
         }

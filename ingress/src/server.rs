@@ -1,20 +1,28 @@
-//! The listener: routes, body limits, drain.
+//! The listener: paths and methods, bounds on connections, heads and bodies, drain. It speaks HTTP through hyper itself,
+//! since axum's own loop bounds neither the head of a request nor the number of connections.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{Method, header};
+use axum::http::{Method, Request, header};
+use axum::response::IntoResponse;
 use bus::{Bus, Clock};
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
-use tokio::net::TcpListener;
-use tokio::time::timeout;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
@@ -25,6 +33,15 @@ use crate::status::Reply;
 
 /// A body must arrive within this, so that slow senders hold nothing for long.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The head of a request must arrive within this; also how long an idle connection is kept.
+const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Connections at the same time; each may hold a body in memory.
+const CONNECTIONS_MAX: usize = 4_096;
+
+/// After an accept that failed: usually for want of file descriptors, which come back as connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why there is no body to verify.
 #[derive(Debug, thiserror::Error)]
@@ -77,19 +94,59 @@ impl Ingress {
     /// Serves until asked to stop, then answers what it has taken.
     ///
     /// # Errors
-    /// When the listener fails.
+    /// When the listener fails for good.
     pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
-        let router = Router::new().fallback(take).with_state(self.reception);
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(self.listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut conversations = JoinSet::new();
+        loop {
+            let (stream, peer) = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = conversations.join_next() => continue,
+                accepted = self.listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection was not accepted");
+                        sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            // Who finds no place is turned away at once, so that Sinch tries another ingress.
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let (reception, stop) = (Arc::clone(&self.reception), stop.clone());
+            conversations.spawn(async move {
+                converse(reception, stream, peer, stop).await;
+                drop(place);
+            });
+        }
+        while conversations.join_next().await.is_some() {}
+        Ok(())
     }
 }
 
-async fn take(
-    State(reception): State<Arc<Reception>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Reply {
+/// One connection, until either side ends it.
+async fn converse(reception: Arc<Reception>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let reception = Arc::clone(&reception);
+        async move { Ok::<_, Infallible>(take(&reception, peer, request.map(Body::new)).await.into_response()) }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_WITHIN)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    // What goes wrong on a connection is the other side's to notice.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+async fn take(reception: &Reception, peer: SocketAddr, request: Request<Body>) -> Reply {
     let settings = &reception.settings;
     if !settings.takes(request.uri().path()) {
         return Reply::NotHere;
@@ -106,8 +163,8 @@ async fn take(
 }
 
 /// The whole body, bounded in size and time.
-async fn whole(request: Request, bytes_max: usize) -> Result<Bytes, NoBody> {
-    let (parts, body): (_, Body) = request.into_parts();
+async fn whole(request: Request<Body>, bytes_max: usize) -> Result<Bytes, NoBody> {
+    let (parts, body) = request.into_parts();
     let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > bytes_max) {
         return Err(NoBody::TooLarge(bytes_max));

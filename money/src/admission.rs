@@ -1,4 +1,4 @@
-//! Admission: may this call begin? The one place that serialises the calls of a wallet (money.md, *Where it lives*).
+//! Admission: may this call begin? The one place that serialises the calls of a wallet.
 //!
 //! It only compares and adds integers below 2^53, times being milliseconds, so that a function in a key-value store can
 //! do exactly the same; this one is its oracle.
@@ -116,6 +116,11 @@ impl Admission {
         let open = Open { amount, tentative_until: Some(expires), decision: Some(decision.into()) };
         self.insert(leg, open);
         HoldReply::Ok
+    }
+
+    /// The decision kept with the hold of a leg, while it is held.
+    pub fn decision(&self, leg: &Leg) -> Option<Arc<[u8]>> {
+        self.open.get(leg)?.decision.clone()
     }
 
     /// Frees a tentative hold whose decision will not be sent. A hold in the log stays: only its leg's end frees it.

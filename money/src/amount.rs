@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A decimal with `PLACES` decimals, kept as a whole number of its smallest unit.
 ///
-/// It lies within ±(2^53 − 1) smallest units, since admission may live where numbers are doubles (money.md, *Where it
-/// lives*); the constructors are the only doors. As text, and so in JSON, it is a plain decimal: `"1.9"`.
+/// It lies within ±(2^53 − 1) smallest units, since admission may live where numbers are doubles; the constructors are
+/// the only doors. As text, and so in JSON, it is a plain decimal: `"1.9"`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Fixed<const PLACES: usize>(i64);
 

@@ -1,4 +1,4 @@
-//! What is posted, decided from a wallet and a fact (money.md, *The life of a hold*).
+//! What is posted, decided from a wallet and a fact.
 //!
 //! `Ok(None)` means that there is nothing to post: it has been done already. So every fact may be told again, and each
 //! leg is charged at most once. The caller appends the posting at the place the wallet was folded up to, or not at all.

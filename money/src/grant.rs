@@ -33,7 +33,7 @@ impl Answer {
 }
 
 /// The largest whole number of seconds, not above `cap_secs`, whose rounded cost fits `available` and the price's
-/// `max_cost` that disconnects (money.md, *Rating rules* 7); `None` when not even the seconds that are included, or
+/// `max_cost` that disconnects; `None` when not even the seconds that are included, or
 /// without them the first increment, fit, or the cap is 0.
 ///
 /// A dearer period may begin while the call rings, so it must fit for every second at which it may be answered.

@@ -7,6 +7,8 @@
 //! what then happens to a [`hold`] is a [`posting`], which the [`command`] functions decide and whose fold is the
 //! [`wallet`].
 //!
+//! The rules of rating, with worked examples, stand in `docs/rating.md`; those of holds in `ARCHITECTURE.md`.
+//!
 //! Nothing here does I/O, reads a clock or uses a float, and all arithmetic is checked: money is never wrong quietly.
 #![deny(clippy::arithmetic_side_effects)]
 

@@ -103,7 +103,7 @@ pub struct Tier {
     pub fee: Micros,
 }
 
-/// A price that breaks a rule (money.md, *Money and decks*).
+/// A price that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPrice {
     #[error("the connect fee {0} is negative")]

@@ -28,7 +28,7 @@ pub enum CannotRate {
     NoPeriod(Timestamp),
 }
 
-/// The cost of a call that was answered at `answered_at` and lasted `duration_secs` (money.md, *Rating rules* 1 to 6).
+/// The cost of a call that was answered at `answered_at` and lasted `duration_secs`.
 ///
 /// Nothing for 0 s. Otherwise the connect fee and every increment that was begun, each charged whole by the tier and the
 /// period in force where it starts; the exact sum is rounded once, and then kept within `min_cost` and `max_cost`.
@@ -74,7 +74,7 @@ pub fn first_minute(price: &Price, answered_at: Timestamp) -> Result<Micros, Can
     Ok(price.rounding().apply(used.numerator, price.common_unit_secs())?)
 }
 
-/// The connect fee of a call that is answered at `answered_at` (money.md, *Rating rules* 3).
+/// The connect fee of a call that is answered at `answered_at`.
 ///
 /// # Errors
 /// When the price has no period then.

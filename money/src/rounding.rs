@@ -1,4 +1,4 @@
-//! The one rounding a cost gets (money.md, *Rating rules* 4).
+//! The one rounding a cost gets.
 
 use std::fmt;
 use std::str::FromStr;

@@ -11,7 +11,7 @@ use crate::currency::Currency;
 use crate::hold::Hold;
 use crate::posting::{Change, Posting, TopUpId, WalletEvent};
 
-/// How long a wallet remembers the legs that were closed (money.md, `leg_memory`). What happens to a leg longer gone is
+/// How long a wallet remembers the legs that were closed. What happens to a leg longer gone is
 /// never posted by itself.
 pub const LEG_MEMORY: SignedDuration = SignedDuration::from_hours(7 * 24);
 

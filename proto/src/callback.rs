@@ -1,4 +1,4 @@
-//! What Sinch sends: the five callbacks and every field known of them (sinch.md 2), read leniently.
+//! What Sinch sends: the five callbacks and every field known of them, read leniently.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -19,7 +19,7 @@ pub struct Callback {
     pub details: Details,
 }
 
-/// Fields every callback may have (sinch.md 2.1).
+/// Fields every callback may have.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Common {
     /// `callid`, else `callId`, else `conferenceId`.
@@ -53,7 +53,7 @@ pub enum Details {
     },
 }
 
-/// Incoming call (sinch.md 2.2).
+/// Incoming call.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ice {
     /// Full URL of the call at the region that owns it.
@@ -72,14 +72,14 @@ pub struct Ice {
     pub call_headers: Vec<KeyValue>,
 }
 
-/// Answered call (sinch.md 2.3).
+/// Answered call.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ace {
     pub amd: Option<Amd>,
     pub call_resource_url: Option<String>,
 }
 
-/// Prompt input (sinch.md 2.4).
+/// Prompt input.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pie {
     pub menu_result: Option<MenuResult>,
@@ -88,7 +88,7 @@ pub struct Pie {
     pub reference: Option<String>,
 }
 
-/// Disconnected call (sinch.md 2.5).
+/// Disconnected call.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Dice {
     /// `CALLERHANGUP`, `TIMEOUT`, …: an open list, upper case.
@@ -112,7 +112,7 @@ impl Dice {
     }
 }
 
-/// Something worth knowing (sinch.md 2.6).
+/// Something worth knowing.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Notify {
     /// An open list: `recording_finished`, `amd`, `callingerror`, …
@@ -123,7 +123,7 @@ pub struct Notify {
     pub error_msg: Option<String>,
 }
 
-/// An amount as Sinch writes it (sinch.md 2.7).
+/// An amount as Sinch writes it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Money {
@@ -377,7 +377,7 @@ impl MenuResult {
     }
 }
 
-/// Sinch's times: with a zone, or without one and then UTC (sinch.md 2.1).
+/// Sinch's times: with a zone, or without one and then UTC.
 fn instant(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| {
         let local: DateTime = text.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Names and derived ids. An id is computed from what it identifies, so a retry is the same id (design: *Identities*).
+//! Names and derived ids. An id is computed from what it identifies, so a retry is the same id.
 
 use std::fmt;
 
@@ -72,7 +72,7 @@ macro_rules! name {
 }
 
 name!(
-    /// The platform's id of a call: opaque text, one for all callbacks of a call (sinch.md 1, *Call id*).
+    /// The platform's id of a call: opaque text, one for all callbacks of a call.
     CallId, "call id", "1 to 256 bytes without control characters",
     |text| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control)
 );

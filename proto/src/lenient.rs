@@ -24,7 +24,7 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     })
 }
 
-/// A decimal from the very characters of the JSON, never through a float (sinch.md 2.7).
+/// A decimal from the very characters of the JSON, never through a float.
 pub(crate) fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
     let text = text(deserializer)?;
     Ok(text.and_then(|text| Decimal::from_str(&text).or_else(|_| Decimal::from_scientific(&text)).ok()))

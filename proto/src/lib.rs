@@ -4,6 +4,9 @@
 //! ([`svaml`]) and is recorded as an [`event`] under a [`subject`] with a derived [`id`]. What the worker said and why
 //! is [`decided`]; what the call came to is [`settled`].
 //!
+//! The rules of callbacks, SVAML and signatures are those of Sinch's Voice API, version 1 (developers.sinch.com, *Voice*);
+//! where its older pages and SDKs differ, both are read and the current one is written.
+//!
 //! Nothing here does I/O or reads a clock.
 
 pub mod kind;

@@ -30,7 +30,7 @@ impl PhoneNumber {
         Self::from_digits(digits)
     }
 
-    /// Sinch sends numbers with and without `+` (sinch.md 2.7); both mean E.164.
+    /// Sinch sends numbers with and without `+`; both mean E.164.
     ///
     /// # Errors
     /// As [`PhoneNumber::parse`].

@@ -1,4 +1,4 @@
-//! How Sinch signs a callback, and how we tell (sinch.md 4).
+//! How Sinch signs a callback, and how we tell.
 //!
 //! ```text
 //! Authorization: application <key>:<signature>
@@ -100,7 +100,7 @@ pub struct Authorization {
 }
 
 impl Authorization {
-    /// Reads `application <key>:<signature>`; the scheme word in any case (sinch.md 0.1).
+    /// Reads `application <key>:<signature>`; the scheme word in any case.
     ///
     /// # Errors
     /// [`Refused::Scheme`] for anything else.
@@ -167,7 +167,7 @@ impl Verified {
     /// Checks signature, then age. Nothing of the body is parsed before.
     ///
     /// `secrets` are the app's current and former ones. `max_age` bounds the distance of `x-timestamp` from `now`,
-    /// either way; Sinch gives no number, so it is the server's own policy (sinch.md 9).
+    /// either way; Sinch gives no number, so it is the server's own policy.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -216,7 +216,7 @@ mod tests {
         })
     }
 
-    /// The worked examples of Sinch's documents and SDK tests, recomputed elsewhere (sinch.md 4.2).
+    /// The worked examples of Sinch's documents and SDK tests, recomputed elsewhere.
     #[test]
     fn worked_examples() {
         let body = r#"{"event":"ace","callid":"822aa4b7-05b4-4d83-87c7-1f835ee0b6f6_257","timestamp":"2014-09-24T10:59:41Z","version":1}"#;

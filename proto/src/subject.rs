@@ -1,4 +1,4 @@
-//! Where an event is filed: the stream, and the subject within it (design: *The log*).
+//! Where an event is filed: the stream, and the subject within it.
 
 use std::fmt;
 

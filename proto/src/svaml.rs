@@ -1,4 +1,4 @@
-//! SVAML, the answer to a callback: any number of instructions, then exactly one action (sinch.md 3).
+//! SVAML, the answer to a callback: any number of instructions, then exactly one action.
 //!
 //! Reading is tolerant of the spellings in use ([`Action`], [`Instruction`]); writing is the camelCase of the current
 //! documents; [`Svaml::check`] says whether this answer may answer that callback.

@@ -12,7 +12,7 @@ fn check(kind: Kind, json: &str) -> String {
     }
 }
 
-/// One legal example of each action, with where it is legal (sinch.md 3.1).
+/// One legal example of each action, with where it is legal.
 const ACTIONS: [(&str, [bool; 3]); 9] = [
     (r#"{"name":"hangup"}"#, [true, true, true]),
     (r#"{"name":"continue"}"#, [false, true, true]),

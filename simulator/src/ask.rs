@@ -1,4 +1,4 @@
-//! Putting a callback to the callback server: copies, the fallback URL, and what counts as an answer (sinch.md 1).
+//! Putting a callback to the callback server: copies, the fallback URL, and what counts as an answer.
 
 use bytes::Bytes;
 use proto::{Kind, Svaml};
@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::http::SignWith;
 use crate::report::{Outcome, What};
 
-/// Illegal SVAML (sinch.md 2.6).
+/// Illegal SVAML.
 const ILLEGAL_SVAML: u32 = 40_001;
 
 impl Call<'_> {
@@ -40,7 +40,7 @@ impl Call<'_> {
 
     /// Sends what needs no answer but a 200.
     pub(crate) async fn tell(&mut self, kind: Kind, body: Bytes) {
-        // A notify that is not taken is discarded; only other callbacks have a second URL (sinch.md 1).
+        // A notify that is not taken is discarded; only other callbacks have a second URL.
         for url in self.urls(kind != Kind::Notify) {
             if let Outcome::Replied { status: 200..300, .. } = self.deliver(kind, &url, body.clone()).await {
                 return;

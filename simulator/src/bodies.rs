@@ -1,4 +1,4 @@
-//! The JSON of the callbacks, field by field as sinch.md 2 and the samples there have them.
+//! The JSON of the callbacks, field by field as Sinch's documents and samples have them.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -28,7 +28,7 @@ pub struct CallFacts {
     pub cookies: Vec<(String, String)>,
 }
 
-/// An amount, written as a JSON number with exactly its decimals (sinch.md 2.7).
+/// An amount, written as a JSON number with exactly its decimals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Money {
@@ -42,7 +42,7 @@ pub struct Money {
 pub struct Amd {
     pub status: AmdStatus,
     pub reason: &'static str,
-    /// Seconds until the verdict; of the two units sources give, the likelier (sinch.md 2.3).
+    /// Seconds until the verdict; of the two units sources give, the likelier.
     pub duration: u32,
 }
 
@@ -150,7 +150,7 @@ impl CallFacts {
         })
     }
 
-    /// Notifies bear neither time nor application key in any sample (sinch.md 2.1).
+    /// Notifies bear neither time nor application key in any sample.
     pub fn notify(&self, notice: &Notice) -> Bytes {
         let wire = Wire { application_key: None, cookies: Vec::new(), ..self.wire("notify", None) };
         bytes(&match notice {
@@ -166,7 +166,7 @@ impl CallFacts {
         })
     }
 
-    /// The rate by the second, to four decimals; how Sinch rounds is not public (sinch.md 9).
+    /// The rate by the second, to four decimals; how Sinch rounds is not public.
     pub fn debit(&self, duration_secs: Option<u32>) -> Money {
         let minutes = Decimal::from(duration_secs.unwrap_or(0)) / Decimal::from(60);
         let amount = (self.user_rate.amount * minutes).round_dp(4);

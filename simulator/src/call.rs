@@ -20,7 +20,7 @@ use crate::timeline::Timeline;
 
 /// A call in which the callback server keeps asking for menus nobody answers must end some time.
 const ANSWERS_MAX: u32 = 100;
-/// No call lasts longer (sinch.md 3.2).
+/// No call lasts longer.
 const CALL_MAX_SECS: u32 = 14_400;
 const PARK_MAX_SECS: u32 = 600;
 const TONE_MS: u64 = 250;
@@ -34,7 +34,7 @@ pub(crate) struct Call<'a> {
     pub(crate) exchange: &'a Exchange,
     came_in_at: Timestamp,
     inputs: VecDeque<Input>,
-    /// First answer of any kind, from which the DICE counts: menu time is in it (sinch.md 3.3, `answer`).
+    /// First answer of any kind, from which the DICE counts: menu time is in it.
     answered_at_ms: Option<u64>,
     /// Somebody or something is at the other end.
     pub(crate) connected: bool,
@@ -97,7 +97,7 @@ impl<'a> Call<'a> {
         Err(self.ending(Reason::GeneralError))
     }
 
-    /// Without an answer the caller hears an error and the call ends (sinch.md 1).
+    /// Without an answer the caller hears an error and the call ends.
     async fn incoming(&mut self) -> Result<Svaml, Ending> {
         match self.ask(Kind::Ice, self.facts.ice(self.now())).await {
             Some(answer) => Ok(answer),
@@ -194,7 +194,7 @@ impl<'a> Call<'a> {
     }
 
     /// From here on the script's hang-up and the longest duration count, from the connection. A duration used up is
-    /// told as TIMEOUT: of the known reasons the one that documents give to time limits (sinch.md 2.5).
+    /// told as TIMEOUT: of the known reasons the one that documents give to time limits.
     pub(crate) fn connect(&mut self, to: &str, connected_at_ms: u64, max_secs: u32) {
         self.connected = true;
         self.line.note(What::Connected { to: to.to_owned() });
@@ -259,7 +259,7 @@ impl<'a> Call<'a> {
         Ending { result, reason }
     }
 
-    /// Absent unless answered (sinch.md 2.5), also after a menu whose caller then found the callee busy. A second begun
+    /// Absent unless answered, also after a menu whose caller then found the callee busy. A second begun
     /// is a second.
     fn duration_secs(&self, ending: Ending) -> Option<u32> {
         let answered_at_ms = self.answered_at_ms.filter(|_| ending.result == CallResult::Answered)?;

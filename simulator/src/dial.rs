@@ -1,4 +1,4 @@
-//! Ringing at a callee, and what the callee does (sinch.md 2.3, 3.2).
+//! Ringing at a callee, and what the callee does.
 
 use proto::svaml::{ConnectMxp, ConnectPstn, ConnectSip};
 use proto::{Kind, Svaml};
@@ -31,7 +31,7 @@ pub(crate) struct Dial {
 enum Route {
     Pstn,
     Sip,
-    /// In-app: no ACE (sinch.md 1).
+    /// In-app: no ACE.
     Mxp,
 }
 
@@ -105,7 +105,7 @@ impl Call<'_> {
         }
         match self.ask(Kind::Ace, self.facts.ace(self.now(), amd)).await {
             Some(answer) => Ok(answer),
-            // Without an answer the call is connected anyway (sinch.md 1).
+            // Without an answer the call is connected anyway.
             None => self.talk().await,
         }
     }
@@ -164,7 +164,7 @@ impl Call<'_> {
     }
 }
 
-/// The documents give these two for `dialTimeout` (sinch.md 3.2).
+/// The documents give these two for `dialTimeout`.
 fn rang_out(route: Route) -> Ending {
     match route {
         Route::Pstn | Route::Sip => Ending { result: CallResult::NoAnswer, reason: Reason::Timeout },

@@ -1,4 +1,4 @@
-//! What happens in a menu: prompts, keys, repeats, sub-menus (sinch.md 2.4, 3.2, 6.3).
+//! What happens in a menu: prompts, keys, repeats, sub-menus.
 
 use std::collections::VecDeque;
 

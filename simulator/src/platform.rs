@@ -17,7 +17,7 @@ use crate::report::{CallReport, Step};
 use crate::script::CallScript;
 use crate::seed::Choices;
 
-/// Sinch's patience with a callback: version 2 states it, version 1 states nothing (sinch.md 1).
+/// Sinch's patience with a callback: version 2 states it, version 1 states nothing.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the simulated platform charges in.
 const CURRENCY: &str = "EUR";

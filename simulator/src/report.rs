@@ -129,7 +129,7 @@ pub struct Ending {
     pub reason: Reason,
 }
 
-/// `result` of the DICE (sinch.md 2.5).
+/// `result` of the DICE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallResult {
     NotApplicable,
@@ -151,7 +151,7 @@ impl CallResult {
     }
 }
 
-/// `reason` of the DICE: those of the list in sinch.md 2.5 that can happen here.
+/// `reason` of the DICE: those of Sinch's list that can happen here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     NotApplicable,

@@ -32,6 +32,7 @@ stories! {
     super::POLICY => credit_for_95_seconds_grants_95,
     super::POLICY => credit_for_one_of_two_calls,
     super::POLICY => the_same_ice_twice,
+    super::POLICY => copies_of_an_ice_never_spend_each_others_credit,
     super::POLICY => three_dices_one_charge,
     super::POLICY => the_end_before_the_beginning,
     super::POLICY => a_call_nobody_answers_costs_nothing,
@@ -155,6 +156,32 @@ async fn the_same_ice_twice(mut world: World) -> Result<()> {
     .await?;
     let wallet = world.wallet(WALLET).await?;
     assert_eq!(wallet.facts().held.to_string(), "24", "one hold of ten minutes for each call");
+    Ok(())
+}
+
+async fn copies_of_an_ice_never_spend_each_others_credit(mut world: World) -> Result<()> {
+    world.top_up(WALLET, "12").await?;
+    let here = world.platform(9)?;
+    let there = if world.servers().is_ok() {
+        world.start("ingress-2")?;
+        world.platform_at("ingress-2", 9)?
+    } else {
+        here.clone()
+    };
+    for _ in 0..20 {
+        // The credit is for exactly this call: who comes second sees none left, and must give the first one's answer.
+        let facts = here.facts(&script(ALLOWED));
+        let ice = facts.ice(now());
+        let (left, right) =
+            tokio::join!(here.send(ice.clone(), SignWith::default()), there.send(ice.clone(), SignWith::default()));
+        let (left, right) = (left?, right?);
+        assert_eq!(left, right);
+        let answer: proto::Svaml = serde_json::from_slice(&left.body)?;
+        assert_eq!(max_duration(&answer), Some(600));
+        let ending = simulator::Ending { result: simulator::CallResult::NoAnswer, reason: simulator::Reason::Cancel };
+        here.send(facts.dice(now(), ending, None), SignWith::default()).await?;
+        world.cdr(&facts.call).await?;
+    }
     Ok(())
 }
 

@@ -90,11 +90,16 @@ async fn a_call_explained_on_the_command_line() -> Result<()> {
         assert_eq!(serde_json::from_slice::<Value>(&wallet.stdout)?["facts"]["posted"], "8.74");
         done(&run(&["wallet", "ledger", WALLET])?);
         let verified = eventually("every callback is in the log", async || {
-            let verified = run(&["log", "verify"])?;
-            Ok(text(&verified).contains('3').then_some(verified))
+            let verified = run(&["log", "verify", "--json"])?;
+            done(&verified);
+            let tally: Value = serde_json::from_slice(&verified.stdout)?;
+            Ok((tally["verified"] == 3).then_some(tally))
         })
         .await?;
-        done(&verified);
+        assert_eq!(
+            verified["failed"].as_array().map_or(verified["failed"].as_u64(), |all| Some(all.len() as u64)),
+            Some(0)
+        );
         done(&run(&["health"])?);
         let unknown = run(&["call", "why", "nobody"])?;
         assert_eq!(unknown.status.code(), Some(5), "{}", text(&unknown));

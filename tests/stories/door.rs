@@ -85,3 +85,20 @@ async fn people_and_probes_are_greeted(world: World) -> Result<()> {
     assert_eq!(http.post(&url).body("{}").send().await?.status(), 401);
     Ok(())
 }
+
+/// Connections that say nothing, or only half of it, hold up neither the others nor a drain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_request_holds_nobody_up() -> Result<()> {
+    let mut world = World::embedded(POLICY).await?;
+    let address = world.callbacks("ingress-1").replace("http://", "").replace("/callbacks", "");
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        let mut stream = std::net::TcpStream::connect(&address)?;
+        std::io::Write::write_all(&mut stream, b"POST /callbacks HTTP/1.1\r\nX-a: b")?;
+        idle.push(stream);
+    }
+    let platform = world.platform(21)?;
+    let reply = platform.send(platform.facts(&script(ALLOWED)).ice(now()), SignWith::default()).await?;
+    assert_eq!(reply.status, 200);
+    world.stop()
+}

@@ -63,7 +63,9 @@ fn every_crate_stays_in_its_layer() {
     let dependencies = dependencies();
     assert_eq!(dependencies.len(), LAYERS.len(), "the table names every member: {:?}", dependencies.keys());
     let members: Vec<&str> = LAYERS.iter().map(|(name, _)| *name).collect();
-    for (name, allowed) in LAYERS {
+    for (index, (name, allowed)) in LAYERS.into_iter().enumerate() {
+        let below = allowed.iter().find(|used| !members[..index].contains(*used));
+        assert_eq!(below, None, "{name} may use only what stands above it");
         for used in dependencies[name].iter().filter(|used| members.contains(&used.as_str())) {
             assert!(allowed.contains(&used.as_str()), "{name} may not use {used}");
         }

@@ -70,7 +70,12 @@ impl Desk {
         let mut available = facts.available;
         for _ in 0..ATTEMPTS_MAX {
             let Some(granted) = grant(row.price, available, request.cap_secs, answer) else {
-                return Reserved::Refused(Reason::NO_CREDIT);
+                // The credit may be missing because another worker holds it for this very leg.
+                return match self.credit.decision(request.wallet, request.leg).await {
+                    Ok(Some(theirs)) => Reserved::Decided(theirs),
+                    Ok(None) => Reserved::Refused(Reason::NO_CREDIT),
+                    Err(error) => Reserved::Unknown(error),
+                };
             };
             let lasts_secs = ring_secs.saturating_add(granted.secs).saturating_add(GRACE_SECS);
             let hold = Hold {

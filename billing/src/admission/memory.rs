@@ -27,6 +27,10 @@ impl MemoryAdmission {
         }
     }
 
+    pub(super) fn decision(&self, wallet: &WalletId, leg: &Leg) -> Option<Bytes> {
+        self.lock().get(wallet)?.decision(leg).map(Bytes::from_owner)
+    }
+
     pub(super) fn free(&self, wallet: &WalletId, leg: &Leg) {
         if let Some(admission) = self.lock().get_mut(wallet) {
             admission.free(leg);

@@ -41,7 +41,9 @@ impl RedisAdmission {
     /// # Errors
     /// When the address is wrong or the server cannot be reached.
     pub async fn connect(url: &str, prefix: &str) -> Result<Self, AdmissionError> {
-        let failed = |error: redis::RedisError| AdmissionError(format!("at {url}: {error}"));
+        // User and password stay out of logs.
+        let shown = url.rsplit('@').next().unwrap_or_default();
+        let failed = |error: redis::RedisError| AdmissionError(format!("at {shown}: {error}"));
         let client = redis::Client::open(url).map_err(failed)?;
         let config = ConnectionManagerConfig::new()
             .set_response_timeout(Some(REPLY_WITHIN))
@@ -68,6 +70,14 @@ impl RedisAdmission {
             ("NOT_LOADED", []) => Ok(HoldReply::NotLoaded),
             _ => Err(reply.unexpected()),
         }
+    }
+
+    pub(super) async fn decision(&self, wallet: &WalletId, leg: &Leg) -> Result<Option<Bytes>, AdmissionError> {
+        let mut get = redis::cmd("HGET");
+        get.arg(format!("{}:decisions", self.slot(wallet))).arg(leg.as_str());
+        let decision: Result<Option<Vec<u8>>, _> = get.query_async(&mut self.connection.clone()).await;
+        let decision = decision.map_err(|error: redis::RedisError| AdmissionError(error.to_string()))?;
+        Ok(decision.map(Bytes::from))
     }
 
     pub(super) async fn free(&self, wallet: &WalletId, leg: &Leg) -> Result<(), AdmissionError> {

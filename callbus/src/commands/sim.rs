@@ -15,7 +15,7 @@ use crate::client::{self, ApiClient};
 use crate::config::{App, Config};
 use crate::exit::{Exit, Failure};
 use crate::ladder::Ladder;
-use crate::output::Output;
+use crate::output::{Output, Tone};
 
 /// A call that has ended is settled well within this.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
@@ -52,6 +52,7 @@ pub(crate) async fn run(asked: SimCall, config: &Config, output: Output) -> Resu
     {
         tell(output, &call);
     }
+    output.line(format!("{}  {}", output.toned(Tone::Strong, "call"), report.call));
     Ok(())
 }
 

@@ -195,7 +195,7 @@ impl Columns {
     }
 }
 
-/// `2 free` or `2 disconnect` (money.md, *Rating rules* 6).
+/// `2 free` or `2 disconnect`.
 fn max_cost(text: &str) -> Result<Option<MaxCost>, Reason> {
     if text.is_empty() {
         return Ok(None);
@@ -210,7 +210,7 @@ fn max_cost(text: &str) -> Result<Option<MaxCost>, Reason> {
     Ok(Some(MaxCost { amount: Micros::parse(amount).map_err(|_| bad())?, strategy }))
 }
 
-/// `60/6` is 60 seconds first, then 6 at a time (money.md, *Rating rules* 2).
+/// `60/6` is 60 seconds first, then 6 at a time.
 fn increments(text: &str) -> Option<(u32, u32)> {
     let (first, next) = text.split_once('/')?;
     let (first, next) = (whole(first)?, whole(next)?);

@@ -1,4 +1,4 @@
-//! The nine actions (sinch.md 3.2).
+//! The nine actions.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Whether this answer may answer that callback: who may say what, and the limits (sinch.md 3.1 to 3.3).
+//! Whether this answer may answer that callback: who may say what, and the limits.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The seven instructions (sinch.md 3.3). `ReportCallStatus` answers only DICE, which callbus answers with `{}`.
+//! The seven instructions. `ReportCallStatus` answers only DICE, which callbus answers with `{}`.
 
 use serde::{Deserialize, Serialize};
 
