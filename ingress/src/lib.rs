@@ -1,7 +1,7 @@
 //! The door. A callback is verified, a worker is asked, both are recorded, then the answer goes out.
 //!
-//! [`door`](crate::door) lets in what is signed, [`conversation`](crate::conversation) asks the workers,
-//! [`answer`](crate::answer) puts the steps in order and falls back when nobody can say, and [`rejected`] remembers who was turned
+//! [`door`] lets in what is signed, [`conversation`] asks the workers,
+//! [`answer`] puts the steps in order and falls back when nobody can say, and [`rejected`] remembers who was turned
 //! away and why. Nothing of a body is parsed before its signature is right, and nothing is answered 2xx before it is
 //! durable.
 

@@ -1,7 +1,7 @@
 //! The worker: asked about a callback, it answers with SVAML and says why.
 //!
 //! [`Worker`] serves the asks of its apps in the queue group all workers share. For each it gathers the facts the policy
-//! needs, lets the policy decide, holds credit where the rule reserves it ([`reserve`](crate::reserve)), and claims the
+//! needs, lets the policy decide, holds credit where the rule reserves it ([`reserve`]), and claims the
 //! decision key, so that whoever is asked about the same callback gives the same answer. It writes nothing to the log:
 //! the ingress records what it answers.
 
