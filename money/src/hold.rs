@@ -1,12 +1,15 @@
 //! Holds: money set aside for a leg before it is known what it costs.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proto::{CallId, Leg, WalletId};
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
 use crate::deck::DeckRef;
 use crate::price::Price;
+
+/// After the last granted second somebody must have told the end within this; then it is asked for.
+pub const GRACE: SignedDuration = SignedDuration::from_secs(120);
 
 /// What a decision set aside for one leg. It stands in the decision and in the wallet's history for ever, with
 /// everything that settling the leg needs, so that a price list changed since changes nothing.

@@ -44,17 +44,7 @@ pub(crate) fn script(to: &str) -> CallScript {
 }
 
 fn max_duration(answer: &proto::Svaml) -> Option<u32> {
-    match &answer.action {
-        Action::ConnectPstn(connect) => connect.max_duration,
-        Action::Hangup
-        | Action::Continue
-        | Action::ConnectMxp(_)
-        | Action::ConnectConf(_)
-        | Action::ConnectSip(_)
-        | Action::ConnectStream(_)
-        | Action::RunMenu(_)
-        | Action::Park(_) => None,
-    }
+    answer.action.connect_pstn()?.max_duration
 }
 
 async fn only_one_number_may_be_called(world: World) -> Result<()> {

@@ -5,9 +5,9 @@ use billing::credit::CreditError;
 use billing::{HoldReply, tombstone};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use money::hold::GRACE;
 use money::{Answer, Hold, WalletStatus, grant};
 use policy::Reason;
-use proto::svaml::Action;
 use proto::{CallId, DecisionKey, PhoneNumber, Svaml, WalletId};
 
 use crate::decide::Desk;
@@ -15,9 +15,6 @@ use crate::worker::App;
 
 /// How long a call may ring where the answer sets no limit.
 const RING_SECS: u32 = 120;
-
-/// After the last granted second, for the end to be told.
-const GRACE_SECS: u32 = 120;
 
 /// How often credit may shrink under us before we give up.
 const ATTEMPTS_MAX: usize = 8;
@@ -77,7 +74,7 @@ impl Desk {
                     Err(error) => Reserved::Unknown(error),
                 };
             };
-            let lasts_secs = ring_secs.saturating_add(granted.secs).saturating_add(GRACE_SECS);
+            let lasts_secs = i64::from(ring_secs.saturating_add(granted.secs)).saturating_add(GRACE.as_secs());
             let hold = Hold {
                 leg: request.leg.clone(),
                 call: request.call.clone(),
@@ -88,7 +85,7 @@ impl Desk {
                 deck: deck.identity().clone(),
                 prefix: row.prefix.to_owned(),
                 placed_at: now,
-                expires_at: now + SignedDuration::from_secs(lasts_secs.into()),
+                expires_at: now + SignedDuration::from_secs(lasts_secs),
             };
             let decided = decision(&hold);
             match self.place(now, request, &hold, &decided).await {
@@ -131,15 +128,5 @@ impl Desk {
 }
 
 fn ring_secs(answer: &Svaml) -> u32 {
-    match &answer.action {
-        Action::ConnectPstn(connect) => connect.dial_timeout.unwrap_or(RING_SECS),
-        Action::Hangup
-        | Action::Continue
-        | Action::ConnectMxp(_)
-        | Action::ConnectConf(_)
-        | Action::ConnectSip(_)
-        | Action::ConnectStream(_)
-        | Action::RunMenu(_)
-        | Action::Park(_) => RING_SECS,
-    }
+    answer.action.connect_pstn().and_then(|connect| connect.dial_timeout).unwrap_or(RING_SECS)
 }

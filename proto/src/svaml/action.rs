@@ -38,6 +38,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// The one action that dials a number, and so can be rated and capped.
+    pub fn connect_pstn(&self) -> Option<&ConnectPstn> {
+        if let Self::ConnectPstn(connect) = self { Some(connect) } else { None }
+    }
+
     /// The name as it goes over the wire.
     pub fn name(&self) -> &'static str {
         match self {
