@@ -4,8 +4,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use billing::HoldReply;
+use billing::admission::{Admission, HoldRequest, RedisAdmission};
+use money::Micros;
 use proto::svaml::Action;
-use proto::{CallId, Outcome};
+use proto::{CallId, Decided, DecisionKey, Kind, Outcome};
 use simulator::{CallFacts, CallResult, Ending, Platform, Reason, SignWith};
 use tests::World;
 use tests::world::{ALLOWED, POLICY, WALLET, now};
@@ -239,4 +242,34 @@ async fn redis_that_forgets_everything_loses_no_money() -> Result<()> {
     end(&platform, &first, 10).await?;
     end(&platform, &second, 10).await?;
     all_billed(&world, &[first.call, second.call], 10, "23.6").await
+}
+
+/// The hold stands, with its decision, and nobody claimed it: the credit is missing because of this very call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_died_after_its_hold_is_spoken_for_by_the_next() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "12").await?;
+    let platform = world.platform(38)?;
+    let loading = platform.facts(&script(ALLOWED));
+    let granted = ask(&platform, &loading).await?;
+    let decided = world.decisions(&loading.call).await?.pop().context("a decision")?;
+    end(&platform, &loading, 0).await?;
+    world.cdr(&loading.call).await?;
+
+    let facts = platform.facts(&script(ALLOWED));
+    let leg = DecisionKey::of(&"acme".parse()?, &facts.call, Kind::Ice, "", b"");
+    let theirs = Decided { key: leg.clone(), by: "the dead".to_owned(), ..decided };
+    let admission = Admission::Redis(RedisAdmission::connect(&world.servers()?.1.url(), "callbus:").await?);
+    let hold = HoldRequest {
+        wallet: &WALLET.parse()?,
+        leg: &leg,
+        amount: Micros::parse("12")?,
+        expires_at: now() + jiff::SignedDuration::from_mins(10),
+        decision: &serde_json::to_vec(&theirs)?,
+    };
+    assert_eq!(admission.hold(now(), hold).await?, HoldReply::Ok);
+    assert_eq!(ask(&platform, &facts).await?, granted);
+    let recorded = world.decisions(&facts.call).await?.pop().context("a decision")?;
+    assert_eq!((recorded.outcome, recorded.by.as_str()), (Outcome::Granted, "the dead"));
+    Ok(())
 }
