@@ -122,6 +122,7 @@ impl CallList {
                     summary.take_decision(decided);
                 }
             }
+            Kind::Emitted => {}
             Kind::Settled => {
                 if let (Some(summary), Ok(settled)) = (self.calls.get_mut(&key), serde_json::from_slice(&event.data)) {
                     summary.take_settlement(settled);

@@ -159,7 +159,7 @@ impl Books {
         let Some((kind, key)) = key_of(&recorded) else { return Verdict::Done };
         let span = match kind {
             // Our own, which asks for nothing.
-            Kind::Settled => Span::none(),
+            Kind::Emitted | Kind::Settled => Span::none(),
             Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Decided | Kind::Unknown => {
                 info_span!(
                     target: trace::TARGET,
@@ -390,10 +390,11 @@ fn lane_of(recorded: &Recorded) -> usize {
 /// Which call an event belongs to; `None` for the few without a call id, which nobody is billed for.
 fn key_of(recorded: &Recorded) -> Option<(Kind, (AppName, CallId))> {
     match &recorded.event.subject {
+        // A policy's own event has no bearing on money.
+        Subject::Call { kind: Kind::Emitted, .. } | Subject::Wallet(_) | Subject::List(_) | Subject::Policy(_) => None,
         Subject::Call { kind, app, .. } => {
             let call = CallId::new(recorded.event.about.as_str()).ok()?;
             Some((*kind, (app.clone(), call)))
         }
-        Subject::Wallet(_) => None,
     }
 }

@@ -137,6 +137,7 @@ impl Call {
         self.heard_at = now;
         match kind {
             Kind::Decided => self.decided(event),
+            Kind::Emitted => Ok(()),
             Kind::Settled => {
                 self.settled = true;
                 Ok(())

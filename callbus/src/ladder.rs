@@ -127,7 +127,7 @@ fn callback_text(kind: Kind, body: &Value) -> String {
         }
         Kind::Notify => vec![text(&body["type"])],
         Kind::Unknown => vec![text(&body["event"])],
-        Kind::Decided | Kind::Settled => vec![],
+        Kind::Decided | Kind::Emitted | Kind::Settled => vec![],
     };
     parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -95,7 +95,7 @@ impl Scope {
             Kind::Ice => Some(Self::Ice),
             Kind::Ace => Some(Self::Ace),
             Kind::Pie => Some(Self::Pie),
-            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Settled => None,
+            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => None,
         }
     }
 

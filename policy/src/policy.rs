@@ -110,7 +110,9 @@ impl Policy {
             Kind::Ice => self.needs[0],
             Kind::Ace => self.needs[1],
             Kind::Pie => self.needs[2],
-            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Settled => Needs::default(),
+            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => {
+                Needs::default()
+            }
         }
     }
 
@@ -159,7 +161,7 @@ impl Policy {
                 let say = Instruction::Say { text, locale: self.locale.clone() };
                 Svaml { instructions: vec![say], action: Action::Hangup }
             }
-            Kind::Ace | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Settled => {
+            Kind::Ace | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => {
                 Svaml::only(Action::Hangup)
             }
         }
@@ -176,7 +178,7 @@ impl Policy {
         match kind {
             Kind::Ace => Verdict::Answer(Svaml::only(Action::Continue)),
             Kind::Pie => Verdict::Answer(Svaml::only(Action::Hangup)),
-            Kind::Ice | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Settled => {
+            Kind::Ice | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => {
                 let reason = if self.rules.of(kind).is_empty() { Reason::NO_RULE } else { Reason::POLICY_ERROR };
                 self.denied(kind, reason)
             }
@@ -190,7 +192,7 @@ impl Rules {
             Kind::Ice => &self.ice,
             Kind::Ace => &self.ace,
             Kind::Pie => &self.pie,
-            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Settled => &[],
+            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => &[],
         }
     }
 

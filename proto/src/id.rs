@@ -97,6 +97,14 @@ name!(
         && !text.chars().any(|c| c.is_control() || c == '{' || c == '}')
 );
 
+name!(
+    /// A list that policies ask with `x in lists.<name>`.
+    ListName, "list", "1 to 64 letters, digits or '_', beginning with a letter",
+    |text| text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+);
+
 impl AppKey {
     /// The form under which keys are compared.
     pub fn folded(&self) -> String {
@@ -191,7 +199,9 @@ impl DecisionKey {
         let (timestamp, menu_result) = match kind {
             Kind::Ace => (timestamp, &[][..]),
             Kind::Pie => (timestamp, menu_result),
-            Kind::Ice | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Settled => ("", &[][..]),
+            Kind::Ice | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => {
+                ("", &[][..])
+            }
         };
         Self(hex_digest(&[
             b"decision",

@@ -22,13 +22,24 @@ pub enum Kind {
     Unknown,
     /// What we answered, and why.
     Decided,
+    /// A named event of the policy's own, made from a DICE or a notify.
+    Emitted,
     /// The CDR: what the call came to.
     Settled,
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] =
-        [Self::Ice, Self::Ace, Self::Pie, Self::Dice, Self::Notify, Self::Unknown, Self::Decided, Self::Settled];
+    pub const ALL: [Self; 9] = [
+        Self::Ice,
+        Self::Ace,
+        Self::Pie,
+        Self::Dice,
+        Self::Notify,
+        Self::Unknown,
+        Self::Decided,
+        Self::Emitted,
+        Self::Settled,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,6 +50,7 @@ impl Kind {
             Self::Notify => "notify",
             Self::Unknown => "unknown",
             Self::Decided => "decided",
+            Self::Emitted => "emitted",
             Self::Settled => "settled",
         }
     }

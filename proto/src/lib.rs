@@ -2,7 +2,8 @@
 //!
 //! A callback arrives as signed bytes ([`signature`]), is read leniently ([`callback`]), is answered with SVAML
 //! ([`svaml`]) and is recorded as an [`event`] under a [`subject`] with a derived [`id`]. What the worker said and why
-//! is [`decided`]; what the call came to is [`settled`].
+//! is [`decided`]; a named event a policy made of it is [`emitted`]; what the call came to is [`settled`]. What operators
+//! change meanwhile is [`config`].
 //!
 //! The rules of callbacks, SVAML and signatures are those of Sinch's Voice API, version 1 (developers.sinch.com, *Voice*);
 //! where its older pages and SDKs differ, both are read and the current one is written.
@@ -18,14 +19,18 @@ pub mod svaml;
 pub mod subject;
 pub mod event;
 pub mod decided;
+pub mod emitted;
 pub mod settled;
+pub mod config;
 
 mod lenient;
 
 pub use callback::Callback;
+pub use config::{ListChanged, PolicyOrigin, PolicyPutInForce};
 pub use decided::{Decided, Outcome};
+pub use emitted::Emitted;
 pub use event::Event;
-pub use id::{AppKey, AppName, CallId, DecisionKey, EventId, Leg, WalletId};
+pub use id::{AppKey, AppName, CallId, DecisionKey, EventId, Leg, ListName, WalletId};
 pub use kind::Kind;
 pub use phone::PhoneNumber;
 pub use settled::Settled;

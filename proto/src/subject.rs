@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AppName, CallId, WalletId};
+use crate::id::{AppName, CallId, ListName, WalletId};
 use crate::kind::Kind;
 
 /// Tokens of a subject hold letters, digits, `-` and `_`; all else is percent-encoded, since `.`, `*`, `>` and blanks
@@ -20,16 +20,19 @@ pub enum Stream {
     Calls,
     /// Every posting of every wallet.
     Wallets,
+    /// What operators change while calls go on: lists, and which policy is in force.
+    Config,
 }
 
 impl Stream {
-    pub const ALL: [Self; 2] = [Self::Calls, Self::Wallets];
+    pub const ALL: [Self; 3] = [Self::Calls, Self::Wallets, Self::Config];
 
     /// The broker's name of the stream.
     pub fn name(self) -> &'static str {
         match self {
             Self::Calls => "CALLS",
             Self::Wallets => "WALLETS",
+            Self::Config => "CONFIG",
         }
     }
 
@@ -38,6 +41,7 @@ impl Stream {
         match self {
             Self::Calls => "calls.v1.>",
             Self::Wallets => "wallets.v1.>",
+            Self::Config => "config.v1.>",
         }
     }
 }
@@ -77,6 +81,10 @@ pub enum Subject {
     Call { kind: Kind, app: AppName, partition: Partition },
     /// `wallets.v1.<wallet>`
     Wallet(WalletId),
+    /// `config.v1.list.<list>`: entries added and removed.
+    List(ListName),
+    /// `config.v1.policy.<app>`: the revisions that were put in force.
+    Policy(AppName),
 }
 
 impl Subject {
@@ -84,23 +92,26 @@ impl Subject {
         match self {
             Self::Call { .. } => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
+            Self::List(_) | Self::Policy(_) => Stream::Config,
         }
     }
 
-    /// What must be kept in order together: a partition of calls, or one wallet.
+    /// What must be kept in order together: a partition of calls, one wallet, one list, the policies of one app.
     pub fn lane(&self) -> Partition {
         match self {
             Self::Call { partition, .. } => *partition,
             Self::Wallet(wallet) => Partition::of_text(wallet.as_str()),
+            Self::List(list) => Partition::of_text(list.as_str()),
+            Self::Policy(app) => Partition::of_text(app.as_str()),
         }
     }
 
-    /// The same call's subject for another kind of event. A wallet's stays as it is.
+    /// The same call's subject for another kind of event. What is not about a call stays as it is.
     #[must_use]
     pub fn with_kind(&self, kind: Kind) -> Self {
         match self {
             Self::Call { app, partition, .. } => Self::Call { kind, app: app.clone(), partition: *partition },
-            Self::Wallet(wallet) => Self::Wallet(wallet.clone()),
+            Self::Wallet(_) | Self::List(_) | Self::Policy(_) => self.clone(),
         }
     }
 
@@ -109,6 +120,8 @@ impl Subject {
         match self {
             Self::Call { kind, .. } => format!("callbus.call.{kind}.v1"),
             Self::Wallet(_) => "callbus.wallet.posted.v1".to_owned(),
+            Self::List(_) => "callbus.list.changed.v1".to_owned(),
+            Self::Policy(_) => "callbus.policy.put_in_force.v1".to_owned(),
         }
     }
 
@@ -128,6 +141,8 @@ impl Subject {
             ["wallets", "v1", wallet] => {
                 WalletId::new(percent_decode_str(wallet).decode_utf8().ok()?).ok().map(Self::Wallet)
             }
+            ["config", "v1", "list", list] => ListName::new(*list).ok().map(Self::List),
+            ["config", "v1", "policy", app] => AppName::new(*app).ok().map(Self::Policy),
             _ => None,
         }
     }
@@ -138,6 +153,8 @@ impl fmt::Display for Subject {
         match self {
             Self::Call { kind, app, partition } => write!(f, "calls.v1.{kind}.{app}.{partition}"),
             Self::Wallet(wallet) => write!(f, "wallets.v1.{}", token(wallet.as_str())),
+            Self::List(list) => write!(f, "config.v1.list.{list}"),
+            Self::Policy(app) => write!(f, "config.v1.policy.{app}"),
         }
     }
 }
@@ -155,6 +172,10 @@ pub enum Filter {
     Partition(Partition),
     /// One wallet's history.
     Wallet(WalletId),
+    /// One list's history.
+    List(ListName),
+    /// The policies of one app.
+    Policy(AppName),
 }
 
 impl Filter {
@@ -163,6 +184,7 @@ impl Filter {
             Self::All(stream) => *stream,
             Self::Partition(_) => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
+            Self::List(_) | Self::Policy(_) => Stream::Config,
         }
     }
 }
@@ -174,8 +196,15 @@ impl fmt::Display for Filter {
             Self::All(stream) => f.write_str(stream.subjects()),
             Self::Partition(partition) => write!(f, "calls.v1.*.*.{partition}"),
             Self::Wallet(wallet) => Subject::Wallet(wallet.clone()).fmt(f),
+            Self::List(list) => Subject::List(list.clone()).fmt(f),
+            Self::Policy(app) => Subject::Policy(app.clone()).fmt(f),
         }
     }
+}
+
+/// Where a program of the operator's own is asked what to do with a call: `decide.v1.<kind>.<app>`.
+pub fn decide_subject(kind: Kind, app: &AppName) -> String {
+    format!("decide.v1.{kind}.{app}")
 }
 
 /// Where workers are asked for the answer to a callback: `ask.v1.<kind>.<app>`.

@@ -4,7 +4,10 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use proto::event::signed;
-use proto::{AppName, CallId, Decided, Event, EventId, Kind, Partition, Settled, Subject, WalletId};
+use proto::{
+    AppName, CallId, Decided, Emitted, Event, EventId, Kind, ListChanged, ListName, Partition, PolicyOrigin,
+    PolicyPutInForce, Settled, Subject, WalletId,
+};
 
 #[test]
 fn every_event_shape_decodes() {
@@ -13,6 +16,14 @@ fn every_event_shape_decodes() {
     assert_eq!(decided.reason, None);
     let settled: Settled = serde_json::from_str(include_str!("../fixtures/events/settled.v1.json")).expect("settled");
     assert_eq!(settled.legs[0].cost.to_string(), "1.9000");
+    let emitted: Emitted = serde_json::from_str(include_str!("../fixtures/events/emitted.v1.json")).expect("emitted");
+    assert_eq!(emitted.data["caller"], "+46701234567");
+    let list: ListChanged =
+        serde_json::from_str(include_str!("../fixtures/events/list_changed.v1.json")).expect("list");
+    assert_eq!((list.cleared, list.added.len(), list.removed.len()), (false, 2, 1));
+    let policy: PolicyPutInForce =
+        serde_json::from_str(include_str!("../fixtures/events/policy_put_in_force.v1.json")).expect("policy");
+    assert_eq!((policy.origin, policy.shadow), (PolicyOrigin::Push, false));
 }
 
 #[test]
@@ -38,7 +49,9 @@ fn any_subject() -> impl Strategy<Value = Subject> {
         partition: Partition::of(&CallId::new(call).expect("call")),
     });
     let wallet = "[^\\p{C}\\s{}]{1,30}".prop_map(|wallet| Subject::Wallet(WalletId::new(wallet).expect("wallet")));
-    prop_oneof![call, wallet]
+    let list = "[a-zA-Z][a-zA-Z0-9_]{0,63}".prop_map(|list| Subject::List(ListName::new(list).expect("list")));
+    let policy = "[a-zA-Z0-9_-]{1,64}".prop_map(|app| Subject::Policy(AppName::new(app).expect("app")));
+    prop_oneof![call, wallet, list, policy]
 }
 
 proptest! {

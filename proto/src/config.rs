@@ -1,0 +1,45 @@
+//! What operators change while calls go on: bodies of the events of the stream `CONFIG`.
+
+use serde::{Deserialize, Serialize};
+
+/// Body of `callbus.list.changed.v1`. A list is the fold of its events: what was added last and not removed since.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ListChanged {
+    /// Everything that was on the list goes first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cleared: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
+    /// Who did it: `callbus list add` at a terminal, a program with the API's token.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+}
+
+/// Body of `callbus.policy.put_in_force.v1`: from here on an app's workers decide by this revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyPutInForce {
+    /// Content hash of the policy; its text lies in the document `policy/<revision>`. Empty: no shadow any more.
+    pub revision: String,
+    /// The file's name, for errors and lists.
+    pub file: String,
+    /// It decides beside the one in force, and is only recorded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+    pub origin: PolicyOrigin,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// How a revision came into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyOrigin {
+    /// The file that the configuration names, at a start or after it was changed.
+    File,
+    /// `callbus policy push`.
+    Push,
+    /// `callbus policy rollback`.
+    Rollback,
+}
