@@ -26,17 +26,9 @@ pub trait Asks: sealed::Sealed {
 }
 
 /// An event that may be answered by dialling: ICE and PIE.
-#[diagnostic::on_unimplemented(
-    message = "a call cannot be dialled or sent tones in answer to {Self}",
-    note = "only ICE and PIE may be answered with connect_pstn, connect_sip, send_dtmf and reserve"
-)]
 pub trait Dials: Asks {}
 
 /// An event after which the call can go on by itself: ACE and PIE.
-#[diagnostic::on_unimplemented(
-    message = "a call cannot just go on after {Self}",
-    note = "an ICE asks where the call shall go: connect it, or hang up"
-)]
 pub trait GoesOn: Asks {}
 
 /// Incoming call: what to do with it?
