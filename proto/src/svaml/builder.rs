@@ -12,6 +12,7 @@
 //! | `connect_pstn` `connect_sip` `reserve` | ✓ | | ✓ |
 //! | `connect_mxp` `connect_stream` `park` | ✓ | | |
 
+use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
 use crate::kind::Kind;
 
 /// An event that asks for an answer.
-pub trait Asks: sealed::Sealed {
+pub trait Asks: sealed::Sealed + Copy + Debug + Eq + Send + Sync + 'static {
     const KIND: Kind;
 }
 
