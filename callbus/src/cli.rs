@@ -86,24 +86,30 @@ pub(crate) enum SimCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct SimCall {
-    /// The number that is dialled.
+    /// What is dialled: a number, a SIP address (user@host) or the name of an in-app user.
     #[arg(long, required_unless_present = "did")]
     pub to: Option<String>,
     /// The rented number that is called, instead of --to.
     #[arg(long, conflicts_with = "to")]
     pub did: Option<String>,
-    /// The caller's number.
+    /// The caller's number, `private`, or a SIP address (user@host).
     #[arg(long, default_value = "+15550100200")]
     pub from: String,
     /// An in-app user calls, instead of a number.
     #[arg(long, conflicts_with = "from")]
     pub user: Option<String>,
-    /// Pressed at each menu in turn: keys, `silence` or `hangup`, with commas between.
+    /// What the caller does at each menu in turn: keys, `say:words`, `silence` or `hangup`, with commas between.
     #[arg(long, value_delimiter = ',')]
     pub keys: Vec<simulator::Input>,
+    /// The same in a conference: `12#,silence,hangup`. A comma is a pause longer than the conference waits.
+    #[arg(long, value_delimiter = ',', value_name = "KEYS")]
+    pub conference_keys: Vec<simulator::Input>,
     /// Who picks up: human or machine.
     #[arg(long, value_name = "STATUS", conflicts_with_all = ["busy", "no_answer"])]
     pub amd: Option<PickedUpBy>,
+    /// The machine that picked up beeps after this time: 9s.
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds, requires = "amd")]
+    pub beep_after: Option<u32>,
     /// The called side is busy.
     #[arg(long, conflicts_with = "no_answer")]
     pub busy: bool,
