@@ -59,7 +59,7 @@ impl Policy {
         }
     }
 
-    fn usable(&self, facts: &Facts<'_>, mut svaml: Svaml, reserve: bool) -> Result<Verdict, String> {
+    pub(crate) fn usable(&self, facts: &Facts<'_>, mut svaml: Svaml, reserve: bool) -> Result<Verdict, String> {
         let number = self.number(facts, &mut svaml).ok_or("the answer connects what is no E.164 number")?;
         legal(&svaml, facts.callback.kind())?;
         match &svaml.action {

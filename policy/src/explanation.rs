@@ -36,6 +36,9 @@ pub struct Explanation {
     /// Who was asked for the answer, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<AskedElsewhere>,
+    /// What a handler said about the call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 /// A rule that was tried.

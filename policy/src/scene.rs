@@ -57,7 +57,7 @@ impl<'a> Scene<'a> {
         let rule = tried.last().map_or(BUILT_IN, |tried| &tried.rule).to_owned();
         let (verdict, remember) = outcome.unwrap_or_else(|| (self.policy.built_in(self.kind), Vec::new()));
         let (policy, lists) = (self.policy.revision.clone(), self.lists.answers());
-        let explanation = Explanation { policy, tried, unlisted, facts: self.json, lists, asked };
+        let explanation = Explanation { policy, tried, unlisted, facts: self.json, lists, asked, log: Vec::new() };
         Decision { rule, verdict, wallet: self.wallet.ok(), remember, explanation }
     }
 

@@ -7,4 +7,5 @@ mod cli;
 mod door;
 mod faults;
 mod layers;
+mod policies;
 mod tracing;
