@@ -176,10 +176,11 @@ impl Policy {
 
 /// Whether a condition holds.
 pub(crate) fn holds(when: &Expression, context: &Context<'_, '_>) -> Result<bool, String> {
-    match when.evaluate(context)? {
-        Value::Bool(holds) => Ok(holds),
-        other => Err(format!("the condition gives {}, not true or false", other.type_of())),
+    let value = when.evaluate(context)?;
+    if let Value::Bool(holds) = value {
+        return Ok(holds);
     }
+    Err(format!("the condition gives {}, not true or false", value.type_of()))
 }
 
 /// Leaves the answer to whoever holds credit for it.

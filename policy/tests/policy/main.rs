@@ -5,6 +5,7 @@
 mod ask;
 mod bundle;
 mod decide;
+mod emit;
 mod functions;
 mod hostile;
 mod hours;
