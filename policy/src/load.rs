@@ -18,7 +18,7 @@ use crate::names::Scope;
 use crate::policy::{Needs, OnError, Policy, Rules};
 use crate::reader::Reader;
 use crate::reason::Reason;
-use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS};
+use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS, mode};
 use crate::template::Template;
 use crate::test_case::TestCase;
 use crate::yaml::Node;
@@ -31,7 +31,8 @@ const KINDS: [Kind; 5] = [Kind::Ice, Kind::Ace, Kind::Pie, Kind::Dice, Kind::Not
 
 /// In the order of the page.
 pub(crate) const KEYS: &[&str] = &[
-    "version", "defaults", "wallet", "lists", "hours", "cli", "menus", "ice", "ace", "pie", "dice", "notify", "tests",
+    "version", "mode", "defaults", "wallet", "lists", "hours", "cli", "menus", "ice", "ace", "pie", "dice", "notify",
+    "tests",
 ];
 
 pub(crate) const DEFAULTS_KEYS: &[&str] = &["locale", "on_error", "say"];
@@ -124,6 +125,7 @@ fn read(
     let policy = Policy {
         revision: hash.hex(),
         file_name: file_name.to_owned(),
+        shadow: root.get("mode").is_some_and(|entry| mode(reader, &entry.value)),
         on_error: defaults.on_error,
         locale: defaults.locale,
         say: defaults.say,

@@ -28,6 +28,7 @@ pub(crate) const BUILT_IN: &str = "built-in";
 pub struct Policy {
     pub(crate) revision: String,
     pub(crate) file_name: String,
+    pub(crate) shadow: bool,
     pub(crate) on_error: OnError,
     pub(crate) locale: Option<String>,
     /// Spoken refusals by reason.
@@ -104,6 +105,11 @@ impl Policy {
     /// The name it was loaded under.
     pub fn file_name(&self) -> &str {
         &self.file_name
+    }
+
+    /// The file says `mode: shadow`: it only says what it would do, see [`Policy::shadow`].
+    pub fn is_shadow(&self) -> bool {
+        self.shadow
     }
 
     /// The lists of [`Facts::lists`] that rules may ask.

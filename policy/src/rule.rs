@@ -15,7 +15,7 @@ use crate::reply::Reply;
 use crate::template::Template;
 use crate::yaml::{Entry, Node};
 
-pub(crate) const KEYS: &[&str] = &["name", "when", "reply", "deny", "ask", "say", "reserve", "remember"];
+pub(crate) const KEYS: &[&str] = &["name", "when", "reply", "deny", "ask", "say", "reserve", "remember", "mode"];
 
 /// Rules of one event.
 const RULES_MAX: usize = 10_000;
@@ -35,6 +35,8 @@ pub(crate) struct Rule {
     pub(crate) when: Option<Expression>,
     pub(crate) then: Then,
     pub(crate) remember: Vec<(String, Template)>,
+    /// Where it would apply, that is noted and the next rules are tried.
+    pub(crate) shadow: bool,
 }
 
 /// What follows.
@@ -102,6 +104,12 @@ impl Rule {
                     .findings
                     .wrong(node.at, format!("two rules of {kind} are called {}", crate::errors::quoted(&name.text)));
             }
+            if let Some(mode) = node.get("mode")
+                && last
+            {
+                let hint = "remove mode, or add a last rule that decides";
+                reader.findings.wrong_hint(mode.at, format!("the last rule of {kind} must decide"), hint);
+            }
             let rule = Self::read(reader, node, kind, values);
             if let Some(Self { then: Then::Ask { ask, .. }, .. }) = &rule
                 && last
@@ -135,11 +143,12 @@ impl Rule {
             None => Some(Vec::new()),
         };
         let then = then(reader, node, kind, scope);
+        let shadow = node.get("mode").is_some_and(|entry| mode(reader, &entry.value));
         let when = match when {
             Some(expression) => Some(expression?),
             None => None,
         };
-        Some(Self { name: Arc::from(name?), when, then: then?, remember: remember? })
+        Some(Self { name: Arc::from(name?), when, then: then?, remember: remember?, shadow })
     }
 
     pub(crate) fn expressions(&self) -> Vec<&Expression> {
@@ -154,8 +163,20 @@ impl Rule {
     }
 }
 
+/// Whether a rule, or a file, only says what it would do.
+pub(crate) fn mode(reader: &mut Reader<'_>, node: &Node) -> bool {
+    let shadow = reader.text(node, "mode") == Some("shadow");
+    if !shadow && node.scalar().is_some() {
+        reader.findings.wrong_hint(node.at, "mode is shadow", "remove it, and it decides");
+    }
+    shadow
+}
+
 /// Rules after this one are tried even where it applies.
 fn goes_on(node: &Node) -> bool {
+    if node.get("mode").is_some() {
+        return true;
+    }
     let on_error = node.get("ask").and_then(|ask| ask.value.get("on_error"));
     on_error.and_then(|entry| entry.value.scalar()).is_some_and(|scalar| scalar.text == "next")
 }

@@ -46,6 +46,7 @@ pub fn schema() -> Json {
 fn section(key: &str) -> Json {
     match key {
         "version" => json!({ "const": 1 }),
+        "mode" => json!({ "const": "shadow" }),
         "defaults" => record(load::DEFAULTS_KEYS, |key| match key {
             "on_error" => json!({ "enum": ["deny", "next"] }),
             "say" => map_of(reference("text")),
@@ -75,6 +76,7 @@ fn rule() -> Json {
         "deny" => json!({ "type": "string", "pattern": "^[A-Z][A-Z0-9_]{0,63}$" }),
         "ask" => ask(),
         "reserve" => json!({ "type": "boolean" }),
+        "mode" => json!({ "const": "shadow" }),
         "remember" => map_of(reference("text")),
         _ => reference("text"),
     });

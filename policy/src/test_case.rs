@@ -242,6 +242,7 @@ fn tried(decision: &Decision) -> String {
     for rule in tried.iter().skip(tried.len().saturating_sub(TRIED_MAX)) {
         names.push(match (rule.result, &rule.error) {
             (TriedResult::Matched, _) => format!("{} applies", rule.rule),
+            (TriedResult::Shadow, _) => format!("{} would apply", rule.rule),
             (TriedResult::NotMatched, _) => format!("{} does not apply", rule.rule),
             (TriedResult::Failed, error) => format!("{} failed ({})", rule.rule, error.as_deref().unwrap_or_default()),
         });
