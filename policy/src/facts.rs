@@ -136,7 +136,32 @@ impl Facts<'_> {
                 put(&mut call, "callResourceUrl", ace.call_resource_url.as_deref());
             }
             Details::Pie(pie) => put(&mut call, "reference", pie.reference.as_deref()),
-            Details::Dice(_) | Details::Notify(_) | Details::Unknown { .. } => {}
+            Details::Dice(dice) => {
+                put(&mut call, "result", dice.result.as_deref());
+                put(&mut call, "reason", dice.reason.as_deref());
+                put(&mut call, "duration", dice.duration_secs);
+                put(&mut call, "from", dice.from.as_deref());
+                if let Some(to) = &dice.to {
+                    call.insert("to".to_owned(), endpoint(to));
+                }
+                if let Some(debit) = &dice.debit {
+                    call.insert("debit".to_owned(), money(debit));
+                }
+                if let Some(rate) = &dice.user_rate {
+                    call.insert("userRate".to_owned(), money(rate));
+                }
+                call.insert("callHeaders".to_owned(), pairs(&dice.call_headers));
+            }
+            Details::Notify(notify) => {
+                put_folded(&mut call, "type", notify.notify_type.as_deref());
+                put(&mut call, "destination", notify.destination.as_deref());
+                if let Some(detection) = &notify.amd {
+                    call.insert("amd".to_owned(), amd(detection));
+                }
+                put(&mut call, "errorCode", notify.error_code);
+                put(&mut call, "errorMsg", notify.error_msg.as_deref());
+            }
+            Details::Unknown { .. } => {}
         }
         call
     }

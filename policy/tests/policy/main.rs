@@ -5,12 +5,14 @@
 mod ask;
 mod bundle;
 mod decide;
+mod emit;
 mod functions;
 mod hostile;
 mod hours;
 mod live_lists;
 mod load;
 mod own_tests;
+mod shadow;
 
 use std::collections::BTreeMap;
 use std::path::Path;
