@@ -47,11 +47,26 @@ fn a_file_in_shadow_says_what_it_would_have_done() {
         assert_eq!(would.revision, shadow.revision());
         expected.assert_eq(&would.sentence());
     };
-    check("{ name: same, reserve: true, reply: { connect_pstn: \"+46850000000\", max_duration: 1m } }", expect!["The shadow policy would have reserved (connectPstn), to the same effect: rule same."]);
-    check("{ name: longer, reserve: true, reply: { connect_pstn: true, max_duration: 61 } }", expect!["The shadow policy would have reserved (connectPstn): rule longer."]);
-    check("{ name: free, reply: { connect_pstn: \"+46850000000\", max_duration: 1m } }", expect!["The shadow policy would have answered (connectPstn): rule free."]);
-    check("{ name: night, deny: CLOSED }", expect!["The shadow policy would have refused with CLOSED (hangup): rule night."]);
-    check("{ name: old, ask: { url: \"https://old.example/\" } }", expect!["The shadow policy would have asked: rule old."]);
+    check(
+        "{ name: same, reserve: true, reply: { connect_pstn: \"+46850000000\", max_duration: 1m } }",
+        expect!["The shadow policy would have reserved (connectPstn), to the same effect: rule same."],
+    );
+    check(
+        "{ name: longer, reserve: true, reply: { connect_pstn: true, max_duration: 61 } }",
+        expect!["The shadow policy would have reserved (connectPstn): rule longer."],
+    );
+    check(
+        "{ name: free, reply: { connect_pstn: \"+46850000000\", max_duration: 1m } }",
+        expect!["The shadow policy would have answered (connectPstn): rule free."],
+    );
+    check(
+        "{ name: night, deny: CLOSED }",
+        expect!["The shadow policy would have refused with CLOSED (hangup): rule night."],
+    );
+    check(
+        "{ name: old, ask: { url: \"https://old.example/\" } }",
+        expect!["The shadow policy would have asked: rule old."],
+    );
     let payer = "version: 1\nwallet: other\nice:\n  - { name: a, reserve: true, reply: { connect_pstn: true, max_duration: 60 } }\n";
     assert!(load(payer).expect("policy").shadow(&facts, &decision).differs, "another one pays");
 }
