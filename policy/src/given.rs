@@ -12,9 +12,9 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value as Json, json};
 
 use crate::decision::{CALL_MAX_SECS, Decision, Verdict};
-use crate::errors::quoted;
+use crate::errors::{Findings, PolicyErrors, quoted};
 use crate::facts::{AppFacts, Facts, PriceFacts, WalletFacts, micros};
-use crate::list::Source;
+use crate::list::{Lists, Source};
 use crate::live_list::{LiveLists, check_entry};
 use crate::names::Scope;
 use crate::policy::Policy;
@@ -61,6 +61,27 @@ enum Answer {
 struct Rate {
     micros: i64,
     secs: u32,
+}
+
+/// Decides what is written like the `given` of a test, as YAML or JSON: `{ event: ice, call: { cli: "+46701234567" } }`.
+///
+/// # Errors
+/// What is wrong with it. DICE and notify are not decided.
+pub fn decide_given(policy: &Policy, given: &str) -> Result<Decision, PolicyErrors> {
+    let mut findings = Findings::new("given", given);
+    let Some(node) = Node::parse(given, &mut findings) else { return Err(findings.finish()) };
+    let mut reader = Reader::new(findings);
+    reader.defined.lists = Lists::clone(&policy.lists);
+    let given = Given::read(&mut reader, &node);
+    match given.filter(|_| reader.findings.count() == 0) {
+        Some(given) if given.kind().wants_svaml() => return Ok(given.decide(policy)),
+        Some(given) => {
+            let what = format!("{} is not decided, it only makes events", given.kind());
+            reader.findings.wrong_hint(node.at, what, "give ice, ace or pie");
+        }
+        None => {}
+    }
+    Err(reader.findings.finish())
 }
 
 impl Given {

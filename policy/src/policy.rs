@@ -138,7 +138,7 @@ impl Policy {
     /// When the expression fails or gives no wallet name.
     pub fn wallet(&self, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
         let asked = Asked::new(&self.lists, facts.lists, Vec::new());
-        self.wallet_in(&context(&self.env, &facts.to_json(&self.env_names, &self.hours), &asked), facts)
+        self.wallet_in(&context(&self.env, &facts.to_json(self), &asked), facts)
     }
 
     pub(crate) fn wallet_in(&self, context: &Context<'_, '_>, facts: &Facts<'_>) -> Result<WalletId, WalletError> {

@@ -50,7 +50,7 @@ type Outcome = (Verdict, Vec<(String, String)>);
 impl<'a> Scene<'a> {
     /// `known` are answers of lists that were given before and stand.
     pub(crate) fn new(policy: &'a Policy, facts: &'a Facts<'a>, known: Vec<Membership>) -> Self {
-        let json = facts.to_json(&policy.env_names, &policy.hours);
+        let json = facts.to_json(policy);
         let lists = Asked::new(&policy.lists, facts.lists, known);
         let context = context(&policy.env, &json, &lists);
         let wallet = policy.wallet_in(&context, facts);

@@ -12,6 +12,7 @@ mod hours;
 mod live_lists;
 mod load;
 mod own_tests;
+mod replay;
 mod shadow;
 
 use std::collections::BTreeMap;
