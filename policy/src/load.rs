@@ -125,6 +125,7 @@ fn read(
     let policy = Policy {
         revision: hash.hex(),
         file_name: file_name.to_owned(),
+        test_count: tests.len(),
         shadow: root.get("mode").is_some_and(|entry| mode(reader, &entry.value)),
         on_error: defaults.on_error,
         locale: defaults.locale,

@@ -28,6 +28,7 @@ pub(crate) const BUILT_IN: &str = "built-in";
 pub struct Policy {
     pub(crate) revision: String,
     pub(crate) file_name: String,
+    pub(crate) test_count: usize,
     pub(crate) shadow: bool,
     pub(crate) on_error: OnError,
     pub(crate) locale: Option<String>,
@@ -87,11 +88,10 @@ pub enum WalletError {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rules = self.rules.count();
         f.debug_struct("Policy")
             .field("file", &self.file_name)
             .field("revision", &self.revision)
-            .field("rules", &rules)
+            .field("rules", &self.rule_count())
             .finish()
     }
 }
@@ -105,6 +105,16 @@ impl Policy {
     /// The name it was loaded under.
     pub fn file_name(&self) -> &str {
         &self.file_name
+    }
+
+    /// Rules of all events.
+    pub fn rule_count(&self) -> usize {
+        self.rules.count()
+    }
+
+    /// Tests of the file's own; all of them pass.
+    pub fn test_count(&self) -> usize {
+        self.test_count
     }
 
     /// The file says `mode: shadow`: it only says what it would do, see [`Policy::shadow`].
