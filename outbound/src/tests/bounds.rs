@@ -25,8 +25,8 @@ async fn slow_heads_and_bodies_end_at_the_deadline() -> Result<()> {
     let head = Server::start(Says::Slowly(answer("200 OK", "never seen"), DRIP)).await?;
     ends_in_time(&open()?, head.request("127.0.0.1")?).await;
     // Each byte comes in time; all of them do not.
-    let body = Server::start(Says::ForEver(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n1234".to_vec(), Vec::new()));
-    ends_in_time(&open()?, body.await?.request("127.0.0.1")?).await;
+    let body = Server::start(Says::Once(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n1234".to_vec())).await?;
+    ends_in_time(&open()?, body.request("127.0.0.1")?).await;
     let silent = Server::start(Says::Once(Vec::new())).await?;
     ends_in_time(&open()?, silent.request("127.0.0.1")?).await;
     Ok(())
