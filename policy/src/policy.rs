@@ -13,7 +13,7 @@ use crate::cli::CliMap;
 use crate::decision::{Decision, Verdict};
 use crate::emit::EmitRule;
 use crate::expression::Expression;
-use crate::facts::{Facts, context};
+use crate::facts::{Facts, Reads, context};
 use crate::hours::Hours;
 use crate::list::{Asked, Lists, Source};
 use crate::reason::Reason;
@@ -38,6 +38,8 @@ pub struct Policy {
     pub(crate) lists: Arc<Lists>,
     pub(crate) cli: CliMap,
     pub(crate) rules: Rules,
+    /// What expressions read, of all events.
+    pub(crate) reads: Reads,
     /// Variables that expressions name.
     pub(crate) env_names: Vec<String>,
     /// Those that expressions name.
@@ -148,7 +150,7 @@ impl Policy {
     /// When the expression fails or gives no wallet name.
     pub fn wallet(&self, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
         let asked = Asked::new(&self.lists, facts.lists, Vec::new());
-        self.wallet_in(&context(&self.env, &facts.to_json(self), &asked), facts)
+        self.wallet_in(&context(self, &facts.to_json(self), &asked), facts)
     }
 
     pub(crate) fn wallet_in(&self, context: &Context<'_, '_>, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
