@@ -78,6 +78,33 @@ impl Deck {
     }
 }
 
+/// One row of a deck, on its own.
+pub(crate) struct Entry<'a> {
+    pub prefix: String,
+    pub destination: &'a str,
+    /// Which of [`Deck::prices`].
+    pub price: usize,
+}
+
+impl Deck {
+    /// Every different price, once.
+    pub(crate) fn prices(&self) -> &[Arc<Price>] {
+        &self.prices
+    }
+
+    /// All rows, in the order of their prefixes as text.
+    pub(crate) fn entries(&self) -> Vec<Entry<'_>> {
+        let entry = |(prefix, row): (&Prefix, &Row)| Entry {
+            prefix: prefix.digits(),
+            destination: self.destinations.get(row.destination).map(AsRef::as_ref).unwrap_or_default(),
+            price: row.price,
+        };
+        let mut entries: Vec<Entry<'_>> = self.rows.iter().map(entry).collect();
+        entries.sort_unstable_by(|one, other| one.prefix.cmp(&other.prefix));
+        entries
+    }
+}
+
 impl Deck {
     /// A deck of rows that are at hand: prefix, destination, price.
     ///
@@ -144,6 +171,10 @@ impl Prefix {
             return None;
         }
         digits.bytes().try_fold(Self::EMPTY, Self::then)
+    }
+
+    fn digits(self) -> String {
+        self.0.to_string().split_off(1)
     }
 
     fn then(self, digit: u8) -> Option<Self> {
