@@ -46,7 +46,9 @@ fn the_sheets_of_carriers() {
     ] {
         same(text, DeckFormat::Carrier, two);
     }
-    same("Prefix,Rate per second,Setup fee\n44,0.002,0.1\n", DeckFormat::Carrier, "44,,0.1,0.12,1/1,EUR,,\n");
+    let (per_second, _) = sheet("Prefix,Rate per second,Setup fee\n44,0.002,0.1\n", in_eur());
+    let ours = "prefix,rate,unit_s,connect_fee,currency\n44,0.002,1,0.1,EUR\n";
+    assert_eq!(per_second.identity(), Deck::from_csv("retail", ours.as_bytes()).unwrap().identity());
 }
 
 #[test]
