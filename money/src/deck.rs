@@ -1,5 +1,6 @@
 //! Decks: which price a number has.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -145,8 +146,8 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn add(&mut self, prefix: Prefix, destination: &str, price: Price) {
-        let destination = self.destinations.index_of(destination.into());
-        let price = self.prices.index_of(price.into());
+        let destination = self.destinations.index_of(destination);
+        let price = self.prices.index_of(price);
         self.rows.insert(prefix, Row { destination, price });
     }
 
@@ -194,9 +195,13 @@ struct Row {
 struct Interned<T: ?Sized>(HashMap<Arc<T>, usize>);
 
 impl<T: ?Sized + Eq + std::hash::Hash> Interned<T> {
-    fn index_of(&mut self, value: Arc<T>) -> usize {
+    fn index_of(&mut self, value: impl Into<Arc<T>> + Borrow<T>) -> usize {
+        if let Some(index) = self.0.get(value.borrow()) {
+            return *index;
+        }
         let next = self.0.len();
-        *self.0.entry(value).or_insert(next)
+        self.0.insert(value.into(), next);
+        next
     }
 
     fn in_order(self) -> Vec<Arc<T>> {

@@ -33,6 +33,11 @@ impl DeckVersions {
         self.versions.insert(place, DeckVersion { version, effective_from, imported_at: at, prefixes });
     }
 
+    /// What stands there is no such event.
+    pub fn pass(&mut self, seq: u64) {
+        self.last_seq = self.last_seq.max(seq);
+    }
+
     /// Where the log was when this was folded; 0 when it had no event of this deck.
     pub fn last_seq(&self) -> u64 {
         self.last_seq

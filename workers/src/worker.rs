@@ -12,6 +12,7 @@ use proto::{AppName, WalletId};
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::Desk;
+use crate::deck_log::DeckLogError;
 use crate::decks::Decks;
 
 /// The queue group every worker joins.
@@ -43,8 +44,12 @@ pub struct WorkerSettings {
 
 /// A worker cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
-#[error("serve asks: {0}")]
-pub struct WorkerError(#[from] Unavailable);
+pub enum WorkerError {
+    #[error("serve asks: {0}")]
+    Serve(#[from] Unavailable),
+    #[error("load price lists: {0}")]
+    Decks(#[from] DeckLogError),
+}
 
 /// The role, ready to run.
 #[derive(Debug)]
@@ -57,7 +62,7 @@ impl Worker {
     /// lists of the apps; one that is not there yet is looked for while the worker runs.
     ///
     /// # Errors
-    /// When the documents cannot be reached.
+    /// When the log or the documents cannot be reached.
     pub async fn build(
         settings: WorkerSettings,
         apps: Vec<App>,
@@ -67,7 +72,7 @@ impl Worker {
         call_memory: Cache,
         clock: Clock,
     ) -> Result<Self, WorkerError> {
-        let decks = Decks::load(&bus, apps.iter().map(|app| app.deck.clone())).await?;
+        let decks = Decks::load(&bus, apps.iter().map(|app| app.deck.clone()), clock.now()).await?;
         let apps: HashMap<AppName, App> = apps.into_iter().map(|app| (app.name.clone(), app)).collect();
         Ok(Self { desk: Arc::new(Desk { settings, apps, bus, credit, cache, call_memory, clock, decks }) })
     }
@@ -92,7 +97,7 @@ impl Worker {
             },
             stop.clone(),
         );
-        let refresh = self.desk.decks.refresh_until(&self.desk.bus, stop.clone());
+        let refresh = self.desk.decks.refresh_until(&self.desk.bus, &self.desk.clock, stop.clone());
         let (served, ()) = tokio::join!(serve, refresh);
         Ok(served?)
     }
