@@ -45,6 +45,13 @@ pub struct DeckRow<'a> {
     pub price: &'a Arc<Price>,
 }
 
+/// Nothing can be called by it.
+impl Default for Deck {
+    fn default() -> Self {
+        Builder::default().build(String::new())
+    }
+}
+
 impl Deck {
     pub fn identity(&self) -> &DeckRef {
         &self.identity

@@ -169,3 +169,6 @@ impl Loaded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
