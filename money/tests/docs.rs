@@ -78,7 +78,8 @@ fn the_formats_are_the_ones_that_are_read() {
     assert_eq!(names, DeckFormat::ALL.map(DeckFormat::as_str));
     for [name, columns] in &formats {
         let Some(header) = columns.split('`').nth(1).filter(|header| header.contains(',')) else { continue };
-        let said = Sheet { format: name.trim_matches('`').parse().ok(), currency: "EUR".parse().ok(), in_force_at: None };
+        let said =
+            Sheet { format: name.trim_matches('`').parse().ok(), currency: "EUR".parse().ok(), in_force_at: None };
         let header = header.trim_end_matches(", …");
         let error = Deck::from_sheet("page", header.as_bytes(), &said).unwrap_err().to_string();
         assert!(error.contains("no prefixes below the header"), "{name}: {error}");

@@ -84,13 +84,22 @@ pub(super) struct Columns {
     effective: Column,
     ends: Column,
     /// Columns whose rows are taken only when they say this.
-    conditions: Vec<(Column, String, fn(&str) -> bool)>,
+    conditions: Vec<Condition>,
     /// Of a sheet whose lines do not say it.
     only_currency: Option<Currency>,
     in_force_at: Option<Timestamp>,
     decimals: Decimals,
     ours: bool,
 }
+
+/// A column that must say something, under the sheet's own name for it.
+struct Condition {
+    at: usize,
+    heading: String,
+    holds: Holds,
+}
+
+type Holds = fn(&str) -> bool;
 
 pub(super) struct Column {
     name: &'static str,
@@ -153,8 +162,7 @@ impl Columns {
             return Err(Reason::MissingColumn("currency"));
         }
         let conditions = header.columns.iter().zip(names).enumerate().filter_map(|(index, (column, name))| {
-            let holds = condition(column)?;
-            Some((Column { name: column, at: Some(index) }, name.to_owned(), holds))
+            Some(Condition { at: index, heading: name.to_owned(), holds: condition(column)? })
         });
         Ok(Self {
             count: header.columns.len(),
@@ -198,10 +206,10 @@ impl Columns {
 
     /// Whether the row is for every call, and in force when the sheet is to be.
     pub(super) fn check(&self, record: &StringRecord) -> Result<(), Reason> {
-        for (column, name, holds) in &self.conditions {
-            let text = column.of(record, "");
+        for Condition { at, heading, holds } in &self.conditions {
+            let text = record.get(*at).unwrap_or_default();
             if !holds(&text.to_ascii_lowercase()) {
-                return Err(Reason::Conditional { column: name.clone(), text: text.to_owned() });
+                return Err(Reason::Conditional { column: heading.clone(), text: text.to_owned() });
             }
         }
         let (begins, ends) = (self.effective.begins(record)?, self.ends.begins(record)?);
@@ -351,7 +359,7 @@ impl Columns {
 }
 
 /// What a column must say for its row to be taken; in lower case.
-fn condition(column: &str) -> Option<fn(&str) -> bool> {
+fn condition(column: &str) -> Option<Holds> {
     Some(match column {
         "@on" => |text| ["", "true", "t", "1", "yes", "y", "enabled"].contains(&text),
         "@off" => |text| ["", "false", "f", "0", "no", "n", "disabled"].contains(&text),

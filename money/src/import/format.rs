@@ -372,9 +372,11 @@ impl Header {
         let mut header = Self { format, columns: Vec::with_capacity(names.len()), currency: None };
         for name in names {
             let Some((column, currency)) = column_of(format, name) else {
-                return Err(match format {
-                    DeckFormat::Callbus => Reason::UnknownColumn(name.to_owned()),
-                    _ => Reason::ForeignColumn { column: name.to_owned(), format },
+                let column = name.to_owned();
+                return Err(if format == DeckFormat::Callbus {
+                    Reason::UnknownColumn(column)
+                } else {
+                    Reason::ForeignColumn { column, format }
                 });
             };
             let may_repeat = column == SAYS_NOTHING || column.starts_with('@');
