@@ -1,7 +1,7 @@
 //! Decks: all or nothing, every bad line named; versions; size.
 #![expect(clippy::unwrap_used, reason = "a test stops where its data is wrong")]
 
-use money::{Deck, Micros};
+use money::Deck;
 use proto::PhoneNumber;
 
 const HEADER: &str = "prefix,destination,connect_fee,rate,unit_s,increments,rounding,currency\n";

@@ -54,9 +54,12 @@ pub(crate) async fn show(
     let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let name = deck_name(&name)?;
     let read = async |version: &str| {
-        deck_of_version(&desk.bus, &name, version).await.map_err(|error| match error {
-            DeckLogError::Lost(version) => Problem::NotFound(format!("version {version:?} of price list {name}")),
-            other => problem(other),
+        deck_of_version(&desk.bus, &name, version).await.map_err(|error| {
+            if let DeckLogError::Lost(version) = error {
+                Problem::NotFound(format!("version {version:?} of price list {name}"))
+            } else {
+                problem(error)
+            }
         })
     };
     let (old, new) = (read(&query.old).await?, read(&query.new).await?);
