@@ -1,168 +1,184 @@
-//! `/v1/decks/<name>`: price lists, checked whole before they are kept.
+//! `/v1/decks/<name>`: price lists, checked whole before they are kept; their versions.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use jiff::Timestamp;
-use money::explain::explain;
-use money::{ConnectFeeMode, Currency, Deck, Micros, Price, Tier};
-use proto::{AppName, PhoneNumber};
+use money::{Currency, Deck, DeckFormat, DeckVersion, DeckVersions, Sheet};
+use proto::DeckName;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
-use workers::deck_document;
+use workers::deck_log::{DeckLogError, PutInForce, catch_up, deck_in_force, early_deck, put_in_force};
 
 use crate::problem::Problem;
 use crate::server::Desk;
 
+pub(crate) mod diff;
+pub(crate) mod price;
+
 /// A price list of a million prefixes is smaller.
 pub(crate) const BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Longest call that is explained: a day.
-const DURATION_SECS_MAX: u32 = 86_400;
+/// Versions listed at most, the newest.
+const VERSIONS_MAX: usize = 1000;
 
-/// What a price list comes to.
+/// `?as=&currency=&from=&dry_run=&limit=`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImportQuery {
+    /// Found by the header without.
+    #[serde(rename = "as")]
+    format: Option<String>,
+    /// Of a sheet that names none.
+    currency: Option<Currency>,
+    /// When it comes into force; at once without it.
+    from: Option<Timestamp>,
+    /// Says what would change, and changes nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// How many changes a dry run lists.
+    limit: Option<usize>,
+}
+
+/// What an import came to.
+#[derive(Debug, Serialize)]
+pub(crate) struct ImportPage {
+    deck: String,
+    version: String,
+    effective_from: Timestamp,
+    prefixes: usize,
+    /// How the file was read.
+    format: &'static str,
+    /// It was in force so already.
+    unchanged: bool,
+}
+
+/// A price list, by the version that is in force now.
 #[derive(Debug, Serialize)]
 pub(crate) struct DeckPage {
     deck: String,
-    /// Of its content; stands in every hold.
     version: String,
-    /// SHA-256 of the file as it was imported.
-    revision: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_from: Option<Timestamp>,
     prefixes: usize,
 }
 
-/// `?number=&duration=&at=`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PriceQuery {
-    number: String,
-    /// In seconds.
-    duration: u32,
-    /// When the call is answered; now without it.
-    at: Option<Timestamp>,
-}
-
-/// What a call costs, and each step on the way. Exact amounts are decimals that may end in `…`.
+/// The versions of a price list, the one that begins last on top.
 #[derive(Debug, Serialize)]
-pub(crate) struct PricePage {
+pub(crate) struct VersionsPage {
     deck: String,
-    version: String,
-    /// The digits of the number that chose the price.
-    prefix: String,
-    destination: String,
-    /// All of its terms.
-    price: Price,
-    currency: Currency,
-    at: Timestamp,
-    duration_secs: u32,
-    billed_secs: u32,
-    connect_fee: Micros,
-    connect_fee_mode: ConnectFeeMode,
-    steps: Vec<StepLine>,
-    /// Connect fee and steps, before the one rounding.
-    exact: String,
-    cost: Micros,
+    versions: Vec<VersionLine>,
 }
 
-/// Increments one after another at the same terms.
 #[derive(Debug, Serialize)]
-struct StepLine {
-    from_secs: u32,
-    billed_secs: u32,
-    tier: Tier,
-    /// When its terms are in force; absent where no period is.
+struct VersionLine {
+    /// Of its content; stands in every hold.
+    version: String,
+    /// Absent for a price list that was there before versions were.
     #[serde(skip_serializing_if = "Option::is_none")]
-    period: Option<String>,
-    amount: String,
+    effective_from: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    imported_at: Option<Timestamp>,
+    prefixes: usize,
+    in_force: bool,
 }
 
 pub(crate) async fn put(
     State(desk): State<Arc<Desk>>,
     Path(name): Path<String>,
+    query: Result<Query<ImportQuery>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<DeckPage>, Problem> {
-    let name = deck_name(&name)?;
-    let csv = body.map_err(|_| Problem::TooLarge { bytes_max: BYTES_MAX })?;
-    let deck = read(name.clone(), csv.clone()).await?;
-    let revision = desk.bus.put_document(&deck_document(&name), csv).await.map_err(Problem::unavailable)?;
-    Ok(Json(page(&deck, revision)))
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    let (name, now) = (deck_name(&name)?, desk.clock.now());
+    let format = query.format.as_deref().map(str::parse::<DeckFormat>).transpose();
+    let format = format.map_err(|error| Problem::Invalid(format!("as is {error}")))?;
+    let from = query.from.unwrap_or(now);
+    let sheet = Sheet { format, currency: query.currency, in_force_at: Some(from) };
+    let bytes = body.map_err(|_| Problem::TooLarge { bytes_max: BYTES_MAX })?;
+    let (deck, format) = read(name.to_string(), bytes, sheet).await?;
+    if query.dry_run {
+        let old = deck_in_force(&desk.bus, &name, from).await.map_err(problem)?;
+        return Ok(Json(diff::between(old, deck, from, query.limit).await?).into_response());
+    }
+    let put = put_in_force(&desk.bus, &name, &deck, query.from, now).await;
+    let PutInForce { version, unchanged } = put.map_err(problem)?;
+    let DeckVersion { version, effective_from, prefixes, .. } = version;
+    let format = format.as_str();
+    Ok(Json(ImportPage { deck: name.into(), version, effective_from, prefixes, format, unchanged }).into_response())
 }
 
 pub(crate) async fn get(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Result<Json<DeckPage>, Problem> {
-    let (deck, revision) = find(&desk, &name).await?;
-    Ok(Json(page(&deck, revision)))
+    let name = deck_name(&name)?;
+    let in_force = lines(&desk, &name).await?.into_iter().find(|version| version.in_force);
+    let in_force = in_force.ok_or_else(|| Problem::NotFound(format!("price list {name} in force; import one")))?;
+    let VersionLine { version, effective_from, prefixes, .. } = in_force;
+    Ok(Json(DeckPage { deck: name.into(), version, effective_from, prefixes }))
 }
 
-/// What a call to a number costs by the price list in use.
-pub(crate) async fn price(
+pub(crate) async fn versions(
     State(desk): State<Arc<Desk>>,
     Path(name): Path<String>,
-    query: Result<Query<PriceQuery>, QueryRejection>,
-) -> Result<Json<PricePage>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
-    let number = PhoneNumber::parse_lenient(&query.number);
-    let number = number.map_err(|error| Problem::Invalid(format!("the number is {error}")))?;
-    if query.duration > DURATION_SECS_MAX {
-        return Err(Problem::Invalid(format!("the duration is over {DURATION_SECS_MAX} seconds")));
+) -> Result<Json<VersionsPage>, Problem> {
+    let name = deck_name(&name)?;
+    let mut versions = lines(&desk, &name).await?;
+    if versions.is_empty() {
+        return Err(Problem::NotFound(format!("price list {name}; import one")));
     }
-    let (deck, _) = find(&desk, &name).await?;
-    let row = deck.lookup(&number);
-    let row = row.ok_or_else(|| Problem::NotFound(format!("prefix of this number in price list {name}")))?;
-    let at = query.at.unwrap_or_else(|| desk.clock.now());
-    let explained = explain(row.price, query.duration, at);
-    let explained = explained.map_err(|error| Problem::Invalid(format!("the call cannot be rated: {error}")))?;
-    let rows = row.price.rows();
-    let steps = explained.steps.iter().map(|step| StepLine {
-        from_secs: step.from_secs,
-        billed_secs: step.billed_secs,
-        tier: step.tier,
-        period: step.period.and_then(|index| rows.periods.get(index)).map(ToString::to_string),
-        amount: step.amount.to_string(),
-    });
-    Ok(Json(PricePage {
-        deck: deck.identity().name.clone(),
-        version: deck.identity().version.clone(),
-        prefix: row.prefix.to_owned(),
-        destination: row.destination.to_owned(),
-        price: row.price.as_ref().clone(),
-        currency: rows.currency,
-        at,
-        duration_secs: query.duration,
-        billed_secs: explained.cost.billed_secs,
-        connect_fee: explained.connect_fee,
-        connect_fee_mode: rows.connect_fee_mode,
-        steps: steps.collect(),
-        exact: explained.exact.to_string(),
-        cost: explained.cost.amount,
-    }))
+    versions.truncate(VERSIONS_MAX);
+    Ok(Json(VersionsPage { deck: name.into(), versions }))
 }
 
-/// The price list in use, with the revision of its file.
-async fn find(desk: &Desk, name: &str) -> Result<(Deck, String), Problem> {
-    let name = deck_name(name)?;
-    let found = desk.bus.document(&deck_document(&name)).await.map_err(Problem::unavailable)?;
-    let found = found.ok_or_else(|| Problem::NotFound(format!("price list {name}; import one")))?;
-    Ok((read(name, found.bytes).await?, found.revision))
+/// All versions, the one that begins last first.
+async fn lines(desk: &Desk, name: &DeckName) -> Result<Vec<VersionLine>, Problem> {
+    let mut versions = DeckVersions::default();
+    catch_up(&desk.bus, name, &mut versions).await.map_err(Problem::unavailable)?;
+    if versions.is_empty() {
+        let early = early_deck(&desk.bus, name).await.map_err(problem)?;
+        let line = |(_, deck): (String, Deck)| VersionLine {
+            version: deck.identity().version.clone(),
+            effective_from: None,
+            imported_at: None,
+            prefixes: deck.len(),
+            in_force: true,
+        };
+        return Ok(early.map(line).into_iter().collect());
+    }
+    let in_force = versions.until(desk.clock.now()).count().checked_sub(1);
+    let lines = versions.all().iter().enumerate();
+    let line = |(index, version): (usize, &DeckVersion)| VersionLine {
+        version: version.version.clone(),
+        effective_from: Some(version.effective_from),
+        imported_at: Some(version.imported_at),
+        prefixes: version.prefixes,
+        in_force: Some(index) == in_force,
+    };
+    Ok(lines.rev().map(line).collect())
 }
 
 /// Reading hundreds of thousands of lines takes a second: not on a thread that others wait for.
-async fn read(name: String, csv: Bytes) -> Result<Deck, Problem> {
-    let read = spawn_blocking(move || Deck::from_csv(name, &csv)).await.map_err(Problem::unavailable)?;
+async fn read(name: String, bytes: Bytes, sheet: Sheet) -> Result<(Deck, DeckFormat), Problem> {
+    let read = spawn_blocking(move || Deck::from_sheet(name, &bytes, &sheet)).await.map_err(Problem::unavailable)?;
     read.map_err(Problem::Deck)
 }
 
-fn page(deck: &Deck, revision: String) -> DeckPage {
-    let identity = deck.identity();
-    DeckPage { deck: identity.name.clone(), version: identity.version.clone(), revision, prefixes: deck.len() }
+fn deck_name(text: &str) -> Result<DeckName, Problem> {
+    DeckName::new(text).map_err(|error| Problem::Invalid(error.to_string()))
 }
 
-/// The same rule as for app names: letters, digits, `-`, `_`.
-fn deck_name(text: &str) -> Result<String, Problem> {
-    let valid = AppName::new(text).map_err(|_| {
-        Problem::Invalid(format!("the price list's name {text:?} is not 1 to 64 letters, digits, '-' or '_'"))
-    })?;
-    Ok(valid.into())
+fn problem(error: DeckLogError) -> Problem {
+    match error {
+        DeckLogError::Passed { .. } => Problem::Invalid(error.to_string()),
+        DeckLogError::Crowded => Problem::Conflict(error.to_string()),
+        DeckLogError::Deck(errors) => Problem::Deck(errors),
+        DeckLogError::Read(_)
+        | DeckLogError::Append(_)
+        | DeckLogError::Unavailable(_)
+        | DeckLogError::Lost(_)
+        | DeckLogError::GivenUp => Problem::unavailable(error),
+    }
 }

@@ -145,68 +145,6 @@ async fn without_billing_nothing_is_posted_and_503_says_so() {
 }
 
 #[tokio::test]
-async fn a_deck_is_taken_whole_or_not_at_all() {
-    let world = World::start().await;
-    let put =
-        |name: &str, csv: &str| answer(world.request(Method::PUT, &format!("/v1/decks/{name}")).body(csv.to_owned()));
-    assert_eq!(world.get("/v1/decks/standard").await.0, 404);
-    let (status, problem) = put("standard", "prefix,rate,currency\n46,1,EUR\nx,1,EUR\n47,y,EUR\n").await;
-    assert_eq!(status, 422);
-    let lines: Vec<u64> =
-        problem["lines"].as_array().expect("lines").iter().filter_map(|l| l["line"].as_u64()).collect();
-    assert_eq!(lines, [3, 4]);
-    assert_eq!(world.get("/v1/decks/standard").await.0, 404);
-    assert_eq!(put("standard", "prefix,rate,currency\n46,1,EUR\n").await.0, 200);
-    let (_, page) = world.get("/v1/decks/standard").await;
-    assert_eq!((&page["deck"], &page["prefixes"]), (&json!("standard"), &json!(1)));
-    assert!(world.bus.document("deck/standard").await.expect("reachable").is_some(), "where workers look for it");
-    assert_eq!(put("a%2Fb", "prefix,rate,currency\n").await.0, 422);
-}
-
-#[tokio::test]
-async fn a_price_is_explained_step_by_step() {
-    let world = World::start().await;
-    let csv = "prefix,destination,connect_fee,rate,increments,currency,from,time_zone\n\
-        46,Sweden,0.1,0.02,60/1,EUR,,Europe/Stockholm\n46,Sweden,0,0.01,60/1,EUR,18:00,Europe/Stockholm\n";
-    let put = world.request(Method::PUT, "/v1/decks/standard").body(csv);
-    assert_eq!(answer(put).await.0, 200);
-    let ask = |query: &str| {
-        let path = format!("/v1/decks/standard/price?{query}");
-        async { world.get(&{ path }).await }
-    };
-    let (status, page) = ask("number=%2B46701234567&duration=200&at=2026-01-02T16:59:00Z").await;
-    assert_eq!(status, 200);
-    assert_eq!((&page["prefix"], &page["destination"]), (&json!("46"), &json!("Sweden")));
-    assert_eq!(
-        (&page["connect_fee"], &page["exact"], &page["cost"]),
-        (&json!("0.1"), &json!("0.143333333…"), &json!("0.1434"))
-    );
-    let steps: Vec<_> = page["steps"]
-        .as_array()
-        .expect("steps")
-        .iter()
-        .map(|step| {
-            json!([step["from_secs"], step["billed_secs"], step["tier"]["rate"], step["period"], step["amount"]])
-        })
-        .collect();
-    assert_eq!(
-        json!(steps),
-        json!([[0, 60, "0.02", null, "0.02"], [60, 140, "0.01", "from 18:00:00", "0.023333333…"]])
-    );
-    assert_eq!(ask("number=46701234567&duration=0").await.1["cost"], "0");
-    for (query, status) in [
-        ("number=%2B15551234567&duration=1", 404),
-        ("number=x&duration=1", 422),
-        ("number=%2B46701234567&duration=86401", 422),
-        ("number=%2B46701234567", 422),
-        ("number=%2B46701234567&duration=1&at=noon", 422),
-    ] {
-        assert_eq!(ask(query).await.0, status, "{query}");
-    }
-    assert_eq!(world.get("/v1/decks/other/price?number=46701234567&duration=1").await.0, 404);
-}
-
-#[tokio::test]
 async fn calls_are_told_with_their_numbers_masked() {
     let world = World::start().await;
     assert_eq!(world.get("/v1/calls").await.1, json!({ "calls": [] }));

@@ -391,7 +391,11 @@ fn lane_of(recorded: &Recorded) -> usize {
 fn key_of(recorded: &Recorded) -> Option<(Kind, (AppName, CallId))> {
     match &recorded.event.subject {
         // A policy's own event has no bearing on money.
-        Subject::Call { kind: Kind::Emitted, .. } | Subject::Wallet(_) | Subject::List(_) | Subject::Policy(_) => None,
+        Subject::Call { kind: Kind::Emitted, .. }
+        | Subject::Wallet(_)
+        | Subject::List(_)
+        | Subject::Policy(_)
+        | Subject::Deck(_) => None,
         Subject::Call { kind, app, .. } => {
             let call = CallId::new(recorded.event.about.as_str()).ok()?;
             Some((*kind, (app.clone(), call)))

@@ -54,7 +54,9 @@ pub(crate) async fn run(
             wallet::ledger(&config()?, output, &wallet, limit).await
         }
         Operation::Wallet(WalletCommand::Topup(top_up)) => wallet::top_up(&config()?, output, top_up).await,
-        Operation::Deck(DeckCommand::Import { file, name }) => deck::import(&config()?, output, &file, &name).await,
+        Operation::Deck(DeckCommand::Import(import)) => deck::import(&config()?, output, &import).await,
+        Operation::Deck(DeckCommand::Versions { name }) => deck::versions(&config()?, output, &name).await,
+        Operation::Deck(DeckCommand::Diff(asked)) => deck::diff(&config()?, output, &asked).await,
         Operation::Deck(DeckCommand::Ls) => deck::ls(&config()?, output).await,
         Operation::Deck(DeckCommand::Price(asked)) => deck::price(&config()?, output, &asked).await,
         Operation::Deck(DeckCommand::Rate) => deck::filter(Filter::Rate, output),

@@ -1,5 +1,6 @@
 //! Decks: which price a number has.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -44,6 +45,13 @@ pub struct DeckRow<'a> {
     pub price: &'a Arc<Price>,
 }
 
+/// Nothing can be called by it.
+impl Default for Deck {
+    fn default() -> Self {
+        Builder::default().build(String::new())
+    }
+}
+
 impl Deck {
     pub fn identity(&self) -> &DeckRef {
         &self.identity
@@ -75,6 +83,33 @@ impl Deck {
             destination: self.destinations.get(row.destination)?,
             price: self.prices.get(row.price)?,
         })
+    }
+}
+
+/// One row of a deck, on its own.
+pub(crate) struct Entry<'a> {
+    pub prefix: String,
+    pub destination: &'a str,
+    /// Which of [`Deck::prices`].
+    pub price: usize,
+}
+
+impl Deck {
+    /// Every different price, once.
+    pub(crate) fn prices(&self) -> &[Arc<Price>] {
+        &self.prices
+    }
+
+    /// All rows, in the order of their prefixes as text.
+    pub(crate) fn entries(&self) -> Vec<Entry<'_>> {
+        let entry = |(prefix, row): (&Prefix, &Row)| Entry {
+            prefix: prefix.digits(),
+            destination: self.destinations.get(row.destination).map(AsRef::as_ref).unwrap_or_default(),
+            price: row.price,
+        };
+        let mut entries: Vec<Entry<'_>> = self.rows.iter().map(entry).collect();
+        entries.sort_unstable_by(|one, other| one.prefix.cmp(&other.prefix));
+        entries
     }
 }
 
@@ -118,8 +153,8 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn add(&mut self, prefix: Prefix, destination: &str, price: Price) {
-        let destination = self.destinations.index_of(destination.into());
-        let price = self.prices.index_of(price.into());
+        let destination = self.destinations.index_of(destination);
+        let price = self.prices.index_of(price);
         self.rows.insert(prefix, Row { destination, price });
     }
 
@@ -146,6 +181,10 @@ impl Prefix {
         digits.bytes().try_fold(Self::EMPTY, Self::then)
     }
 
+    fn digits(self) -> String {
+        self.0.to_string().split_off(1)
+    }
+
     fn then(self, digit: u8) -> Option<Self> {
         let value = digit.is_ascii_digit().then(|| digit.saturating_sub(b'0'))?;
         Some(Self(self.0.checked_mul(10)?.checked_add(u64::from(value))?))
@@ -163,9 +202,13 @@ struct Row {
 struct Interned<T: ?Sized>(HashMap<Arc<T>, usize>);
 
 impl<T: ?Sized + Eq + std::hash::Hash> Interned<T> {
-    fn index_of(&mut self, value: Arc<T>) -> usize {
+    fn index_of(&mut self, value: impl Into<Arc<T>> + Borrow<T>) -> usize {
+        if let Some(index) = self.0.get(value.borrow()) {
+            return *index;
+        }
         let next = self.0.len();
-        *self.0.entry(value).or_insert(next)
+        self.0.insert(value.into(), next);
+        next
     }
 
     fn in_order(self) -> Vec<Arc<T>> {

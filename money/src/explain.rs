@@ -1,5 +1,6 @@
 //! Explaining a cost: the same sum as [`cost`](crate::cost()), step by step.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -76,6 +77,26 @@ pub fn explain(price: &Price, duration_secs: u32, answered_at: Timestamp) -> Res
     }
     let exact = Exact { numerator: total(price, all.numerator, answered_at)?, denominator };
     Ok(Explained { connect_fee, steps, exact, cost })
+}
+
+impl Exact {
+    /// Both are far below 2^96, so the products fit.
+    pub(crate) fn compare(self, other: Self) -> Ordering {
+        let (mine, theirs) = self.over_common(other);
+        mine.cmp(&theirs)
+    }
+
+    /// By how much this is above `other`; `None` when that is 0.
+    pub(crate) fn hundredths_of_percent_above(self, other: Self) -> Option<i64> {
+        let (mine, theirs) = self.over_common(other);
+        let above = mine.checked_sub(theirs)?.checked_mul(10_000)?.checked_div(theirs)?;
+        i64::try_from(above).ok()
+    }
+
+    fn over_common(self, other: Self) -> (i128, i128) {
+        let mine = self.numerator.saturating_mul(other.denominator.into());
+        (mine, other.numerator.saturating_mul(self.denominator.into()))
+    }
 }
 
 impl fmt::Display for Exact {

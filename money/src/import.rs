@@ -9,11 +9,16 @@
 //! `months`, `month_days`, `from`, `weight`). The line without a period holds where no period is in force, and must be
 //! there. What is said of the whole call is the same on all of them: `destination`, `rounding`, `connect_fee_mode` (`add`
 //! or `minimum`), `min_cost`, `max_cost` (`2 free` or `2 disconnect`), `included_s`, `no_charge_s`, `time_zone`.
+//!
+//! Rate sheets of carriers and of other systems are read too ([`Deck::from_sheet`]): their [`DeckFormat`] is found by the
+//! header, as are the delimiter and the way decimals are written. A column that no format knows is refused, since it
+//! may say something about the price.
 
 use std::collections::HashMap;
 use std::fmt;
 
-use csv::{ReaderBuilder, StringRecord, Trim};
+use csv::{ByteRecord, Reader, ReaderBuilder, StringRecord, Trim};
+use jiff::Timestamp;
 
 use crate::amount::BadAmount;
 use crate::currency::{Currency, NotACurrency};
@@ -22,9 +27,17 @@ use crate::period::NotAmong;
 use crate::price::{BadPrice, Price, PriceRows};
 use crate::rounding::NotARounding;
 use crate::zone::{NotAZone, Zone};
-use columns::{COLUMNS, Columns, Terms};
+use columns::{Columns, Terms};
+use decimal::Decimals;
+use format::Header;
 
 mod columns;
+mod day;
+mod decimal;
+mod format;
+
+pub(crate) use columns::{COLUMNS, COLUMNS_OF_MOST};
+pub use format::{DeckFormat, NotAFormat};
 
 /// How many bad lines are named; the rest are only counted.
 pub const BAD_LINES_MAX: usize = 100;
@@ -50,12 +63,35 @@ pub struct BadLine {
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    #[error("the header lacks the column {0:?}; it needs prefix, rate and currency")]
+    #[error("the header lacks the column {0:?}; it needs prefix, rate and currency (or --currency)")]
     MissingColumn(&'static str),
     #[error("the header names the column {0:?} twice")]
     RepeatedColumn(String),
     #[error("the header names the unknown column {0:?}; known are {known}", known = COLUMNS.join(", "))]
     UnknownColumn(String),
+    #[error(
+        "the header names the column {column:?}, which {format} sheets do not have; take it out if it says nothing about the \
+         price, or say the format with --as"
+    )]
+    ForeignColumn { column: String, format: DeckFormat },
+    #[error(
+        "the header is that of {one} and of {other} sheets, which mean different things by it; say which with --as"
+    )]
+    Formats { one: DeckFormat, other: DeckFormat },
+    #[error("there are no prefixes below the header")]
+    NoPrefixes,
+    #[error("its {column} is {text:?}: the row does not hold for every call; take it out")]
+    Conditional { column: String, text: String },
+    #[error("{0:?} is not a day such as 2026-12-01")]
+    Day(String),
+    #[error("its price begins at {begins}, and the import is for {at}; import it with --from {begins}")]
+    Later { begins: Timestamp, at: Timestamp },
+    #[error("its price ended at {ends}, and the import is for {at}")]
+    Ended { ends: Timestamp, at: Timestamp },
+    #[error("the {column} {text:?} has its decimals written otherwise than the rest of the file")]
+    DecimalsOtherwise { column: &'static str, text: String },
+    #[error("the {column} {text:?} may be thousands or decimals, and no other number of the file tells; write a point")]
+    DecimalsUntold { column: &'static str, text: String },
     #[error("it has {found} fields, the header has {expected}")]
     Fields { found: usize, expected: usize },
     #[error("it is not readable as CSV in UTF-8")]
@@ -115,44 +151,123 @@ impl Deck {
     /// assert_eq!(deck.lookup(&number).unwrap().destination, "UK mobile");
     /// ```
     pub fn from_csv(name: impl Into<String>, bytes: &[u8]) -> Result<Self, DeckErrors> {
-        let mut errors = DeckErrors { deck: name.into(), lines: Vec::new(), count: 0 };
-        let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).from_reader(bytes);
-        let mut records = reader.byte_records();
-        let header = records.next().and_then(Result::ok).unwrap_or_default();
-        let columns = match Columns::read(&header) {
-            Ok(columns) => columns,
-            Err(reason) => {
-                errors.add(1, reason);
-                return Err(errors);
-            }
-        };
-        let mut lines = Lines {
-            columns,
-            deck: Builder::default(),
-            prefixes: HashMap::new(),
-            currency: None,
-            zone: Zone::default(),
-            open: None,
-        };
-        let mut numbers = LineNumbers { bytes, at: 0, line: 1 };
-        for record in records {
-            let position = match &record {
-                Ok(record) => record.position(),
-                Err(error) => error.position(),
-            };
-            let line = numbers.of(position.map_or(0, csv::Position::byte));
-            let loaded = record
-                .ok()
-                .and_then(|record| StringRecord::from_byte_record(record).ok())
-                .ok_or(Reason::NotText)
-                .and_then(|record| lines.load(line, &record, &mut errors));
-            if let Err(reason) = loaded {
-                errors.add(line, reason);
-            }
-        }
-        lines.close(&mut errors);
-        if errors.count == 0 { Ok(lines.deck.build(errors.deck)) } else { Err(errors) }
+        let ours = Sheet { format: Some(DeckFormat::Callbus), ..Sheet::default() };
+        read(name.into(), bytes, b',', &ours, |_, _| Decimals::Plain).map(|(deck, _)| deck)
     }
+
+    /// Reads the rate sheet of a carrier or another system, and says in which format it was. Our own is one of them.
+    ///
+    /// # Errors
+    /// As [`Deck::from_csv`].
+    ///
+    /// ```
+    /// use money::{Deck, import::{DeckFormat, Sheet}};
+    /// let csv = b"Dial code;Country;Rate/min (EUR);Interval\n4670;Sweden Mobile;0,0215;60/60\n";
+    /// let (deck, format) = Deck::from_sheet("retail", csv, &Sheet::default()).unwrap();
+    /// assert_eq!((deck.len(), format), (1, DeckFormat::Carrier));
+    /// ```
+    pub fn from_sheet(name: impl Into<String>, bytes: &[u8], sheet: &Sheet) -> Result<(Self, DeckFormat), DeckErrors> {
+        let delimiter = delimiter(bytes);
+        read(name.into(), bytes, delimiter, sheet, |header, bytes| decimals(header, bytes, delimiter))
+    }
+}
+
+/// What an import says about a sheet that does not say it itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sheet {
+    /// Found by the header without.
+    pub format: Option<DeckFormat>,
+    /// Where the sheet names one too, they must be the same.
+    pub currency: Option<Currency>,
+    /// When the deck is to be in force. A row with days of its own must be in force then.
+    pub in_force_at: Option<Timestamp>,
+}
+
+fn reader(bytes: &[u8], delimiter: u8) -> Reader<&[u8]> {
+    let mut builder = ReaderBuilder::new();
+    builder.has_headers(false).flexible(true).trim(Trim::All).delimiter(delimiter).from_reader(bytes)
+}
+
+/// The one of the usual delimiters that stands most often in the header line.
+fn delimiter(bytes: &[u8]) -> u8 {
+    let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut quoted = false;
+    let mut counts = [(b'|', 0_usize), (b'\t', 0), (b';', 0), (b',', 0)];
+    for byte in header {
+        quoted ^= *byte == b'"';
+        if let Some((_, count)) = counts.iter_mut().find(|(delimiter, _)| delimiter == byte && !quoted) {
+            *count = count.saturating_add(1);
+        }
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map_or(b',', |(delimiter, _)| delimiter)
+}
+
+/// How the sheet writes its decimals: as the first number that tells.
+fn decimals(header: &Header, bytes: &[u8], delimiter: u8) -> Decimals {
+    let amounts = ["rate", "rate_s", "connect_fee", "min_cost"];
+    let columns = header.columns.iter().enumerate().filter(|(_, column)| amounts.contains(column));
+    let columns: Vec<usize> = columns.map(|(index, _)| index).collect();
+    let mut reader = reader(bytes, delimiter);
+    let records = reader.byte_records().skip(1).filter_map(Result::ok);
+    let told = |record: ByteRecord| {
+        let fields = columns.iter().filter_map(|index| std::str::from_utf8(record.get(*index)?).ok());
+        fields.filter_map(Decimals::told_by).next()
+    };
+    records.filter_map(told).next().unwrap_or(Decimals::Untold)
+}
+
+fn read(
+    name: String,
+    bytes: &[u8],
+    delimiter: u8,
+    sheet: &Sheet,
+    decimals: impl Fn(&Header, &[u8]) -> Decimals,
+) -> Result<(Deck, DeckFormat), DeckErrors> {
+    let mut errors = DeckErrors { deck: name, lines: Vec::new(), count: 0 };
+    let mut reader = reader(bytes, delimiter);
+    let mut records = reader.byte_records();
+    let header = records.next().and_then(Result::ok).unwrap_or_default();
+    let columns = StringRecord::from_byte_record(header).map_err(|_| Reason::NotText).and_then(|names| {
+        let header = Header::read(&names, sheet.format)?;
+        let columns = Columns::of(&header, &names, sheet, decimals(&header, bytes))?;
+        Ok((columns, header.format))
+    });
+    let (columns, format) = match columns {
+        Ok(columns) => columns,
+        Err(reason) => {
+            errors.add(1, reason);
+            return Err(errors);
+        }
+    };
+    let mut lines = Lines {
+        columns,
+        deck: Builder::default(),
+        prefixes: HashMap::new(),
+        currency: None,
+        zone: Zone::default(),
+        open: None,
+    };
+    let mut numbers = LineNumbers { bytes, at: 0, line: 1 };
+    for record in records {
+        let position = match &record {
+            Ok(record) => record.position(),
+            Err(error) => error.position(),
+        };
+        let line = numbers.of(position.map_or(0, csv::Position::byte));
+        let loaded = record
+            .ok()
+            .and_then(|record| StringRecord::from_byte_record(record).ok())
+            .ok_or(Reason::NotText)
+            .and_then(|record| lines.load(line, &record, &mut errors));
+        if let Err(reason) = loaded {
+            errors.add(line, reason);
+        }
+    }
+    lines.close(&mut errors);
+    if lines.prefixes.is_empty() && errors.count == 0 {
+        errors.add(1, Reason::NoPrefixes);
+    }
+    if errors.count == 0 { Ok((lines.deck.build(errors.deck), format)) } else { Err(errors) }
 }
 
 /// What has been read so far.
@@ -181,6 +296,10 @@ impl Lines {
         if record.len() != self.columns.count {
             return Err(Reason::Fields { found: record.len(), expected: self.columns.count });
         }
+        // What a spreadsheet leaves below its last line.
+        if record.iter().all(str::is_empty) {
+            return Ok(());
+        }
         let text = self.columns.prefix.of(record, "");
         let prefix = Prefix::parse(text).ok_or_else(|| Reason::Prefix(text.to_owned()))?;
         if self.open.as_ref().is_some_and(|open| open.prefix != prefix) {
@@ -191,7 +310,8 @@ impl Lines {
         if first_line != line && self.open.is_none() {
             return Err(repeated(first_line));
         }
-        let destination = self.columns.destination.of(record, "");
+        self.columns.check(record)?;
+        let destination = &*self.columns.destination(record);
         if destination.contains(char::is_control) {
             return Err(Reason::Destination);
         }

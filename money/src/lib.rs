@@ -3,7 +3,8 @@
 //! An [`amount`] is whole millionths of a [`currency`]. A [`price`] turns seconds into an amount ([`rate`]), rounded
 //! once ([`rounding`]), and an amount into seconds ([`mod@grant`]). It may differ by [`period`], by the clock of a time
 //! [`zone`]; how a cost came about can be shown ([`mod@explain`]), and prices as samples write them be read ([`spec`]).
-//! A [`deck`] finds the price of a number and is read from CSV ([`import`]). Before a call [`admission`] holds its cost;
+//! A [`deck`] finds the price of a number and is read from CSV ([`import`]) and written ([`Deck::to_csv`]); two are compared
+//! ([`mod@diff`]), and of its [`versions`] one is in force. Before a call [`admission`] holds its cost;
 //! what then happens to a [`hold`] is a [`posting`], which the [`command`] functions decide and whose fold is the
 //! [`wallet`].
 //!
@@ -27,6 +28,9 @@ pub mod spec;
 
 pub mod deck;
 pub mod import;
+mod export;
+pub mod diff;
+pub mod versions;
 
 pub mod hold;
 pub mod posting;
@@ -41,12 +45,15 @@ pub use amount::{Micros, Nanos, Overflow};
 pub use command::{Refused, change, expire, place, settle, top_up};
 pub use currency::Currency;
 pub use deck::{Deck, DeckRef, DeckRow};
+pub use diff::{ChangeKind, DeckChange, DeckDiff};
 pub use grant::{Answer, Grant, grant};
 pub use hold::{Ended, Hold};
+pub use import::{DeckFormat, Sheet};
 pub use period::{Among, Period};
 pub use posting::{Account, Posting, TopUpId, WalletEvent, entries};
 pub use price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, PriceRows, Tier};
 pub use rate::{CannotRate, Cost, connect_fee, cost, first_minute};
 pub use rounding::{Rounding, RoundingMethod};
+pub use versions::{DeckVersion, DeckVersions};
 pub use wallet::{Wallet, WalletFacts, WalletStatus};
 pub use zone::Zone;

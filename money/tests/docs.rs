@@ -1,7 +1,7 @@
 //! docs/rating.md says what is so: its price lists load, and its calls cost and are granted what its tables show.
 #![expect(clippy::unwrap_used, reason = "a test stops where its data is wrong")]
 
-use money::{Answer, Deck, Micros, cost, grant};
+use money::{Answer, Deck, DeckFormat, Micros, Sheet, cost, grant};
 use proto::PhoneNumber;
 
 const PAGE: &str = include_str!("../../docs/rating.md");
@@ -55,6 +55,35 @@ fn credit_lasts_as_long_as_the_page_shows() {
         }
     }
     assert_eq!(tried, 9);
+}
+
+#[test]
+fn a_sheet_is_the_price_list_below_it() {
+    let mut tried = 0;
+    for block in PAGE.split("```csv sheet\n").skip(1) {
+        let (sheet, rest) = block.split_once("```").unwrap();
+        let (ours, _) = rest.split_once("```csv\n").unwrap().1.split_once("```").unwrap();
+        let sheet = Deck::from_sheet("page", sheet.as_bytes(), &Sheet::default());
+        let (deck, _) = sheet.unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(String::from_utf8(deck.to_csv()).unwrap(), ours);
+        tried += 1;
+    }
+    assert_eq!(tried, 1);
+}
+
+#[test]
+fn the_formats_are_the_ones_that_are_read() {
+    let formats = rows(PAGE, ["format", "sheets with such columns"]);
+    let names: Vec<&str> = formats.iter().map(|row| row[0].trim_matches('`')).collect();
+    assert_eq!(names, DeckFormat::ALL.map(DeckFormat::as_str));
+    for [name, columns] in &formats {
+        let Some(header) = columns.split('`').nth(1).filter(|header| header.contains(',')) else { continue };
+        let said =
+            Sheet { format: name.trim_matches('`').parse().ok(), currency: "EUR".parse().ok(), in_force_at: None };
+        let header = header.trim_end_matches(", …");
+        let error = Deck::from_sheet("page", header.as_bytes(), &said).unwrap_err().to_string();
+        assert!(error.contains("no prefixes below the header"), "{name}: {error}");
+    }
 }
 
 #[test]

@@ -106,7 +106,10 @@ fn prefixes() {
         for line in row["deck"].as_array().unwrap() {
             csv += &format!("{},{},EUR\n", text(&line["prefix"]), text(&line["rate"]));
         }
-        let deck = Deck::from_csv("deck", csv.as_bytes()).unwrap();
+        let deck = match row["deck"].as_array().unwrap().is_empty() {
+            true => Deck::of_rows("deck", []).unwrap(),
+            false => Deck::from_csv("deck", csv.as_bytes()).unwrap(),
+        };
         let number = PhoneNumber::parse(text(&row["number"])).unwrap();
         let found = deck.lookup(&number);
         assert_eq!(found.map(|row| row.prefix), row["expect"]["prefix"].as_str(), "{}", row["id"]);

@@ -1,5 +1,6 @@
 //! What operators change while calls go on: bodies of the events of the stream `CONFIG`.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Body of `callbus.list.changed.v1`. A list is the fold of its events: what was added last and not removed since.
@@ -42,4 +43,14 @@ pub enum PolicyOrigin {
     Push,
     /// `callbus policy rollback`.
     Rollback,
+}
+
+/// Body of `callbus.deck.put_in_force.v1`: calls that begin at `effective_from` or later are rated by this version of the
+/// price list, until one with a later time, or a later event of the same time, takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeckPutInForce {
+    /// Content hash of the price list; its CSV lies in the document `deck/<name>@<version>`.
+    pub version: String,
+    pub effective_from: Timestamp,
+    pub prefixes: usize,
 }

@@ -105,6 +105,12 @@ name!(
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 );
 
+name!(
+    /// A price list, as apps call it.
+    DeckName, "name of a price list", "1 to 64 letters, digits, '-' or '_'",
+    |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+);
+
 impl AppKey {
     /// The form under which keys are compared.
     pub fn folded(&self) -> String {

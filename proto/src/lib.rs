@@ -26,11 +26,11 @@ pub mod config;
 mod lenient;
 
 pub use callback::Callback;
-pub use config::{ListChanged, PolicyOrigin, PolicyPutInForce};
+pub use config::{DeckPutInForce, ListChanged, PolicyOrigin, PolicyPutInForce};
 pub use decided::{Decided, Outcome};
 pub use emitted::Emitted;
 pub use event::Event;
-pub use id::{AppKey, AppName, CallId, DecisionKey, EventId, Leg, ListName, WalletId};
+pub use id::{AppKey, AppName, CallId, DecisionKey, DeckName, EventId, Leg, ListName, WalletId};
 pub use kind::Kind;
 pub use phone::PhoneNumber;
 pub use settled::Settled;

@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AppName, CallId, ListName, WalletId};
+use crate::id::{AppName, CallId, DeckName, ListName, WalletId};
 use crate::kind::Kind;
 
 /// Tokens of a subject hold letters, digits, `-` and `_`; all else is percent-encoded, since `.`, `*`, `>` and blanks
@@ -20,7 +20,7 @@ pub enum Stream {
     Calls,
     /// Every posting of every wallet.
     Wallets,
-    /// What operators change while calls go on: lists, and which policy is in force.
+    /// What operators change while calls go on: lists, and which policy and which price lists are in force.
     Config,
 }
 
@@ -85,6 +85,8 @@ pub enum Subject {
     List(ListName),
     /// `config.v1.policy.<app>`: the revisions that were put in force.
     Policy(AppName),
+    /// `config.v1.deck.<deck>`: the versions that were put in force.
+    Deck(DeckName),
 }
 
 impl Subject {
@@ -92,7 +94,7 @@ impl Subject {
         match self {
             Self::Call { .. } => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
-            Self::List(_) | Self::Policy(_) => Stream::Config,
+            Self::List(_) | Self::Policy(_) | Self::Deck(_) => Stream::Config,
         }
     }
 
@@ -100,17 +102,19 @@ impl Subject {
     pub fn kind(&self) -> Option<Kind> {
         match self {
             Self::Call { kind, .. } => Some(*kind),
-            Self::Wallet(_) | Self::List(_) | Self::Policy(_) => None,
+            Self::Wallet(_) | Self::List(_) | Self::Policy(_) | Self::Deck(_) => None,
         }
     }
 
-    /// What must be kept in order together: a partition of calls, one wallet, one list, the policies of one app.
+    /// What must be kept in order together: a partition of calls, one wallet, one list, the policies of one
+    /// app, the versions of one price list.
     pub fn lane(&self) -> Partition {
         match self {
             Self::Call { partition, .. } => *partition,
             Self::Wallet(wallet) => Partition::of_text(wallet.as_str()),
             Self::List(list) => Partition::of_text(list.as_str()),
             Self::Policy(app) => Partition::of_text(app.as_str()),
+            Self::Deck(deck) => Partition::of_text(deck.as_str()),
         }
     }
 
@@ -119,7 +123,7 @@ impl Subject {
     pub fn with_kind(&self, kind: Kind) -> Self {
         match self {
             Self::Call { app, partition, .. } => Self::Call { kind, app: app.clone(), partition: *partition },
-            Self::Wallet(_) | Self::List(_) | Self::Policy(_) => self.clone(),
+            Self::Wallet(_) | Self::List(_) | Self::Policy(_) | Self::Deck(_) => self.clone(),
         }
     }
 
@@ -130,6 +134,7 @@ impl Subject {
             Self::Wallet(_) => "callbus.wallet.posted.v1".to_owned(),
             Self::List(_) => "callbus.list.changed.v1".to_owned(),
             Self::Policy(_) => "callbus.policy.put_in_force.v1".to_owned(),
+            Self::Deck(_) => "callbus.deck.put_in_force.v1".to_owned(),
         }
     }
 
@@ -151,6 +156,7 @@ impl Subject {
             }
             ["config", "v1", "list", list] => ListName::new(*list).ok().map(Self::List),
             ["config", "v1", "policy", app] => AppName::new(*app).ok().map(Self::Policy),
+            ["config", "v1", "deck", deck] => DeckName::new(*deck).ok().map(Self::Deck),
             _ => None,
         }
     }
@@ -163,6 +169,7 @@ impl fmt::Display for Subject {
             Self::Wallet(wallet) => write!(f, "wallets.v1.{}", token(wallet.as_str())),
             Self::List(list) => write!(f, "config.v1.list.{list}"),
             Self::Policy(app) => write!(f, "config.v1.policy.{app}"),
+            Self::Deck(deck) => write!(f, "config.v1.deck.{deck}"),
         }
     }
 }
@@ -186,6 +193,8 @@ pub enum Filter {
     List(ListName),
     /// The policies of one app.
     Policy(AppName),
+    /// The versions of one price list.
+    Deck(DeckName),
 }
 
 impl Filter {
@@ -194,7 +203,7 @@ impl Filter {
             Self::All(stream) => *stream,
             Self::Kind(_) | Self::Partition(_) => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
-            Self::List(_) | Self::Policy(_) => Stream::Config,
+            Self::List(_) | Self::Policy(_) | Self::Deck(_) => Stream::Config,
         }
     }
 }
@@ -209,6 +218,7 @@ impl fmt::Display for Filter {
             Self::Wallet(wallet) => Subject::Wallet(wallet.clone()).fmt(f),
             Self::List(list) => Subject::List(list.clone()).fmt(f),
             Self::Policy(app) => Subject::Policy(app.clone()).fmt(f),
+            Self::Deck(deck) => Subject::Deck(deck.clone()).fmt(f),
         }
     }
 }

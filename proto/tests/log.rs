@@ -5,8 +5,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proto::event::signed;
 use proto::{
-    AppName, CallId, Decided, Emitted, Event, EventId, Kind, ListChanged, ListName, Partition, PolicyOrigin,
-    PolicyPutInForce, Settled, Subject, WalletId,
+    AppName, CallId, Decided, DeckName, DeckPutInForce, Emitted, Event, EventId, Kind, ListChanged, ListName,
+    Partition, PolicyOrigin, PolicyPutInForce, Settled, Subject, WalletId,
 };
 
 #[test]
@@ -24,6 +24,12 @@ fn every_event_shape_decodes() {
     let policy: PolicyPutInForce =
         serde_json::from_str(include_str!("../fixtures/events/policy_put_in_force.v1.json")).expect("policy");
     assert_eq!((policy.origin, policy.shadow), (PolicyOrigin::Push, false));
+    let deck: DeckPutInForce =
+        serde_json::from_str(include_str!("../fixtures/events/deck_put_in_force.v1.json")).expect("deck");
+    assert_eq!(
+        (deck.version.as_str(), deck.effective_from.to_string()),
+        ("46d0dbd83d0c69ca", "2026-12-01T00:00:00Z".into())
+    );
 }
 
 #[test]
@@ -51,7 +57,8 @@ fn any_subject() -> impl Strategy<Value = Subject> {
     let wallet = "[^\\p{C}\\s{}]{1,30}".prop_map(|wallet| Subject::Wallet(WalletId::new(wallet).expect("wallet")));
     let list = "[a-zA-Z][a-zA-Z0-9_]{0,63}".prop_map(|list| Subject::List(ListName::new(list).expect("list")));
     let policy = "[a-zA-Z0-9_-]{1,64}".prop_map(|app| Subject::Policy(AppName::new(app).expect("app")));
-    prop_oneof![call, wallet, list, policy]
+    let deck = "[a-zA-Z0-9_-]{1,64}".prop_map(|deck| Subject::Deck(DeckName::new(deck).expect("deck")));
+    prop_oneof![call, wallet, list, policy, deck]
 }
 
 proptest! {

@@ -13,10 +13,10 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("outbound", &["proto"]),
     ("ingress", &["proto", "bus"]),
     ("billing", &["proto", "money", "bus"]),
-    ("workers", &["proto", "money", "policy", "bus", "billing"]),
+    ("workers", &["proto", "money", "policy", "bus", "outbound", "billing"]),
     ("api", &["proto", "money", "policy", "bus", "ingress", "billing", "workers"]),
     ("simulator", &["proto"]),
-    ("callbus", &["proto", "money", "policy", "bus", "ingress", "billing", "workers", "api", "simulator"]),
+    ("callbus", &["proto", "money", "policy", "bus", "outbound", "ingress", "billing", "workers", "api", "simulator"]),
     ("tests", &["proto", "money", "policy", "bus", "ingress", "billing", "workers", "api", "simulator", "callbus"]),
 ];
 

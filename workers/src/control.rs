@@ -136,7 +136,8 @@ impl Control {
                 Subject::Policy(app) => {
                     changes.entry(app.clone()).or_default().extend(PutInForce::read(next.seq, &next.event));
                 }
-                Subject::Call { .. } | Subject::Wallet(_) => {}
+                // Price lists are followed by themselves.
+                Subject::Call { .. } | Subject::Wallet(_) | Subject::Deck(_) => {}
             }
         }
         for (app, changes) in changes {

@@ -47,7 +47,7 @@ fn memory_key(app: &AppName, call: &CallId) -> String {
 pub(crate) fn price(decks: &Decks, deck: &str, callback: &Callback, now: Timestamp) -> Option<PriceFacts> {
     let Details::Ice(ice) = &callback.details else { return None };
     let number = PhoneNumber::parse_lenient(ice.to.as_ref()?.endpoint.as_deref()?).ok()?;
-    let deck = decks.find(deck)?;
+    let deck = decks.find(deck, now)?;
     let row = deck.lookup(&number)?;
     Some(PriceFacts {
         destination: row.destination.to_owned(),

@@ -8,11 +8,13 @@
 //! Which policy decides, and what is on the live lists, is followed on the bus ([`control`]); [`policies`] keeps the
 //! revisions, [`status`] tells who decides by which. A rule may ask [`elsewhere`]. Behind the log, rules for DICE and
 //! notify make named events ([`emit`]).
+//! Price lists, whose versions are in the log too, are read and put in force by [`deck_log`].
 
 mod claim;
 mod control;
 mod decide;
 mod decks;
+pub mod deck_log;
 mod elsewhere;
 mod emit;
 mod facts;
@@ -23,6 +25,6 @@ pub mod status;
 mod worker;
 
 pub use claim::recall;
-pub use decks::deck_document;
+pub use deck_log::deck_document;
 pub use handler::{AppCache, CallHandler, Context, Handler, HandlerError, Handlers};
 pub use worker::{App, Means, Worker, WorkerError, WorkerSettings};

@@ -50,7 +50,7 @@ impl Desk {
         request: &Request<'_>,
         decision: impl Fn(&Hold) -> Bytes,
     ) -> Reserved {
-        let Some(deck) = self.decks.find(&request.app.deck) else { return Reserved::Refused(Reason::NO_RATE) };
+        let Some(deck) = self.decks.find(&request.app.deck, now) else { return Reserved::Refused(Reason::NO_RATE) };
         let Some(row) = deck.lookup(request.number) else { return Reserved::Refused(Reason::NO_RATE) };
         let facts = match self.credit.facts(request.wallet).await {
             Ok(facts) => facts,

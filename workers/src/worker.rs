@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::Control;
 use crate::decide::Desk;
+use crate::deck_log::DeckLogError;
 use crate::decks::Decks;
 use crate::handler::Handler;
 use crate::{emit, status};
@@ -61,8 +62,12 @@ pub struct Means {
 
 /// A worker cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
-#[error("serve asks: {0}")]
-pub struct WorkerError(#[from] Unavailable);
+pub enum WorkerError {
+    #[error("serve asks: {0}")]
+    Serve(#[from] Unavailable),
+    #[error("load price lists: {0}")]
+    Decks(#[from] DeckLogError),
+}
 
 /// The role, ready to run.
 #[derive(Debug)]
@@ -75,10 +80,10 @@ impl Worker {
     /// the worker runs.
     ///
     /// # Errors
-    /// When the documents cannot be reached.
+    /// When the log or the documents cannot be reached.
     pub async fn build(settings: WorkerSettings, apps: Vec<App>, means: Means) -> Result<Self, WorkerError> {
         let Means { bus, credit, outbound, cache, call_memory, clock } = means;
-        let decks = Decks::load(&bus, apps.iter().map(|app| app.deck.clone())).await?;
+        let decks = Decks::load(&bus, apps.iter().map(|app| app.deck.clone()), clock.now()).await?;
         let control = Arc::new(Control::load(&bus, &clock, apps.iter().map(|app| app.name.clone())).await?);
         let apps: HashMap<AppName, App> = apps.into_iter().map(|app| (app.name.clone(), app)).collect();
         let desk = Desk { settings, apps, bus, credit, outbound, cache, call_memory, clock, decks, control };
@@ -111,7 +116,7 @@ impl Worker {
         let notify = emit::run(&self.desk, Kind::Notify, stop.clone());
         let follow = async {
             tokio::join!(
-                self.desk.decks.refresh_until(&self.desk.bus, stop.clone()),
+                self.desk.decks.refresh_until(&self.desk.bus, &self.desk.clock, stop.clone()),
                 self.desk.control.follow_until(stop.clone()),
             );
             Ok(())
