@@ -2,11 +2,14 @@
 //!
 //! This file has what both arms share, and the registry through which one process asks itself.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -20,6 +23,8 @@ use crate::pattern;
 /// An ask this long past its deadline is dropped unanswered: nobody waits for it, and acting on it would reserve
 /// credit for a call that was answered otherwise.
 pub(crate) const LATE_MAX: Duration = Duration::from_secs(1);
+/// Answers to one survey at most; those beyond are not waited for.
+pub(crate) const SURVEY_ANSWERS_MAX: usize = 1000;
 
 /// What is asked.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +48,8 @@ pub struct Asked {
 pub struct ServeSpec {
     /// Shown to operators. Letters, digits, `-` and `_`.
     pub name: String,
-    /// Each question goes to one server of a group.
+    /// Each question goes to one server of a group; a survey, too. Who wants to hear every survey serves under a group
+    /// of its own.
     pub group: String,
     /// Patterns: `*` is one token, a final `>` is one or more.
     pub subjects: Vec<String>,
@@ -71,6 +77,7 @@ pub(crate) struct Registry {
 
 #[derive(Debug)]
 struct Server {
+    group: String,
     subjects: Vec<String>,
     hands: Arc<Semaphore>,
     /// As many places as hands, so that who has a permit has a place.
@@ -94,18 +101,7 @@ impl Registry {
     ) -> Result<Bytes, AskError> {
         let named = || subject.to_owned();
         let server = self.pick(subject).ok_or_else(|| AskError::NoResponder { subject: named() })?;
-        let permit = server.hands.clone().try_acquire_owned().map_err(|_| AskError::Busy { subject: named() })?;
-        let (reply, answer) = oneshot::channel();
-        let asked = Asked {
-            subject: named(),
-            headers: question.headers,
-            data: question.data,
-            deadline: time_of(deadline, clock),
-        };
-        server
-            .questions
-            .try_send(Handed { asked, reply, permit })
-            .map_err(|_| AskError::NoResponder { subject: named() })?;
+        let answer = server.hand(subject, question, time_of(deadline, clock))?;
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             // A server that dies over a question leaves the asker waiting, on a broker too.
@@ -117,15 +113,42 @@ impl Registry {
         }
     }
 
-    /// The servers of a subject take turns.
+    pub(crate) async fn survey(
+        &self,
+        subject: &str,
+        question: Question,
+        deadline: Instant,
+        clock: &Clock,
+    ) -> Vec<Bytes> {
+        let mut groups = HashSet::new();
+        let asked = self.serving(subject).into_iter().filter(|server| groups.insert(server.group.clone()));
+        // Who is busy or going is not heard, as on a broker.
+        let mut waiting: FuturesUnordered<_> = asked
+            .filter_map(|server| server.hand(subject, question.clone(), time_of(deadline, clock)).ok())
+            .take(SURVEY_ANSWERS_MAX)
+            .collect();
+        let mut answers = Vec::new();
+        while let Ok(Some(answer)) = tokio::time::timeout_at(deadline, waiting.next()).await {
+            answers.extend(answer);
+        }
+        answers
+    }
+
     fn pick(&self, subject: &str) -> Option<Arc<Server>> {
+        self.serving(subject).into_iter().next()
+    }
+
+    /// Who serves a subject; they take turns at being the first.
+    fn serving(&self, subject: &str) -> Vec<Arc<Server>> {
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        let serving: Vec<&Arc<Server>> = servers
+        let mut serving: Vec<Arc<Server>> = servers
             .iter()
             .filter(|server| server.subjects.iter().any(|pattern| pattern::matches(pattern, subject)))
+            .map(Arc::clone)
             .collect();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        serving.get(turn.checked_rem(serving.len())?).map(|server| Arc::clone(server))
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(serving.len()).unwrap_or(0);
+        serving.rotate_left(turn);
+        serving
     }
 
     pub(crate) async fn serve<H, F>(&self, spec: ServeSpec, handler: H, clock: &Clock, stop: CancellationToken)
@@ -135,7 +158,7 @@ impl Registry {
     {
         let (questions, mut handed) = mpsc::channel(spec.concurrency_max.max(1));
         let hands = Arc::new(Semaphore::new(spec.concurrency_max));
-        let registered = Registered::new(self, Server { subjects: spec.subjects, hands, questions });
+        let registered = Registered::new(self, Server { group: spec.group, subjects: spec.subjects, hands, questions });
         let mut running = JoinSet::new();
         loop {
             tokio::select! {
@@ -155,6 +178,25 @@ impl Registry {
         while let Some(ended) = running.join_next().await {
             report(ended);
         }
+    }
+}
+
+impl Server {
+    /// Hands the question over, if there is a hand free, and says where the answer comes.
+    fn hand(
+        &self,
+        subject: &str,
+        question: Question,
+        deadline: Timestamp,
+    ) -> Result<oneshot::Receiver<Bytes>, AskError> {
+        let named = || subject.to_owned();
+        let permit = Arc::clone(&self.hands).try_acquire_owned().map_err(|_| AskError::Busy { subject: named() })?;
+        let (reply, answer) = oneshot::channel();
+        let asked = Asked { subject: named(), headers: question.headers, data: question.data, deadline };
+        self.questions
+            .try_send(Handed { asked, reply, permit })
+            .map_err(|_| AskError::NoResponder { subject: named() })?;
+        Ok(answer)
     }
 }
 

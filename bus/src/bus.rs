@@ -278,13 +278,26 @@ impl Bus {
     ///
     /// # Errors
     /// Named for what went wrong; only [`AskError::Deadline`] takes its time.
-    pub async fn ask(&self, subject: &str, mut question: Question, deadline: Instant) -> Result<Bytes, AskError> {
-        if let Some(traceparent) = trace::traceparent(&Span::current()) {
-            question.headers.push((TRACEPARENT.to_owned(), traceparent));
-        }
+    pub async fn ask(&self, subject: &str, question: Question, deadline: Instant) -> Result<Bytes, AskError> {
+        let question = traced(question);
         match self {
             Self::Embedded(embedded) => embedded.ask(subject, question, deadline).await,
             Self::Nats(nats) => nats.ask(subject, question, deadline).await,
+        }
+    }
+
+    /// Asks one server of *every* group that serves `subject`, and gathers what they answer `within` a time, in the
+    /// order it comes, at most 1,000 answers. Empty when nobody serves it, known at once. Who is busy, or too late, is
+    /// missing. A broker cannot say how many will answer, so there it takes all of the time; embedded it ends with the
+    /// last answer.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    pub async fn survey(&self, subject: &str, question: Question, within: Duration) -> Result<Vec<Bytes>, Unavailable> {
+        let (question, deadline) = (traced(question), Instant::now() + within);
+        match self {
+            Self::Embedded(embedded) => Ok(embedded.survey(subject, question, deadline).await),
+            Self::Nats(nats) => nats.survey(subject, question, deadline).await,
         }
     }
 
@@ -356,4 +369,12 @@ impl Bus {
             Self::Nats(nats) => nats.drain().await,
         }
     }
+}
+
+/// Who is asked goes on in the asker's trace.
+fn traced(mut question: Question) -> Question {
+    if let Some(traceparent) = trace::traceparent(&Span::current()) {
+        question.headers.push((TRACEPARENT.to_owned(), traceparent));
+    }
+    question
 }

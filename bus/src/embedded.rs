@@ -182,6 +182,10 @@ impl Embedded {
         self.registry.ask(subject, question, deadline, &self.clock).await
     }
 
+    pub(crate) async fn survey(&self, subject: &str, question: Question, deadline: Instant) -> Vec<Bytes> {
+        self.registry.survey(subject, question, deadline, &self.clock).await
+    }
+
     pub(crate) async fn serve<H, F>(
         &self,
         spec: ServeSpec,

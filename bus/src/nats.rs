@@ -150,6 +150,15 @@ impl Nats {
         ask::ask(&self.broker, subject, question, deadline).await
     }
 
+    pub(crate) async fn survey(
+        &self,
+        subject: &str,
+        question: Question,
+        deadline: Instant,
+    ) -> Result<Vec<Bytes>, Unavailable> {
+        ask::survey(&self.broker, subject, question, deadline).await
+    }
+
     pub(crate) async fn serve<H, F>(
         &self,
         spec: ServeSpec,

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use divan::{Bencher, black_box};
 use jiff::Timestamp;
-use policy::{AppFacts, Facts, Policy, WalletFacts};
+use policy::{AppFacts, Facts, LiveLists, Policy, WalletFacts};
 use proto::signature::Verified;
 use proto::{AppName, Callback, WalletId};
 
@@ -47,6 +47,7 @@ fn decide_50_rules_list_of_a_million(bencher: Bencher<'_, '_>) {
     let callback = Callback::parse(&Verified::unchecked(Bytes::from(body))).expect("callback");
     let (name, wallet) = (AppName::new("acme").expect("name"), WalletId::new("acme").expect("wallet"));
     let (memory, env) = (BTreeMap::new(), BTreeMap::new());
+    let lists = LiveLists::default();
     let facts = Facts {
         app: AppFacts { name: &name, wallet: &wallet },
         callback: &callback,
@@ -55,6 +56,7 @@ fn decide_50_rules_list_of_a_million(bencher: Bencher<'_, '_>) {
         wallet: Some(WalletFacts { available_micros: 1_000_000, currency: "EUR".to_owned() }),
         price: None,
         env: &env,
+        lists: &lists,
     };
     assert_eq!(policy.decide(&facts).rule, "allowed");
     bencher.bench(|| policy.decide(black_box(&facts)));

@@ -60,10 +60,13 @@ pub enum TriedResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     pub list: String,
-    /// Content hash of the list's entries.
+    /// Content hash of the list's entries; of a live list the sequence of its last event, 0 if there was none.
     pub revision: String,
     pub value: String,
     pub member: bool,
+    /// The list is edited while calls go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub live: bool,
 }
 
 impl Explanation {

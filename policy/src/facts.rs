@@ -14,6 +14,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::hours::Hours;
 use crate::list::Asked;
+use crate::live_list::LiveLists;
 
 /// Everything a policy may look at. The worker gathers it; [`crate::Policy::needs`] says what it can leave out.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Facts<'a> {
     pub price: Option<PriceFacts>,
     /// Variables that the operator lets policies see. Only those an expression names are recorded.
     pub env: &'a BTreeMap<String, String>,
+    /// The live lists that [`crate::Policy::live_lists`] names.
+    pub lists: &'a LiveLists,
 }
 
 /// The Sinch application of the call.

@@ -6,18 +6,21 @@ use std::str::FromStr;
 use bytes::Bytes;
 use jiff::Timestamp;
 use proto::signature::Verified;
-use proto::{AppName, Callback, Kind, WalletId};
+use proto::{AppName, Callback, Kind, ListChanged, WalletId};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value as Json, json};
 
 use crate::decision::CALL_MAX_SECS;
+use crate::errors::quoted;
 use crate::facts::{AppFacts, Facts, PriceFacts, WalletFacts, micros};
+use crate::list::Source;
+use crate::live_list::{LiveLists, check_entry};
 use crate::names::Scope;
 use crate::reader::Reader;
 use crate::reply::constant;
 use crate::yaml::{Entry, Node, Shape};
 
-pub(crate) const KEYS: &[&str] = &["event", "call", "menu", "app", "wallet", "price", "now", "env"];
+pub(crate) const KEYS: &[&str] = &["event", "call", "menu", "app", "wallet", "price", "now", "env", "lists"];
 pub(crate) const APP_KEYS: &[&str] = &["name", "wallet"];
 pub(crate) const WALLET_KEYS: &[&str] = &["available", "currency", "rate"];
 pub(crate) const PRICE_KEYS: &[&str] = &["destination", "prefix", "perMinute", "connectFee", "currency"];
@@ -37,6 +40,7 @@ pub(crate) struct Given {
     wallet: Option<WalletFacts>,
     rate: Option<Rate>,
     price: Option<PriceFacts>,
+    lists: LiveLists,
 }
 
 /// What so many seconds cost: enough to tell how long a wallet lasts.
@@ -65,6 +69,7 @@ impl Given {
             wallet,
             rate,
             price: node.get("price").map(|entry| price(reader, &entry.value)),
+            lists: node.get("lists").map(|entry| lists(reader, &entry.value)).unwrap_or_default(),
         })
     }
 
@@ -81,6 +86,7 @@ impl Given {
             wallet: self.wallet.clone(),
             price: self.price.clone(),
             env: &self.env,
+            lists: &self.lists,
         }
     }
 
@@ -235,6 +241,33 @@ fn amount(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<i64> {
         reader.findings.wrong_hint(node.at, format!("{what} wants an amount"), "write \"1.90\", at most six decimals");
     }
     amount
+}
+
+/// Entries of live lists. What stands in the policy or its files is on a list anyway.
+fn lists(reader: &mut Reader<'_>, node: &Node) -> LiveLists {
+    let lists = LiveLists::default();
+    for entry in reader.any_map(node, "lists") {
+        let name = match reader.defined.lists.get(&entry.key) {
+            Some(Source::Live(name)) => name.clone(),
+            Some(Source::Fixed(_)) => {
+                let what = format!("{} is not live: its entries are those of the policy", quoted(&entry.key));
+                reader.findings.wrong_hint(entry.at, what, "only lists with live: true are given");
+                continue;
+            }
+            None => {
+                let known: Vec<String> = reader.defined.lists.keys().cloned().collect();
+                reader.findings.unknown(entry.at, "list", &entry.key, known.iter().map(String::as_str));
+                continue;
+            }
+        };
+        let added = reader.list(&entry.value, "a list").iter().filter_map(|node| {
+            let entry = check_entry(reader.text(node, "a list")?);
+            entry.map_err(|error| reader.findings.wrong(node.at, error)).ok()
+        });
+        let changed = ListChanged { added: added.collect(), ..ListChanged::default() };
+        lists.apply(&name, 1, &changed);
+    }
+    lists
 }
 
 fn texts(reader: &mut Reader<'_>, node: &Node, what: &str) -> BTreeMap<String, String> {

@@ -1,6 +1,6 @@
 //! Call control as data: what to do with a call is a YAML file of ordered rules, conditions in CEL, replies as SVAML.
 //!
-//! [`Policy::load`] reads a file and says everything that is wrong with it, each fault with its line and what was
+//! [`Policy::load`] reads a file (a [`Bundle`] carries one with its lists) and says everything that is wrong with it, each fault with its line and what was
 //! probably meant. [`Policy::decide`] is a function of [`Facts`]: it tries the rules in order and gives a [`Decision`]
 //! with an [`Explanation`] that is complete enough to decide again. Effects (fetching the wallet, holding credit,
 //! remembering) are the worker's; nothing here does I/O or reads a clock.
@@ -11,6 +11,7 @@ mod decision;
 mod explanation;
 mod policy;
 mod load;
+mod bundle;
 mod test_case;
 mod given;
 mod rule;
@@ -20,6 +21,7 @@ mod menu;
 mod menu_template;
 mod cli;
 mod list;
+mod live_list;
 mod hours;
 mod template;
 mod expression;
@@ -32,10 +34,12 @@ mod errors;
 mod hash;
 mod schema;
 
+pub use bundle::Bundle;
 pub use decision::{Decision, Verdict};
 pub use errors::{PolicyError, PolicyErrors};
 pub use explanation::{Explanation, Membership, Tried, TriedResult};
 pub use facts::{AppFacts, Facts, PriceFacts, WalletFacts};
+pub use live_list::{LIST_ENTRIES_MAX, LIST_ENTRY_MAX_BYTES, LiveList, LiveLists, check_entry};
 pub use policy::{Needs, Policy, WalletError};
 pub use reason::{BadReason, Reason};
 pub use schema::schema;

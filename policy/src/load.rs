@@ -11,7 +11,7 @@ use crate::expression::Expression;
 use crate::functions;
 use crate::hash::Hash;
 use crate::hours::Hours;
-use crate::list::List;
+use crate::list::Source;
 use crate::menu::Menus;
 use crate::names::Scope;
 use crate::policy::{Needs, OnError, Policy, Rules};
@@ -20,13 +20,10 @@ use crate::reason::Reason;
 use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS};
 use crate::template::Template;
 use crate::test_case::TestCase;
-use crate::yaml::{Entry, Node};
+use crate::yaml::Node;
 
 /// Largest policy file, in bytes.
 const FILE_MAX_BYTES: usize = 1 << 20;
-/// Largest list file, in bytes: a few million numbers.
-const LIST_FILE_MAX_BYTES: usize = 64 << 20;
-const LIST_NAME_MAX_CHARS: usize = 64;
 
 /// In the order of the page.
 pub(crate) const KEYS: &[&str] =
@@ -88,7 +85,8 @@ fn read(
     reader.locale.clone_from(&defaults.locale);
     if let Some(entry) = root.get("lists") {
         for entry in reader.any_map(&entry.value, "lists") {
-            list(reader, entry, &mut hash, read_file);
+            let list = Source::read(reader, entry, &mut hash, read_file);
+            reader.defined.lists.extend(list.map(|list| (entry.key.clone(), list)));
         }
     }
     if let Some(entry) = root.get("hours") {
@@ -186,54 +184,6 @@ impl Defaults {
         }
         defaults
     }
-}
-
-fn list(reader: &mut Reader<'_>, entry: &Entry, hash: &mut Hash, read_file: &dyn Fn(&str) -> Result<String, String>) {
-    let (name, value) = (entry.key.as_str(), &entry.value);
-    let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
-    let word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !begins || !word || name.len() > LIST_NAME_MAX_CHARS {
-        let hint = format!("use at most {LIST_NAME_MAX_CHARS} letters, digits and '_', beginning with a letter");
-        reader.findings.wrong_hint(entry.at, "not a name for a list", hint);
-    }
-    let list = if let Some(nodes) = value.nodes() {
-        let mut entries = Vec::new();
-        for node in nodes {
-            entries.extend(reader.text(node, "a list"));
-        }
-        List::new(name, entries)
-    } else if value.entries().is_none() {
-        reader.findings.wrong_hint(
-            value.at,
-            "a list wants entries",
-            "write [\"+15550001111\"] or { file: lists/x.txt }",
-        );
-        return;
-    } else {
-        let file = reader.map(value, "a list", &["file"]).iter().find(|entry| entry.key == "file");
-        let Some(path) = file.and_then(|entry| reader.text(&entry.value, "file")) else {
-            reader.findings.wrong_hint(value.at, "a list wants a file", "write { file: lists/x.txt }");
-            return;
-        };
-        match read_file(path) {
-            Ok(text) if text.len() <= LIST_FILE_MAX_BYTES => {
-                hash.part(name.as_bytes());
-                hash.part(text.as_bytes());
-                List::new(name, List::lines(&text))
-            }
-            Ok(_) => return reader.findings.wrong(value.at, "a list file holds at most 64 MiB"),
-            Err(error) => {
-                let what = format!("cannot read the list {}: {error}", crate::errors::quoted(path));
-                reader.findings.wrong_hint(
-                    file.map_or(value.at, |entry| entry.value.at),
-                    what,
-                    "paths begin at the policy file",
-                );
-                List::new(name, [])
-            }
-        }
-    };
-    reader.defined.lists.insert(name.to_owned(), Arc::new(list));
 }
 
 /// What keys return and what pie rules ask for must meet; a typing error would otherwise send callers to the default.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cel::{Context, Env, Value};
 use proto::id::BadName;
 use proto::svaml::{Action, Instruction};
-use proto::{Kind, PhoneNumber, Svaml, WalletId};
+use proto::{Kind, ListName, PhoneNumber, Svaml, WalletId};
 
 use crate::cli::CliMap;
 use crate::decision::{CALL_MAX_SECS, Decision, Verdict};
@@ -15,7 +15,7 @@ use crate::explanation::{Explanation, TRIED_MAX, Tried, TriedResult};
 use crate::expression::Expression;
 use crate::facts::{Facts, context};
 use crate::hours::Hours;
-use crate::list::{Asked, Lists};
+use crate::list::{Asked, Lists, Source};
 use crate::reason::Reason;
 use crate::reply::{CLI_AUTO, Reply};
 use crate::rule::{Rule, Then};
@@ -104,6 +104,14 @@ impl Policy {
         &self.file_name
     }
 
+    /// The lists of [`Facts::lists`] that rules may ask.
+    pub fn live_lists(&self) -> impl Iterator<Item = &ListName> {
+        self.lists.values().filter_map(|list| match list {
+            Source::Live(name) => Some(name),
+            Source::Fixed(_) => None,
+        })
+    }
+
     /// What [`Policy::decide`] and [`Policy::wallet`] look at for such an event.
     pub fn needs(&self, kind: Kind) -> Needs {
         match kind {
@@ -121,7 +129,7 @@ impl Policy {
     /// # Errors
     /// When the expression fails or gives no wallet name.
     pub fn wallet(&self, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
-        let asked = Asked::new(Arc::clone(&self.lists));
+        let asked = Asked::new(&self.lists, facts.lists);
         self.wallet_in(&context(&self.env, &facts.to_json(&self.env_names, &self.hours), &asked), facts)
     }
 
@@ -136,7 +144,7 @@ impl Policy {
     pub fn decide(&self, facts: &Facts<'_>) -> Decision {
         let kind = facts.callback.kind();
         let json = facts.to_json(&self.env_names, &self.hours);
-        let asked = Asked::new(Arc::clone(&self.lists));
+        let asked = Asked::new(&self.lists, facts.lists);
         let context = context(&self.env, &json, &asked);
         let wallet = self.wallet_in(&context, facts);
         let scene = Scene { policy: self, facts, kind, context: &context, wallet_error: wallet.as_ref().err() };

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::given;
 use crate::hours;
+use crate::list;
 use crate::load;
 use crate::menu;
 use crate::menu_template::{MENU_TEMPLATES, Wants};
@@ -48,9 +49,12 @@ fn section(key: &str) -> Json {
             _ => reference("text"),
         }),
         "lists" => {
-            let file = json!({ "type": "object", "additionalProperties": false, "required": ["file"],
-                "properties": { "file": { "type": "string" } } });
-            map_of(json!({ "anyOf": [list_of(reference("text")), file] }))
+            let mut kept = record(list::KEYS, |key| match key {
+                "live" => json!({ "const": true }),
+                _ => json!({ "type": "string" }),
+            });
+            kept["oneOf"] = list::KEYS.iter().map(|key| json!({ "required": [key] })).collect();
+            map_of(json!({ "anyOf": [list_of(reference("text")), kept] }))
         }
         "hours" => map_of(one_or_more(reference("span"))),
         "cli" => map_of(reference("text")),
@@ -143,6 +147,7 @@ fn test() -> Json {
                 "app" => record(given::APP_KEYS, |_| reference("text")),
                 "wallet" => record(given::WALLET_KEYS, |_| reference("text")),
                 "price" => record(given::PRICE_KEYS, |_| reference("text")),
+                "lists" => map_of(list_of(reference("text"))),
                 _ => json!({ "type": "object" }),
             });
             given["required"] = json!(["event"]);

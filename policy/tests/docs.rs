@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use policy::{AppFacts, Facts, Policy, Reason};
+use policy::{AppFacts, Facts, LiveLists, Policy, Reason};
 use proto::signature::Verified;
 use proto::{AppName, Callback, Kind, WalletId};
 
@@ -194,6 +194,7 @@ fn answer(policy: &Policy, event: &str) -> String {
         wallet: None,
         price: None,
         env: &BTreeMap::new(),
+        lists: &LiveLists::default(),
     };
     policy.decide(&facts).granted(1).to_json()
 }

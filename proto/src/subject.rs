@@ -168,6 +168,8 @@ pub fn token(text: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
     All(Stream),
+    /// All events of one kind, of every app.
+    Kind(Kind),
     /// All events of the calls in one partition, of every kind and app.
     Partition(Partition),
     /// One wallet's history.
@@ -182,7 +184,7 @@ impl Filter {
     pub fn stream(&self) -> Stream {
         match self {
             Self::All(stream) => *stream,
-            Self::Partition(_) => Stream::Calls,
+            Self::Kind(_) | Self::Partition(_) => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
             Self::List(_) | Self::Policy(_) => Stream::Config,
         }
@@ -194,6 +196,7 @@ impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All(stream) => f.write_str(stream.subjects()),
+            Self::Kind(kind) => write!(f, "calls.v1.{kind}.>"),
             Self::Partition(partition) => write!(f, "calls.v1.*.*.{partition}"),
             Self::Wallet(wallet) => Subject::Wallet(wallet.clone()).fmt(f),
             Self::List(list) => Subject::List(list.clone()).fmt(f),

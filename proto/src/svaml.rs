@@ -2,10 +2,19 @@
 //!
 //! Reading is tolerant of the spellings in use ([`Action`], [`Instruction`]); writing is the camelCase of the current
 //! documents; [`Svaml::check`] says whether this answer may answer that callback.
+//!
+//! Handlers write answers as a chain that begins with [`Svaml::ice`], [`Svaml::ace`] or [`Svaml::pie`]; an action that
+//! the event does not take does not compile ([`Builder`]).
 
 mod action;
-mod check;
 mod instruction;
+mod check;
+mod builder;
+mod answer;
+mod options;
+mod menu;
+pub mod menu_template;
+pub mod limits;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +22,8 @@ pub use action::{
     Action, AmdOptions, ConferenceDtmf, ConnectConf, ConnectMxp, ConnectPstn, ConnectSip, ConnectStream, Destination,
     Menu, MenuOption, MenuTarget, Park, RunMenu, StreamingOptions,
 };
+pub use answer::{Answer, Said};
+pub use builder::{Ace, Asks, Builder, Dials, GoesOn, Ice, Pie, Reserving};
 pub use check::{Problem, Problems};
 pub use instruction::{Header, Instruction, RecordingOptions, TranscriptionOptions};
 

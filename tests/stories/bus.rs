@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bus::{Bus, NatsConfig, Recorded, SpoolConfig};
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use proto::{AppName, CallId, Event, EventId, Filter, Kind, Partition, Stream, Subject, WalletId};
+use proto::{AppName, CallId, Event, EventId, Filter, Kind, ListName, Partition, Stream, Subject, WalletId};
 use tempfile::TempDir;
 use tests::nats::Nats;
 
@@ -91,6 +91,29 @@ fn posting(wallet: &WalletId, text: &str) -> Event {
         extra: Vec::new(),
         data: format!(r#"{{"text":"{text}"}}"#).into(),
     }
+}
+
+/// A change of a list, or of the policy of an app.
+fn configured(subject: Subject, text: &str) -> Event {
+    Event {
+        id: EventId::of(&["configured", &subject.to_string(), text]),
+        about: subject.to_string(),
+        subject,
+        source: "api".to_owned(),
+        time: Timestamp::UNIX_EPOCH,
+        extra: Vec::new(),
+        data: format!(r#"{{"text":"{text}"}}"#).into(),
+    }
+}
+
+fn list(name: &str) -> Result<(Subject, Filter)> {
+    let name = ListName::new(name)?;
+    Ok((Subject::List(name.clone()), Filter::List(name)))
+}
+
+fn policy(app: &str) -> Result<(Subject, Filter)> {
+    let app = AppName::new(app)?;
+    Ok((Subject::Policy(app.clone()), Filter::Policy(app)))
 }
 
 async fn read_all(bus: &Bus, filter: &Filter, after_seq: u64) -> Result<Vec<Recorded>> {

@@ -79,8 +79,12 @@ fn scope(connection: &Connection, filter: &Filter) -> rusqlite::Result<Scope> {
             .optional()?;
         return Ok(Scope::Subjects(number.into_iter().collect()));
     }
-    let mut statement = connection.prepare_cached("select number, text from subject")?;
-    let mut rows = statement.query([])?;
+    // Only what begins like the pattern, since every wallet that ever was has a subject, too. '~' is in none, and
+    // behind all that is.
+    let begins = wanted.split(['*', '>']).next().unwrap_or_default();
+    let mut statement =
+        connection.prepare_cached("select number, text from subject where text >= ?1 and text < ?1 || '~'")?;
+    let mut rows = statement.query([begins])?;
     let mut numbers = Vec::new();
     while let Some(row) = rows.next()? {
         if pattern::matches(&wanted, row.get_ref(1)?.as_str()?) {

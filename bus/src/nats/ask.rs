@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, ServiceExt};
-use async_nats::{Client, HeaderMap, Message, Request, Subscriber};
+use async_nats::{Client, HeaderMap, Message, Request, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use super::Broker;
 use super::append::headers_of;
 use super::broker::CALL_TIMEOUT;
 use super::read::pairs_of;
-use crate::ask::{Asked, Question, ServeSpec, report, time_of};
+use crate::ask::{Asked, Question, SURVEY_ANSWERS_MAX, ServeSpec, report, time_of};
 use crate::clock::{Clock, after};
 use crate::error::{AskError, Unavailable};
 
@@ -38,8 +38,7 @@ pub(super) async fn ask(
 ) -> Result<Bytes, AskError> {
     broker.connected("ask")?;
     let late = || AskError::Deadline { subject: subject.to_owned() };
-    let mut headers = headers_of(&question.headers).map_err(|error| Unavailable::new("send the question", error))?;
-    headers.insert(DEADLINE, time_of(deadline, &broker.clock).as_millisecond().to_string());
+    let headers = question_headers(&question, deadline, &broker.clock)?;
     // The client's own timeout starts only once the question is on its way, so ours rules.
     let request = Request::new().headers(headers).payload(question.data).timeout(None);
     let answer = tokio::time::timeout_at(deadline, broker.client.send_request(subject.to_owned(), request));
@@ -54,6 +53,41 @@ pub(super) async fn ask(
             }
         },
     }
+}
+
+/// The question goes to an inbox of its own that is read until the deadline.
+pub(super) async fn survey(
+    broker: &Broker,
+    subject: &str,
+    question: Question,
+    deadline: Instant,
+) -> Result<Vec<Bytes>, Unavailable> {
+    const WHAT: &str = "survey";
+    let headers = question_headers(&question, deadline, &broker.clock)?;
+    let inbox = broker.client.new_inbox();
+    let mut replies = broker.call(WHAT, broker.client.subscribe(inbox.clone())).await?;
+    let ask = broker.client.publish_with_reply_and_headers(subject.to_owned(), inbox, headers, question.data);
+    broker.call(WHAT, ask).await?;
+    let mut answers = Vec::new();
+    while answers.len() < SURVEY_ANSWERS_MAX {
+        match tokio::time::timeout_at(deadline, replies.next()).await {
+            Ok(Some(reply)) if reply.status == Some(StatusCode::NO_RESPONDERS) => return Ok(answers),
+            Ok(Some(reply)) if is_busy(&reply) => {}
+            Ok(Some(reply)) => answers.push(reply.payload),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    // Silence means nothing when the question has not left.
+    if answers.is_empty() {
+        broker.connected(WHAT)?;
+    }
+    Ok(answers)
+}
+
+fn question_headers(question: &Question, deadline: Instant, clock: &Clock) -> Result<HeaderMap, Unavailable> {
+    let mut headers = headers_of(&question.headers).map_err(|error| Unavailable::new("send the question", error))?;
+    headers.insert(DEADLINE, time_of(deadline, clock).as_millisecond().to_string());
+    Ok(headers)
 }
 
 fn is_busy(reply: &Message) -> bool {

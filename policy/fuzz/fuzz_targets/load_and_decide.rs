@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use policy::{AppFacts, Facts, Policy};
+use policy::{AppFacts, Facts, LiveLists, Policy};
 use proto::signature::Verified;
 use proto::{AppName, Callback, WalletId};
 
@@ -32,6 +32,7 @@ fuzz_target!(|text: &str| {
             wallet: None,
             price: None,
             env: &BTreeMap::new(),
+            lists: &LiveLists::default(),
         });
         assert_eq!(decision.granted(60).check(callback.kind()), Ok(()), "an answer Sinch refuses");
     }

@@ -2,10 +2,12 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot be set up has failed")]
 
+mod bundle;
 mod decide;
 mod functions;
 mod hostile;
 mod hours;
+mod live_lists;
 mod load;
 mod own_tests;
 
@@ -14,7 +16,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use policy::{AppFacts, Decision, Facts, Policy, PolicyErrors, PriceFacts, WalletFacts};
+use policy::{AppFacts, Decision, Facts, LiveLists, Policy, PolicyErrors, PriceFacts, WalletFacts};
 use proto::signature::Verified;
 use proto::{AppName, Callback, WalletId};
 
@@ -45,6 +47,7 @@ struct World {
     env: BTreeMap<String, String>,
     credit: Option<WalletFacts>,
     price: Option<PriceFacts>,
+    lists: LiveLists,
 }
 
 impl World {
@@ -57,6 +60,7 @@ impl World {
             env: BTreeMap::new(),
             credit: None,
             price: None,
+            lists: LiveLists::default(),
         }
     }
 
@@ -69,6 +73,7 @@ impl World {
             wallet: self.credit.clone(),
             price: self.price.clone(),
             env: &self.env,
+            lists: &self.lists,
         }
     }
 

@@ -3,21 +3,14 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use super::limits::{
+    CALL_MAX_SECS, CONFERENCE_ID_MAX_CHARS, COOKIE_KEY_MAX_CHARS, COOKIES_MAX_BYTES, HEADER_MAX_BYTES,
+    MENU_ID_MAX_CHARS, MXP_ENDPOINT_MAX_CHARS, PARK_MAX_SECS, PROMPTS_MAX, SAY_MAX_CHARS,
+};
 use super::{Action, Instruction, Menu, MenuTarget, RunMenu, Svaml};
 use crate::kind::Kind;
 use crate::phone::PhoneNumber;
 
-const MAX_DURATION_SECS: u32 = 14_400;
-const PARK_MAX_SECS: u32 = 600;
-const SAY_MAX_CHARS: usize = 600;
-const PROMPTS_MAX: usize = 64;
-const COOKIES_MAX_BYTES: usize = 1024;
-const COOKIE_KEY_MAX_CHARS: usize = 50;
-const HEADER_MAX_BYTES: usize = 1024;
-const CONFERENCE_ID_MAX_CHARS: usize = 64;
-const MENU_ID_MAX_CHARS: usize = 64;
-const MXP_ENDPOINT_MAX_CHARS: usize = 128;
-const MAIN_MENU: &str = "main";
 const INDICATIONS: &str = "at au bg br be ch cl cn cz de dk ee es fi fr gr hu il in it lt jp mx my nl no nz ph pl pt ru se sg th uk us tw ve za";
 
 /// One thing that is wrong with an answer.
@@ -206,7 +199,7 @@ impl Check {
             let sized = (1..=MENU_ID_MAX_CHARS).contains(&menu.id.chars().count());
             self.require(sized, &at, "a menu id has 1 to 64 characters");
         }
-        self.require(ids.contains(MAIN_MENU), "action.menus", "one menu must have the id main");
+        self.require(ids.contains(RunMenu::MAIN), "action.menus", "one menu must have the id main");
         if let Some(first) = &run.main_menu {
             self.require(ids.contains(first.as_str()), "action.mainMenu", "there is no menu with this id");
         }
@@ -236,7 +229,7 @@ impl Check {
     }
 
     fn max_duration(&mut self, secs: Option<u32>) {
-        let right = secs.is_none_or(|secs| (1..=MAX_DURATION_SECS).contains(&secs));
+        let right = secs.is_none_or(|secs| (1..=CALL_MAX_SECS).contains(&secs));
         self.require(right, "action.maxDuration", "a call lasts 1 to 14,400 seconds");
     }
 

@@ -21,12 +21,15 @@ contract!(
     full_hands_say_busy_at_once,
     a_stop_answers_what_was_taken,
     servers_of_a_group_share_the_questions,
+    a_survey_hears_every_group,
+    a_survey_of_nobody_is_empty_at_once,
+    a_survey_does_not_wait_for_the_busy_and_the_slow,
 );
 
-fn spec(concurrency_max: usize) -> ServeSpec {
+fn spec(group: &str, concurrency_max: usize) -> ServeSpec {
     ServeSpec {
         name: "workers".to_owned(),
-        group: "workers".to_owned(),
+        group: group.to_owned(),
         subjects: vec!["ask.v1.>".to_owned()],
         concurrency_max,
     }
@@ -48,6 +51,16 @@ struct Serving {
 impl Serving {
     /// Answers every question with its text and `suffix`, after `pause`.
     async fn start(bus: &Bus, concurrency_max: usize, pause: Duration, suffix: &'static str) -> Result<Self> {
+        Self::start_in("workers", bus, concurrency_max, pause, suffix).await
+    }
+
+    async fn start_in(
+        group: &'static str,
+        bus: &Bus,
+        concurrency_max: usize,
+        pause: Duration,
+        suffix: &'static str,
+    ) -> Result<Self> {
         let (stop, mut tasks, serving) = (CancellationToken::new(), JoinSet::new(), bus.clone());
         let stopping = stop.clone();
         tasks.spawn(async move {
@@ -56,7 +69,7 @@ impl Serving {
                 let text = String::from_utf8_lossy(&asked.data);
                 Bytes::from(format!("{text} {suffix}"))
             };
-            serving.serve(spec(concurrency_max), handler, stopping).await
+            serving.serve(spec(group, concurrency_max), handler, stopping).await
         });
         let up = async || Ok(bus.ask("ask.v1.probe", question("up?"), soon()).await.ok());
         eventually("somebody serves", up).await?;
@@ -81,7 +94,7 @@ async fn a_question_is_answered(place: Place) -> Result<()> {
             let left = asked.deadline.duration_since(asked_at());
             Bytes::from(format!("{} {:?} {}", asked.subject, asked.headers, left.as_secs()))
         };
-        serving.serve(spec(4), handler, ended).await
+        serving.serve(spec("workers", 4), handler, ended).await
     });
     let ask = async || Ok(bus.ask("ask.v1.ice.shop", question("?"), soon()).await.ok());
     let answer = eventually("somebody serves", ask).await?;
@@ -161,6 +174,51 @@ async fn servers_of_a_group_share_the_questions(place: Place) -> Result<()> {
     assert!((1..64).contains(&answered_by_one), "{answered_by_one}");
     other.stop().await?;
     one.stop().await
+}
+
+/// What all who serve answer, in the order of the alphabet.
+async fn survey(bus: &Bus, within: Duration) -> Result<Vec<String>> {
+    let answers = bus.survey("ask.v1.ice.shop", question("?"), within).await?;
+    let mut answers: Vec<String> = answers.iter().map(|answer| String::from_utf8_lossy(answer).into_owned()).collect();
+    answers.sort_unstable();
+    Ok(answers)
+}
+
+async fn a_survey_hears_every_group(place: Place) -> Result<()> {
+    let bus = place.open().await?;
+    let mut serving = Vec::new();
+    for (group, suffix) in [("a", "one"), ("b", "two"), ("b", "two"), ("c", "three")] {
+        serving.push(Serving::start_in(group, &bus, 4, Duration::ZERO, suffix).await?);
+    }
+    let all = async || Ok(Some(survey(&bus, Duration::from_millis(500)).await?).filter(|all| all.len() >= 3));
+    assert_eq!(eventually("every group is heard", all).await?, ["? one", "? three", "? two"]);
+    for serving in serving {
+        serving.stop().await?;
+    }
+    assert_eq!(survey(&bus, Duration::from_secs(5)).await?, [""; 0]);
+    Ok(())
+}
+
+async fn a_survey_of_nobody_is_empty_at_once(place: Place) -> Result<()> {
+    let bus = place.open().await?;
+    let began = Instant::now();
+    assert_eq!(survey(&bus, Duration::from_secs(5)).await?, [""; 0]);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    Ok(())
+}
+
+async fn a_survey_does_not_wait_for_the_busy_and_the_slow(place: Place) -> Result<()> {
+    let bus = place.open().await?;
+    let quick = Serving::start_in("quick", &bus, 4, Duration::ZERO, "quick").await?;
+    let slow = Serving::start_in("slow", &bus, 1, Duration::from_secs(2), "slow").await?;
+    // The first survey reaches the slow one, the second finds its one hand full.
+    for _ in 0..2 {
+        let began = Instant::now();
+        assert_eq!(survey(&bus, Duration::from_millis(500)).await?, ["? quick"]);
+        assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    }
+    slow.stop().await?;
+    quick.stop().await
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ contract!(
     a_stop_finishes_what_runs,
     a_handler_that_panics_ends_the_consumer_and_loses_nothing,
     events_from_before_and_after_the_start_are_consumed,
+    a_consumer_of_one_kind_is_handed_no_other,
 );
 
 pub(super) fn spec(name: &str) -> ConsumerSpec {
@@ -46,8 +47,17 @@ impl Running {
         begin: impl Fn() -> G + Send + Sync + 'static,
         verdict: impl Fn(&Recorded) -> Verdict + Send + Sync + 'static,
     ) -> Self {
+        Self::start_spec(bus, spec(name), begin, verdict)
+    }
+
+    fn start_spec<G: Future<Output = Result<(), Unavailable>> + Send + 'static>(
+        bus: &Bus,
+        spec: ConsumerSpec,
+        begin: impl Fn() -> G + Send + Sync + 'static,
+        verdict: impl Fn(&Recorded) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
         let (tell, handed) = mpsc::unbounded_channel();
-        let (stop, mut tasks, bus, spec) = (CancellationToken::new(), JoinSet::new(), bus.clone(), spec(name));
+        let (stop, mut tasks, bus) = (CancellationToken::new(), JoinSet::new(), bus.clone());
         let stopping = stop.clone();
         tasks.spawn(async move {
             let handler = move |recorded: Recorded| {
@@ -343,4 +353,36 @@ async fn events_a_dead_process_held_come_to_the_next_though_nothing_new_is_publi
     assert_eq!(next.next().await?, "2");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     next.stop().await
+}
+
+async fn a_consumer_of_one_kind_is_handed_no_other(place: Place) -> Result<()> {
+    let bus = place.open().await?;
+    let (dice, notify) = (Filter::Kind(Kind::Dice), Filter::Kind(Kind::Notify));
+    let start = |bus: &Bus, name: &str, filter: &Filter| {
+        let spec = ConsumerSpec { filter: filter.clone(), ..spec(name) };
+        Running::start_spec(bus, spec, async || Ok(()), |_| Verdict::Done)
+    };
+    let mixed = async |bus: &Bus, text: &str| {
+        let kinds = [Kind::Ice, Kind::Decided, Kind::Dice, Kind::Notify, Kind::Settled];
+        let events: Result<Vec<_>> =
+            kinds.into_iter().map(|kind| callback(kind, "call", &format!("{kind} {text}"))).collect();
+        anyhow::Ok(bus.record(events?).await?)
+    };
+    mixed(&bus, "1").await?;
+    let (mut ends, mut notes) = (start(&bus, "ends", &dice), start(&bus, "notes", &notify));
+    assert_eq!((ends.next().await?, notes.next().await?), ("dice 1".to_owned(), "notify 1".to_owned()));
+    mixed(&bus, "2").await?;
+    assert_eq!((ends.next().await?, notes.next().await?), ("dice 2".to_owned(), "notify 2".to_owned()));
+    ends.stop().await?;
+    notes.stop().await?;
+    assert_eq!(bus.consumer_floor(&dice, "ends").await?, bus.last_seq(&dice).await?);
+    drop(bus);
+
+    // Each goes on where it was.
+    let bus = place.open().await?;
+    mixed(&bus, "3").await?;
+    let (mut ends, mut notes) = (start(&bus, "ends", &dice), start(&bus, "notes", &notify));
+    assert_eq!((ends.next().await?, notes.next().await?), ("dice 3".to_owned(), "notify 3".to_owned()));
+    ends.stop().await?;
+    notes.stop().await
 }

@@ -2,15 +2,18 @@
 
 use anyhow::Result;
 use bus::{AppendError, Bus, OpenError};
-use proto::{CallId, Filter, Kind, Partition, Stream, WalletId};
+use proto::{AppName, CallId, Filter, Kind, Partition, Stream, Subject, WalletId};
 
-use super::{Place, callback, contract, eventually, posting, read_all, read_calls};
+use super::{Place, callback, configured, contract, eventually, list, policy, posting, read_all, read_calls};
 
 contract!(
     an_event_comes_back_as_it_went_in,
     a_duplicate_is_refused_and_named,
     an_expected_sequence_guards_a_subject,
+    an_expected_sequence_guards_a_list,
+    lists_and_policies_are_read_by_name,
     filters_and_sequences_select,
+    a_kind_is_selected_of_every_app,
     an_empty_log_ends_at_once,
     more_than_a_page_is_read_in_order,
     recorded_together_stays_in_order,
@@ -62,6 +65,65 @@ async fn an_expected_sequence_guards_a_subject(place: Place) -> Result<()> {
     }
     assert_eq!(bus.last_seq(&Filter::Wallet(one.clone())).await?, second.seq);
     assert_eq!(read_all(&bus, &Filter::Wallet(one), 0).await?.len(), 2);
+    Ok(())
+}
+
+async fn an_expected_sequence_guards_a_list(place: Place) -> Result<()> {
+    let bus = place.open().await?;
+    let (vip, filter) = list("vip")?;
+    let (blocked, _) = list("blocked")?;
+    let first = bus.append(&configured(vip.clone(), "1"), Some(0)).await?;
+    // Another list moves on, and so does the policy of an app of the same name: neither is in the way.
+    bus.append(&configured(blocked, "1"), Some(0)).await?;
+    bus.append(&configured(policy("vip")?.0, "1"), Some(0)).await?;
+    let second = bus.append(&configured(vip.clone(), "2"), Some(first.seq)).await?;
+    for late in [0, first.seq] {
+        let late = bus.append(&configured(vip.clone(), "3"), Some(late)).await;
+        assert!(matches!(late, Err(AppendError::Conflict { .. })), "{late:?}");
+    }
+    assert_eq!(bus.last_seq(&filter).await?, second.seq);
+    assert_eq!(read_all(&bus, &filter, 0).await?.len(), 2);
+    Ok(())
+}
+
+async fn lists_and_policies_are_read_by_name(place: Place) -> Result<()> {
+    let bus = place.open().await?;
+    let events = [
+        configured(list("vip")?.0, "1"),
+        configured(policy("shop")?.0, "1"),
+        configured(list("vips")?.0, "1"),
+        configured(list("vip")?.0, "2"),
+        configured(policy("shop-2")?.0, "1"),
+    ];
+    for event in &events {
+        bus.append(event, None).await?;
+    }
+    bus.append(&posting(&WalletId::new("shop")?, "1"), None).await?;
+    for (filter, expected) in [
+        (Filter::All(Stream::Config), vec![0, 1, 2, 3, 4]),
+        (list("vip")?.1, vec![0, 3]),
+        (policy("shop")?.1, vec![1]),
+        (list("nobody")?.1, vec![]),
+    ] {
+        let read = read_all(&bus, &filter, 0).await?;
+        let expected: Vec<_> = expected.into_iter().map(|index: usize| &events[index]).collect();
+        assert!(read.iter().map(|recorded| &recorded.event).eq(expected), "{filter}: {read:?}");
+        assert_eq!(bus.last_seq(&filter).await?, read.last().map_or(0, |last| last.seq), "{filter}");
+    }
+    Ok(())
+}
+
+async fn a_kind_is_selected_of_every_app(place: Place) -> Result<()> {
+    let bus = place.open().await?;
+    let mut other_app = callback(Kind::Dice, "call", "other")?;
+    other_app.subject =
+        Subject::Call { kind: Kind::Dice, app: AppName::new("office")?, partition: Partition::of_text("") };
+    let events = [callback(Kind::Ice, "call", "")?, callback(Kind::Dice, "call", "")?, other_app];
+    bus.record(events.to_vec()).await?;
+    let read = read_all(&bus, &Filter::Kind(Kind::Dice), 0).await?;
+    assert!(read.iter().map(|recorded| &recorded.event).eq(&events[1..]), "{read:?}");
+    assert_eq!(bus.last_seq(&Filter::Kind(Kind::Dice)).await?, read[1].seq);
+    assert_eq!(bus.last_seq(&Filter::Kind(Kind::Notify)).await?, 0);
     Ok(())
 }
 
