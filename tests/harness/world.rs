@@ -70,7 +70,12 @@ pub struct World {
 impl World {
     /// Everything in one process on embedded parts.
     pub async fn embedded(policy: &str) -> Result<Self> {
-        let mut world = Self::new(Place::Embedded, policy, "")?;
+        Self::embedded_with(policy, "").await
+    }
+
+    /// The same, with more settings in `callbus.toml`.
+    pub async fn embedded_with(policy: &str, settings: &str) -> Result<Self> {
+        let mut world = Self::new(Place::Embedded, policy, settings)?;
         world.start("all")?;
         world.stock().await
     }
