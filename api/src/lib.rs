@@ -2,7 +2,8 @@
 //!
 //! [`Api`] is the listener. Everything under `/v1` needs the bearer [`Token`]; `/healthz` does not. The pages are read
 //! from the log on request: [`calls`] keeps a short fold of the newest, [`wallets`] one of all balances. Changes are
-//! asked of whoever owns them: top-ups of billing, [`decks`] of the bus's documents, [`rejected`] of the ingress.
+//! asked of whoever owns them: top-ups of billing, [`decks`] of the bus's documents, [`rejected`] of the ingress;
+//! [`policies`] and [`lists`] are changed by an event each, which workers follow.
 //! Phone numbers are [`masked`] unless a request says `reveal=1`. Every status stands in [`problem`].
 
 mod server;
@@ -15,6 +16,8 @@ mod masked;
 mod wallets;
 mod wallet_list;
 mod decks;
+mod policies;
+mod lists;
 pub mod rejected;
 
 pub use server::{Api, ApiSettings, BuildError};

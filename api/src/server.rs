@@ -8,19 +8,22 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use bus::{Bus, Clock};
+use proto::AppName;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use workers::policies::Policies;
 
 use crate::call_list::CallList;
+use crate::lists::Lists;
 use crate::problem::Problem;
 use crate::token::Token;
 use crate::wallet_list::WalletList;
-use crate::{calls, decks, rejected, wallets};
+use crate::{calls, decks, lists, policies, rejected, wallets};
 
 /// Bodies other than price lists are short.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -30,6 +33,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 pub struct ApiSettings {
     pub listen: SocketAddr,
     pub token: Token,
+    /// The apps whose policies can be changed.
+    pub apps: Vec<AppName>,
 }
 
 /// The address cannot be had.
@@ -54,8 +59,16 @@ pub(crate) struct Desk {
     pub bus: Bus,
     pub clock: Clock,
     pub token: Token,
+    pub apps: Vec<AppName>,
     pub calls: Mutex<CallList>,
     pub wallets: Mutex<WalletList>,
+    pub lists: Mutex<Lists>,
+}
+
+impl Desk {
+    pub(crate) fn policies(&self) -> Policies {
+        Policies::new(self.bus.clone(), self.clock.clone())
+    }
 }
 
 impl Api {
@@ -83,8 +96,10 @@ impl Api {
             bus: self.bus,
             clock: Clock::System,
             token: self.settings.token,
+            apps: self.settings.apps,
             calls: Mutex::default(),
             wallets: Mutex::default(),
+            lists: Mutex::default(),
         });
         axum::serve(self.listener, router(desk)).with_graceful_shutdown(stop.cancelled_owned()).await
     }
@@ -92,6 +107,8 @@ impl Api {
 
 fn router(desk: Arc<Desk>) -> Router {
     let decks = put(decks::put).get(decks::get).layer(DefaultBodyLimit::max(decks::BYTES_MAX));
+    let policies = get(policies::show).post(policies::push).layer(DefaultBodyLimit::max(policies::BYTES_MAX));
+    let lists = get(lists::show).post(lists::change).layer(DefaultBodyLimit::max(lists::BYTES_MAX));
     let v1 = Router::new()
         .route("/calls", get(calls::list))
         .route("/calls/{id}", get(calls::show))
@@ -101,6 +118,12 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/wallets/{id}/topups", post(wallets::top_up))
         .route("/decks/{name}", decks)
         .route("/decks/{name}/price", get(decks::price))
+        .route("/policies/{app}", policies)
+        .route("/policies/{app}/rollback", post(policies::rollback))
+        .route("/policies/{app}/shadow", delete(policies::end_shadow))
+        .route("/policies/{app}/{revision}", get(policies::text))
+        .route("/lists", get(lists::all))
+        .route("/lists/{name}", lists)
         .route("/rejected", get(rejected::list))
         .fallback(nothing_here)
         .method_not_allowed_fallback(async || Problem::Method)
@@ -124,7 +147,7 @@ async fn require_token(State(desk): State<Arc<Desk>>, request: Request, next: Ne
 }
 
 async fn nothing_here() -> Problem {
-    Problem::NotFound("such address; see /v1/calls, /v1/wallets, /v1/decks/<name>, /v1/rejected".to_owned())
+    Problem::NotFound("such address; see /v1/calls, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/rejected".to_owned())
 }
 
 /// Whether this process can read and ask. Says nothing about anybody's calls, so it needs no token.

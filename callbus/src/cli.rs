@@ -52,6 +52,12 @@ pub(crate) enum Operation {
     /// Price lists.
     #[command(subcommand)]
     Deck(DeckCommand),
+    /// Policies: check them, put them in force, ask what they would do.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Lists that policies ask, edited while calls go on.
+    #[command(subcommand)]
+    List(ListCommand),
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
@@ -86,24 +92,30 @@ pub(crate) enum SimCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct SimCall {
-    /// The number that is dialled.
+    /// What is dialled: a number, a SIP address (user@host) or the name of an in-app user.
     #[arg(long, required_unless_present = "did")]
     pub to: Option<String>,
     /// The rented number that is called, instead of --to.
     #[arg(long, conflicts_with = "to")]
     pub did: Option<String>,
-    /// The caller's number.
+    /// The caller's number, `private`, or a SIP address (user@host).
     #[arg(long, default_value = "+15550100200")]
     pub from: String,
     /// An in-app user calls, instead of a number.
     #[arg(long, conflicts_with = "from")]
     pub user: Option<String>,
-    /// Pressed at each menu in turn: keys, `silence` or `hangup`, with commas between.
+    /// What the caller does at each menu in turn: keys, `say:words`, `silence` or `hangup`, with commas between.
     #[arg(long, value_delimiter = ',')]
     pub keys: Vec<simulator::Input>,
+    /// The same in a conference: `12#,silence,hangup`. A comma is a pause longer than the conference waits.
+    #[arg(long, value_delimiter = ',', value_name = "KEYS")]
+    pub conference_keys: Vec<simulator::Input>,
     /// Who picks up: human or machine.
     #[arg(long, value_name = "STATUS", conflicts_with_all = ["busy", "no_answer"])]
     pub amd: Option<PickedUpBy>,
+    /// The machine that picked up beeps after this time: 9s.
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds, requires = "amd")]
+    pub beep_after: Option<u32>,
     /// The called side is busy.
     #[arg(long, conflicts_with = "no_answer")]
     pub busy: bool,
@@ -219,6 +231,104 @@ pub(crate) struct DeckPrice {
     /// When it is answered, such as 2026-01-02T18:00:00Z; now without it.
     #[arg(long, value_name = "TIME")]
     pub at: Option<jiff::Timestamp>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check policy files with their tests: those named, or those of the configuration.
+    Check { files: Vec<PathBuf> },
+    /// Print the JSON Schema of policy files, for editors.
+    Schema,
+    /// Check a file and put it in force on all workers. One that says `mode: shadow` only decides beside it.
+    Push {
+        file: PathBuf,
+        /// The app it decides for; not needed where there is only one.
+        #[arg(long)]
+        app: Option<String>,
+        /// Why, for those who read the history.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Put an earlier revision in force again: the one before, or the one named.
+    Rollback {
+        #[arg(long)]
+        app: Option<String>,
+        /// Its first digits, as `callbus policy ls` shows them.
+        #[arg(long, value_name = "REVISION")]
+        to: Option<String>,
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// End the shadow of an app.
+    Unshadow {
+        #[arg(long)]
+        app: Option<String>,
+    },
+    /// Which revisions were in force, and which worker decides by which.
+    Ls {
+        #[arg(long)]
+        app: Option<String>,
+    },
+    /// Print the text of a revision.
+    Show {
+        revision: String,
+        #[arg(long)]
+        app: Option<String>,
+    },
+    /// What a policy file would do with a callback, and why.
+    Explain {
+        file: PathBuf,
+        /// What is given, as in a policy's tests: '{ event: ice, call: { cli: "+46701234567" } }'.
+        #[arg(long, required_unless_present = "callback", conflicts_with = "callback")]
+        given: Option<String>,
+        /// A file with the JSON that Sinch sends.
+        #[arg(long, value_name = "FILE")]
+        callback: Option<PathBuf>,
+    },
+    /// Decide recorded callbacks again by another policy file, and list what would change. Nothing is touched.
+    Diff(PolicyDiff),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyDiff {
+    pub file: PathBuf,
+    #[arg(long)]
+    pub app: Option<String>,
+    /// How far back: 24h, 7d.
+    #[arg(long, default_value = "24h", value_name = "TIME")]
+    pub since: jiff::SignedDuration,
+    /// Differences listed; all are counted.
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// Show numbers in full.
+    #[arg(long)]
+    pub reveal: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ListCommand {
+    /// All lists that were ever edited.
+    Ls,
+    /// All entries, one a line.
+    Show { name: String },
+    /// Whether an entry is on the list: exit 0 if it is, else 5.
+    Has { name: String, entry: String },
+    /// Put entries on the list.
+    Add(ListEdit),
+    /// Take entries off the list.
+    Remove(ListEdit),
+    /// Make these entries all there is on the list.
+    Replace(ListEdit),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListEdit {
+    pub name: String,
+    /// Numbers or names.
+    pub entries: Vec<String>,
+    /// A file with one entry a line; `-` reads stdin.
+    #[arg(long)]
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -56,6 +56,10 @@ impl ApiClient {
         self.send(self.http.request(Method::PUT, self.url(path)).body(body)).await
     }
 
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.send(self.http.request(Method::DELETE, self.url(path))).await
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use crate::cli::{CallCommand, ConfigCommand, DeckCommand, LogCommand, Operation, SimCommand, WalletCommand};
+use crate::cli::{
+    CallCommand, ConfigCommand, DeckCommand, ListCommand, LogCommand, Operation, PolicyCommand, SimCommand, WalletCommand,
+};
 use crate::commands::deck::Filter;
+use crate::commands::list::Edit;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::exit::Failure;
@@ -18,6 +21,8 @@ mod call;
 mod wallet;
 mod deck;
 mod verify;
+mod policy;
+mod list;
 
 /// Does what was asked.
 ///
@@ -52,6 +57,32 @@ pub(crate) async fn run(
         Operation::Deck(DeckCommand::Rate) => deck::filter(Filter::Rate, output),
         Operation::Deck(DeckCommand::Grant) => deck::filter(Filter::Grant, output),
         Operation::Deck(DeckCommand::Match) => deck::filter(Filter::Match, output),
+        Operation::Policy(PolicyCommand::Check { files }) => policy::check(files, file, environment, output),
+        Operation::Policy(PolicyCommand::Schema) => {
+            policy::schema(output);
+            Ok(())
+        }
+        Operation::Policy(PolicyCommand::Push { file, app, note }) => {
+            policy::push(&config()?, output, &file, app.as_deref(), &note).await
+        }
+        Operation::Policy(PolicyCommand::Rollback { app, to, note }) => {
+            policy::rollback(&config()?, output, app.as_deref(), to.as_deref(), &note).await
+        }
+        Operation::Policy(PolicyCommand::Unshadow { app }) => policy::unshadow(&config()?, output, app.as_deref()).await,
+        Operation::Policy(PolicyCommand::Ls { app }) => policy::ls(&config()?, output, app.as_deref()).await,
+        Operation::Policy(PolicyCommand::Show { revision, app }) => {
+            policy::show(&config()?, output, &revision, app.as_deref()).await
+        }
+        Operation::Policy(PolicyCommand::Explain { file, given, callback }) => {
+            explain::run(output, &file, given.as_deref(), callback.as_deref())
+        }
+        Operation::Policy(PolicyCommand::Diff(diff)) => diff::run(&config()?, environment, output, &diff).await,
+        Operation::List(ListCommand::Ls) => list::ls(&config()?, output).await,
+        Operation::List(ListCommand::Show { name }) => list::show(&config()?, output, &name).await,
+        Operation::List(ListCommand::Has { name, entry }) => list::has(&config()?, output, &name, &entry).await,
+        Operation::List(ListCommand::Add(edit)) => list::edit(&config()?, output, Edit::Add, edit).await,
+        Operation::List(ListCommand::Remove(edit)) => list::edit(&config()?, output, Edit::Remove, edit).await,
+        Operation::List(ListCommand::Replace(edit)) => list::edit(&config()?, output, Edit::Replace, edit).await,
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
         Operation::Health { role } => health::check(&config()?, environment, role, output).await,
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ingress::Fallback;
 use jiff::SignedDuration;
-use policy::Policy;
+use outbound::IpNet;
 use proto::signature::AppSecret;
 use proto::{AppKey, AppName, WalletId};
 
@@ -18,7 +18,7 @@ use crate::cli::Role;
 use crate::environment::Environment;
 use fault::Fault;
 
-mod fault;
+pub(crate) mod fault;
 mod file;
 mod overlay;
 pub(crate) mod protection;
@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub bus: Bus,
     pub admission: Admission,
     pub concurrency_max: usize,
+    /// Networks within which rules may ask elsewhere, though they are not public.
+    pub outbound_allow: Vec<IpNet>,
     /// Base address of the collector traces go to; none: nothing is traced.
     pub otlp: Option<String>,
     pub apps: Vec<App>,
@@ -71,7 +73,8 @@ pub(crate) struct App {
     pub key: AppKey,
     pub secret: Secret,
     pub old_secrets: Vec<Secret>,
-    pub policy: PathBuf,
+    /// None: what is pushed decides.
+    pub policy: Option<PathBuf>,
     pub wallet: WalletId,
     pub deck: String,
     pub fallback: Fallback,
@@ -173,6 +176,7 @@ impl Config {
             bus,
             admission,
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
+            outbound_allow: file.outbound.allow,
             otlp: file.telemetry.otlp.map(|collector| collector.0),
             apps,
         })
@@ -188,7 +192,6 @@ impl App {
         let key = app.key.ok_or_else(|| missing("key", "copy the application key from the Sinch dashboard"))?;
         let secret = Secret::either(base, &place("secret"), app.secret, app.secret_file)?
             .ok_or_else(|| missing("secret", "copy it from the Sinch dashboard, or name a file: secret_file"))?;
-        let policy = app.policy.ok_or_else(|| missing("policy", "name the policy file, such as \"policy.yaml\""))?;
         let wallet = match app.wallet {
             Some(wallet) => wallet,
             None => WalletId::new(name.as_str())
@@ -204,7 +207,7 @@ impl App {
             key,
             secret,
             old_secrets: app.old_secrets.into_iter().map(Secret::Text).collect(),
-            policy: base.join(policy),
+            policy: app.policy.map(|policy| base.join(policy)),
             wallet,
             deck: app.deck.map_or_else(|| DECK.to_owned(), Into::into),
             fallback,
@@ -223,24 +226,6 @@ impl App {
                 .map_err(|error| Fault::setting(place(), "it is not base64", error.to_string()))
         };
         std::iter::once(&self.secret).chain(&self.old_secrets).map(read).collect()
-    }
-
-    /// The app's policy, with the list files it names.
-    ///
-    /// # Errors
-    /// When it cannot be read, or with everything that is wrong with it.
-    pub(crate) fn load_policy(&self) -> Result<Policy, Fault> {
-        let unreadable = |cause: std::io::Error| {
-            Fault::setting(
-                format!("the policy of the app {}", self.name),
-                format!("cannot read {}: {cause}", self.policy.display()),
-                "write it, or set [[apps]] policy",
-            )
-        };
-        let text = std::fs::read_to_string(&self.policy).map_err(unreadable)?;
-        let directory = self.policy.parent().unwrap_or(Path::new(""));
-        let read_file = |name: &str| std::fs::read_to_string(directory.join(name)).map_err(|error| error.to_string());
-        Policy::load(&text, &self.policy.display().to_string(), &read_file).map_err(Fault::Policy)
     }
 }
 

@@ -64,12 +64,17 @@ impl Ladder {
             }
             What::Heard { text } => self.rung(at, Arrow::ToCaller("hears"), &format!("“{text}”")),
             What::Pressed { digits } => self.rung(at, Arrow::ToPlatform(&format!("presses {digits}")), ""),
+            What::Said { words } => self.rung(at, Arrow::ToPlatform("says"), &format!("“{words}”")),
             What::Silent
+            | What::HoldRepeats
             | What::Tones { .. }
+            | What::Forwarded { .. }
             | What::Cookie { .. }
             | What::RecordingStarted
             | What::RecordingStopped
-            | What::Ringing { .. }
+            | What::Ringing(_)
+            | What::Beep
+            | What::StreamOpened { .. }
             | What::Answered { .. }
             | What::Connected { .. } => self.rung(at, Arrow::None, &step.what.to_string()),
             What::Ended { .. } => {
@@ -125,7 +130,9 @@ fn callback_text(kind: Kind, body: &Value) -> String {
             let duration = body["duration"].as_u64().map(|secs| format!("after {secs} s"));
             vec![text(&body["result"]), text(&body["reason"]), duration]
         }
-        Kind::Notify => vec![text(&body["type"])],
+        Kind::Notify => {
+            vec![text(&body["type"]), text(&body["amd"]["status"]), text(&body["destination"]), text(&body["errorMsg"])]
+        }
         Kind::Unknown => vec![text(&body["event"])],
         Kind::Decided | Kind::Emitted | Kind::Settled => vec![],
     };
@@ -153,21 +160,23 @@ fn instruction_text(instruction: &Instruction) -> String {
 
 fn action_text(action: &Action) -> String {
     let limit = |secs: Option<u32>| secs.map(|secs| format!(", {secs} s at most")).unwrap_or_default();
-    let name = action.name();
-    match action {
+    let (to, limit) = match action {
         Action::ConnectPstn(connect) => {
-            let number = connect.number.as_deref().unwrap_or("the dialled number");
-            format!("{name} {number}{}", limit(connect.max_duration))
+            (connect.number.as_deref().unwrap_or("the dialled number"), limit(connect.max_duration))
         }
-        Action::RunMenu(menu) => format!("{name} {}", menu.main_menu.as_deref().unwrap_or("main")),
-        Action::Hangup
-        | Action::Continue
-        | Action::ConnectMxp(_)
-        | Action::ConnectConf(_)
-        | Action::ConnectSip(_)
-        | Action::ConnectStream(_)
-        | Action::Park(_) => name.to_owned(),
-    }
+        Action::ConnectSip(connect) => (connect.destination.endpoint.as_str(), limit(connect.max_duration)),
+        Action::ConnectStream(connect) => (connect.destination.endpoint.as_str(), limit(connect.max_duration)),
+        Action::ConnectMxp(connect) => {
+            let destination = connect.destination.as_ref();
+            (destination.map_or("the dialled user", |destination| destination.endpoint.as_str()), String::new())
+        }
+        Action::ConnectConf(connect) => (connect.conference_id.as_str(), String::new()),
+        Action::RunMenu(menu) => (menu.main_menu.as_deref().unwrap_or("main"), String::new()),
+        Action::Park(park) => ("", limit(park.max_duration)),
+        Action::Hangup | Action::Continue => ("", String::new()),
+    };
+    let gap = if to.is_empty() { "" } else { " " };
+    format!("{}{gap}{to}{limit}", action.name())
 }
 
 #[cfg(test)]
@@ -202,13 +211,18 @@ mod tests {
         let dice = json!({ "result": "ANSWERED", "reason": "CALLERHANGUP", "duration": 63 });
         let svaml = r#"{ "instructions": [{ "name": "say", "text": "Hello." }, { "name": "answer" }],
             "action": { "name": "connectPstn", "number": "+1555", "maxDuration": 60 } }"#;
+        let answer = |svaml| svaml_text(&serde_json::from_str(svaml).expect("SVAML"));
         let lines = [
             callback_text(Kind::Ice, &ice),
             callback_text(Kind::Ice, &json!({ "userId": "alice" })),
             callback_text(Kind::Dice, &dice),
             callback_text(Kind::Pie, &json!({ "menuResult": { "type": "return", "value": "sales" } })),
             callback_text(Kind::Ace, &json!(null)),
-            svaml_text(&serde_json::from_str(svaml).expect("SVAML")),
+            callback_text(Kind::Notify, &json!({ "type": "amd", "amd": { "status": "machine" } })),
+            callback_text(Kind::Notify, &json!({ "type": "recording_available", "destination": "s3://b/f.mp3" })),
+            answer(svaml),
+            answer(r#"{ "action": { "name": "connectMxp", "destination": { "endpoint": "bob" } } }"#),
+            answer(r#"{ "action": { "name": "park", "maxDuration": 60 } }"#),
         ];
         expect![[r#"
             from +4670 to +1555
@@ -216,7 +230,11 @@ mod tests {
             ANSWERED CALLERHANGUP after 63 s
             return sales
 
-            say “Hello.”, answer, connectPstn +1555, 60 s at most"#]]
+            amd machine
+            recording_available s3://b/f.mp3
+            say “Hello.”, answer, connectPstn +1555, 60 s at most
+            connectMxp bob
+            park, 60 s at most"#]]
         .assert_eq(&lines.join("\n"));
     }
 }

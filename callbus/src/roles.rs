@@ -1,7 +1,6 @@
 //! The roles: what is opened for them, in which order they start, and in which they end.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,18 +10,19 @@ use billing::{Billing, Credit};
 use bus::{Bus, Cache, Clock, NatsConfig, SpoolConfig, Unavailable};
 use futures::future::select_all;
 use ingress::{Apps, Ingress};
+use outbound::{Outbound, OutboundSettings};
 use proto::{Filter, Stream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use workers::{Worker, WorkerSettings};
+use workers::{Handlers, Means, Worker, WorkerSettings};
 
 use crate::cli::Role;
 use crate::client;
 use crate::config::protection::Protection;
 use crate::config::{self, Config};
 use crate::environment::Environment;
-use crate::health;
+use crate::{health, policy_files};
 
 /// What a stage has begun is finished within this; then the next one is asked all the same.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -79,9 +79,14 @@ pub(crate) struct Ground {
 ///
 /// # Errors
 /// When the configuration is unsafe, or something cannot be opened or bound.
-pub(crate) async fn start(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Running> {
+pub(crate) async fn start(
+    role: Role,
+    config: &Config,
+    environment: &Environment,
+    handlers: Handlers,
+) -> anyhow::Result<Running> {
     config.refuse_unsafe(role)?;
-    Ground::open(role, config, environment).await?.start(role, config, environment).await
+    Ground::open(role, config, environment).await?.start(role, config, environment, handlers).await
 }
 
 impl Ground {
@@ -110,14 +115,20 @@ impl Ground {
     ///
     /// # Errors
     /// When a part cannot begin. What has begun ends with this process.
-    pub(crate) async fn start(self, role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Running> {
+    pub(crate) async fn start(
+        self,
+        role: Role,
+        config: &Config,
+        environment: &Environment,
+        handlers: Handlers,
+    ) -> anyhow::Result<Running> {
         let (mut doors, mut workers, mut books, mut pulse) =
             (Stage::new("door"), Stage::new("workers"), Stage::new("billing"), Stage::new("health"));
         if role.does(Role::Billing) {
             self.start_billing(&mut books).await?;
         }
         if role.does(Role::Worker) {
-            self.start_worker(&mut workers, config, environment).await?;
+            self.start_worker(&mut workers, config, environment, handlers).await?;
         }
         let mut callbacks = None;
         if role.does(Role::Ingress) {
@@ -145,7 +156,13 @@ impl Ground {
         Ok(())
     }
 
-    async fn start_worker(&self, stage: &mut Stage, config: &Config, environment: &Environment) -> anyhow::Result<()> {
+    async fn start_worker(
+        &self,
+        stage: &mut Stage,
+        config: &Config,
+        environment: &Environment,
+        mut handlers: Handlers,
+    ) -> anyhow::Result<()> {
         let decision_memory = decision_memory(config);
         if matches!(self.cache, Cache::Memory(_)) {
             let end = self.bus.last_seq(&Filter::All(Stream::Calls)).await?;
@@ -153,16 +170,16 @@ impl Ground {
             let recalled = workers::recall(&self.bus, &self.cache, from, decision_memory).await?;
             tracing::info!(recalled, "decisions remembered from the log");
         }
-        let mut apps = Vec::new();
-        for app in &config.apps {
-            let policy = Arc::new(app.load_policy()?);
-            tracing::info!(app = %app.name, revision = policy.revision().get(..12), "policy in use");
-            apps.push(workers::App {
-                name: app.name.clone(),
-                policy,
-                wallet: app.wallet.clone(),
-                deck: app.deck.clone(),
-            });
+        policy_files::begin(config, &self.bus, &self.clock).await?;
+        let app = |app: &config::App| workers::App {
+            name: app.name.clone(),
+            wallet: app.wallet.clone(),
+            deck: app.deck.clone(),
+            handler: handlers.take(&app.name),
+        };
+        let apps = config.apps.iter().map(app).collect();
+        if let Some(app) = handlers.apps().next() {
+            anyhow::bail!("the program has a handler for the app {app}, which {} does not have", config.file.display());
         }
         let settings = WorkerSettings {
             name: format!("worker-{}-{}", environment.host(), std::process::id()),
@@ -170,12 +187,27 @@ impl Ground {
             decision_memory,
             env: environment.for_policies(),
         };
-        let credit = Credit::new(self.bus.clone(), self.admission.clone(), self.clock.clone());
-        let (bus, clock) = (self.bus.clone(), self.clock.clone());
-        let (cache, call_memory) = (self.cache.clone(), self.call_memory.clone());
-        let built = Worker::build(settings, apps, bus, credit, cache, call_memory, clock).await;
-        let worker = built.context("start the worker")?;
+        let outbound = OutboundSettings {
+            allow: config.outbound_allow.clone(),
+            user_agent: concat!("callbus/", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let means = Means {
+            bus: self.bus.clone(),
+            credit: Credit::new(self.bus.clone(), self.admission.clone(), self.clock.clone()),
+            outbound: Outbound::new(outbound).context("set up the HTTP client")?,
+            cache: self.cache.clone(),
+            call_memory: self.call_memory.clone(),
+            clock: self.clock.clone(),
+        };
+        let worker = Worker::build(settings, apps, means).await.context("start the worker")?;
         stage.run(move |stop| async move { Ok(worker.run(stop).await?) });
+        if matches!(config.bus, config::Bus::Embedded) {
+            let (config, bus, clock) = (config.clone(), self.bus.clone(), self.clock.clone());
+            stage.run(move |stop| async move {
+                policy_files::watch(config, bus, clock, stop).await;
+                Ok(())
+            });
+        }
         Ok(())
     }
 
@@ -222,7 +254,7 @@ impl Ground {
 
     async fn start_api(&self, stage: &mut Stage, config: &Config) -> anyhow::Result<SocketAddr> {
         let token = client::serving_token(config)?;
-        let api = Api::build(ApiSettings { listen: config.api.listen, token }, self.bus.clone()).await?;
+        let api = Api::build(ApiSettings { listen: config.api.listen, token, apps: config.apps.iter().map(|app| app.name.clone()).collect() }, self.bus.clone()).await?;
         let address = api.address();
         stage.run(move |stop| async move { Ok(api.run(stop).await?) });
         Ok(address)

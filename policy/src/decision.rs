@@ -3,6 +3,7 @@
 use proto::svaml::Action;
 use proto::{PhoneNumber, Svaml, WalletId};
 
+use crate::ask::Ask;
 use crate::explanation::Explanation;
 use crate::reason::Reason;
 
@@ -31,16 +32,19 @@ pub enum Verdict {
     Reserve { svaml: Svaml, number: PhoneNumber, cap_secs: u32 },
     /// No, with the answer that says so.
     Deny { reason: Reason, svaml: Svaml },
+    /// Somebody else says what: see [`crate::Policy::answered`] and [`crate::Policy::ask_failed`].
+    Ask { ask: Ask, reserve: bool },
 }
 
 impl Decision {
     /// The answer when credit for `secs` seconds is held: `maxDuration` is that, or the rule's own limit if it is less.
     ///
     /// At least a second is written, because no limit at all would be one without end. Verdicts that reserve nothing
-    /// keep their answer.
+    /// keep their answer; where there is none yet, the call ends.
     pub fn granted(&self, secs: u32) -> Svaml {
         match &self.verdict {
             Verdict::Answer(svaml) | Verdict::Deny { svaml, .. } => svaml.clone(),
+            Verdict::Ask { .. } => Svaml::only(Action::Hangup),
             Verdict::Reserve { svaml, cap_secs, .. } => {
                 let mut svaml = svaml.clone();
                 if let Action::ConnectPstn(connect) = &mut svaml.action {

@@ -10,6 +10,8 @@ use crate::reason::Reason;
 
 /// Rules listed one by one: an event has to stay well below the megabyte that a log takes.
 pub(crate) const TRIED_MAX: usize = 200;
+/// Of an error's text.
+pub(crate) const ERROR_MAX_CHARS: usize = 300;
 /// Fewer digits than this are nobody's number.
 const SHORT_NUMBER_DIGITS: usize = 7;
 /// Names quoted in one sentence.
@@ -31,6 +33,12 @@ pub struct Explanation {
     /// What was asked of lists. The lists themselves are named by content and not kept here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<Membership>,
+    /// Who was asked for the answer, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<AskedElsewhere>,
+    /// What a handler said about the call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 /// A rule that was tried.
@@ -67,6 +75,18 @@ pub struct Membership {
     /// The list is edited while calls go on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub live: bool,
+}
+
+/// Somebody who was asked for the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedElsewhere {
+    pub rule: Arc<str>,
+    /// Host and path of the address, or `nats`.
+    pub to: String,
+    pub took_micros: u64,
+    /// Why there was no answer that could be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl Explanation {
@@ -108,14 +128,25 @@ impl Explanation {
             count => format!("number {count} of those tried"),
         };
         let rule = &last.rule;
+        let asked = self.elsewhere(last);
         match last.result {
-            TriedResult::Matched => format!("{what}: rule {rule}, {place}, applies{}.", self.grounds(last)),
-            TriedResult::NotMatched => format!("{what}: no rule applies."),
+            TriedResult::Matched => format!("{what}: rule {rule}, {place}, applies{}{asked}.", self.grounds(last)),
+            TriedResult::NotMatched => format!("{what}: no rule applies{asked}."),
             TriedResult::Failed => {
                 let error = last.error.as_deref().map_or_else(|| "it cannot be worked out".to_owned(), without_numbers);
-                format!("{what}: rule {rule}, {place}, failed ({error}).")
+                format!("{what}: rule {rule}, {place}, failed ({error}){asked}.")
             }
         }
+    }
+
+    /// Who was asked. What the last rule failed with is told with the rule.
+    fn elsewhere(&self, last: &Tried) -> String {
+        let told = |asked: &&AskedElsewhere| last.result == TriedResult::Failed && asked.rule == last.rule;
+        let tell = |AskedElsewhere { to, took_micros, error, .. }: &AskedElsewhere| match error {
+            None => format!("; {to} answered in {} ms", took_micros / 1_000),
+            Some(error) => format!("; {to} failed ({})", without_numbers(error)),
+        };
+        self.asked.iter().filter(|asked| !told(asked)).map(tell).collect()
     }
 
     fn grounds(&self, tried: &Tried) -> String {

@@ -8,6 +8,7 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValu
 use cel::parser::{Expression as Ast, Parser};
 use cel::{Context, Value};
 
+use crate::explanation::ERROR_MAX_CHARS;
 use crate::functions::{FUNCTIONS, OWN, WEIGHT_MAX};
 use crate::names::{Defined, Scope};
 
@@ -68,7 +69,7 @@ impl Expression {
     pub(crate) fn evaluate(&self, context: &Context<'_, '_>) -> Result<Value, String> {
         context.resolve(&self.ast).map_err(|error| {
             let text = error.to_string();
-            text.chars().take(300).collect()
+            text.chars().take(ERROR_MAX_CHARS).collect()
         })
     }
 

@@ -65,7 +65,7 @@ impl Facts<'_> {
     /// The number or name that was dialled, for a call that comes in.
     pub(crate) fn dialled(&self) -> Option<&str> {
         match &self.callback.details {
-            Details::Ice(ice) => ice.to.as_ref()?.endpoint.as_deref(),
+            Details::Ice(ice) => ice.dialled(),
             Details::Ace(_) | Details::Pie(_) | Details::Dice(_) | Details::Notify(_) | Details::Unknown { .. } => None,
         }
     }

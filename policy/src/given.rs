@@ -2,25 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use proto::signature::Verified;
-use proto::{AppName, Callback, Kind, ListChanged, WalletId};
+use proto::{AppName, Callback, Kind, ListChanged, Svaml, WalletId};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value as Json, json};
 
-use crate::decision::CALL_MAX_SECS;
+use crate::decision::{CALL_MAX_SECS, Decision, Verdict};
 use crate::errors::quoted;
 use crate::facts::{AppFacts, Facts, PriceFacts, WalletFacts, micros};
 use crate::list::Source;
 use crate::live_list::{LiveLists, check_entry};
 use crate::names::Scope;
+use crate::policy::Policy;
 use crate::reader::Reader;
 use crate::reply::constant;
 use crate::yaml::{Entry, Node, Shape};
 
-pub(crate) const KEYS: &[&str] = &["event", "call", "menu", "app", "wallet", "price", "now", "env", "lists"];
+pub(crate) const KEYS: &[&str] = &["event", "call", "menu", "app", "wallet", "price", "now", "env", "lists", "answer"];
 pub(crate) const APP_KEYS: &[&str] = &["name", "wallet"];
 pub(crate) const WALLET_KEYS: &[&str] = &["available", "currency", "rate"];
 pub(crate) const PRICE_KEYS: &[&str] = &["destination", "prefix", "perMinute", "connectFee", "currency"];
@@ -41,6 +43,14 @@ pub(crate) struct Given {
     rate: Option<Rate>,
     price: Option<PriceFacts>,
     lists: LiveLists,
+    answer: Option<Answer>,
+}
+
+/// What comes of asking elsewhere.
+#[derive(Debug)]
+enum Answer {
+    Svaml(Svaml),
+    Fails,
 }
 
 /// What so many seconds cost: enough to tell how long a wallet lasts.
@@ -69,6 +79,10 @@ impl Given {
             wallet,
             rate,
             price: node.get("price").map(|entry| price(reader, &entry.value)),
+            answer: match node.get("answer") {
+                Some(entry) => Some(Answer::read(reader, &entry.value)?),
+                None => None,
+            },
             lists: node.get("lists").map(|entry| lists(reader, &entry.value)).unwrap_or_default(),
         })
     }
@@ -90,11 +104,38 @@ impl Given {
         }
     }
 
+    /// What the policy decides, once whom it asks has answered as the test says.
+    pub(crate) fn decide(&self, policy: &Policy) -> Decision {
+        let facts = self.facts();
+        let mut decision = policy.decide(&facts);
+        while let (Verdict::Ask { .. }, Some(answer)) = (&decision.verdict, &self.answer) {
+            decision = match answer {
+                Answer::Svaml(svaml) => policy.answered(&facts, decision, svaml.clone(), Duration::ZERO),
+                Answer::Fails => policy.ask_failed(&facts, decision, "no answer".to_owned(), Duration::ZERO),
+            };
+        }
+        decision
+    }
+
     /// How long the wallet lasts; as long as a call may, where the test does not say.
     pub(crate) fn affordable_secs(&self) -> u32 {
         let (Some(wallet), Some(rate)) = (&self.wallet, self.rate) else { return CALL_MAX_SECS };
         let steps = wallet.available_micros.max(0) / rate.micros;
         u32::try_from(steps.saturating_mul(i64::from(rate.secs))).unwrap_or(CALL_MAX_SECS)
+    }
+}
+
+impl Answer {
+    fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Self> {
+        if node.scalar().is_some_and(|scalar| scalar.text == "fails") {
+            return Some(Self::Fails);
+        }
+        let svaml = serde_json::from_value(to_json(node));
+        if let Err(error) = &svaml {
+            let what = format!("an answer is SVAML, or fails: {error}");
+            reader.findings.wrong_hint(node.at, what, "write { action: { name: hangup } }");
+        }
+        svaml.ok().map(Self::Svaml)
     }
 }
 

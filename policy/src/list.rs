@@ -202,9 +202,10 @@ struct Questions {
 }
 
 impl Asked {
-    pub(crate) fn new(lists: &Arc<Lists>, live: &LiveLists) -> Self {
+    /// `known` was answered before and stands.
+    pub(crate) fn new(lists: &Arc<Lists>, live: &LiveLists, known: Vec<Membership>) -> Self {
         let (lists, live) = (Arc::clone(lists), live.clone());
-        Self(Arc::new(Questions { lists, live, answers: Mutex::default() }))
+        Self(Arc::new(Questions { lists, live, answers: Mutex::new(known) }))
     }
 
     /// Whether a value was on a list, in the order asked.

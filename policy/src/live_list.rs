@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use proto::{ListChanged, ListName};
@@ -71,6 +72,11 @@ impl LiveList {
     /// Every entry, sorted.
     pub fn entries(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| &**entry)
+    }
+
+    /// The entries behind one, sorted: to go through them page by page.
+    pub fn entries_after(&self, entry: &str) -> impl Iterator<Item = &str> {
+        self.entries.range::<str, _>((Bound::Excluded(entry), Bound::Unbounded)).map(|entry| &**entry)
     }
 
     fn remove(&mut self, entries: &[Box<str>]) {

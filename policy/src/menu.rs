@@ -1,13 +1,14 @@
 //! Menus: what the caller hears and what each key gives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use proto::svaml::RunMenu;
+use proto::svaml::limits::{MENU_DIGITS_MAX, MENU_REPEATS_MAX, MENU_TIMEOUT_MAX_SECS, MENU_VOICE_MAX_SECS};
 
 use crate::menu_template::{self, MENU_TEMPLATES};
 use crate::reader::{Reader, prompt};
 use crate::yaml::{Entry, Node, Shape};
-
-/// The id Sinch wants one menu of an answer to have.
-const MAIN: &str = "main";
 
 /// Beside the words of templates.
 pub(crate) const KEYS: &[&str] =
@@ -56,7 +57,7 @@ impl Menus {
 
     /// The menu and all it leads to, and the one called `main`, which every answer must hold.
     pub(crate) fn reachable(&self, id: &str, at: usize) -> Node {
-        let (mut seen, mut waiting, mut nodes) = (BTreeSet::new(), vec![MAIN, id], Vec::new());
+        let (mut seen, mut waiting, mut nodes) = (BTreeSet::new(), vec![RunMenu::MAIN, id], Vec::new());
         while let Some(id) = waiting.pop() {
             let Some(menu) = self.0.get(id).filter(|_| seen.insert(id)) else { continue };
             nodes.push(menu.svaml.clone());
@@ -72,7 +73,7 @@ impl Menus {
 
     /// Where the first menu without `main` stands, if one is missing.
     pub(crate) fn without_main(&self) -> Option<usize> {
-        if self.0.contains_key(MAIN) { None } else { self.0.values().map(|menu| menu.at).min() }
+        if self.0.contains_key(RunMenu::MAIN) { None } else { self.0.values().map(|menu| menu.at).min() }
     }
 }
 
@@ -87,22 +88,17 @@ impl Menu {
         let brought = menu_template::expand(reader, written);
         let brought = brought.iter().filter(|field| !written.iter().any(|written| written.key == field.key));
         for field in written.iter().chain(brought) {
-            let (at, value) = (field.value.at, &field.value);
+            let value = &field.value;
             match field.key.as_str() {
                 "prompt" if reader.text(value, "prompt").is_some() => fields.push(("mainPrompt", prompt(value))),
                 "repeat_prompt" if reader.text(value, "repeat_prompt").is_some() => {
                     fields.push(("repeatPrompt", prompt(value)));
                 }
-                // The bounds of Sinch's own menu builder.
-                "repeats" => fields.extend(reader.integer(value, "repeats", 0..=5).map(|n| ("repeats", number(at, n)))),
-                "max_digits" => {
-                    fields.extend(reader.integer(value, "max_digits", 1..=20).map(|n| ("maxDigits", number(at, n))));
-                }
-                "timeout" => fields.extend(millis(reader, value, "timeout", 30).map(|node| ("timeoutMills", node))),
+                "repeats" => fields.extend(whole(reader, field, "repeats", 0..=MENU_REPEATS_MAX)),
+                "max_digits" => fields.extend(whole(reader, field, "maxDigits", 1..=MENU_DIGITS_MAX)),
+                "timeout" => fields.extend(millis(reader, field, "timeoutMills", MENU_TIMEOUT_MAX_SECS)),
                 // For spoken input, which is longer than a key press.
-                "max_timeout" => {
-                    fields.extend(millis(reader, value, "max_timeout", 60).map(|node| ("maxTimeoutMills", node)));
-                }
+                "max_timeout" => fields.extend(millis(reader, field, "maxTimeoutMills", MENU_VOICE_MAX_SECS)),
                 "keys" => fields.push(("options", options(reader, value, &mut below, &mut returns))),
                 "locale" => locale = reader.text(value, "locale").map(|_| value.as_text()),
                 _ => {}
@@ -149,14 +145,26 @@ fn options(
     Node::list(node.at, options)
 }
 
-fn millis(reader: &mut Reader<'_>, node: &Node, what: &str, secs_max: u32) -> Option<Node> {
-    let secs = reader.seconds(node, what)?;
-    if !(1..=secs_max).contains(&secs) {
-        reader.findings.wrong(node.at, format!("{what} is 1 to {secs_max} seconds"));
-    }
-    Some(number(node.at, secs.saturating_mul(1_000)))
+fn whole(
+    reader: &mut Reader<'_>,
+    written: &Entry,
+    field: &'static str,
+    range: RangeInclusive<u32>,
+) -> Option<(&'static str, Node)> {
+    let number = reader.integer(&written.value, &written.key, range)?;
+    Some((field, Node::plain(written.value.at, number.to_string())))
 }
 
-fn number(at: usize, number: u32) -> Node {
-    Node::plain(at, number.to_string())
+fn millis(
+    reader: &mut Reader<'_>,
+    written: &Entry,
+    field: &'static str,
+    secs_max: u32,
+) -> Option<(&'static str, Node)> {
+    let Entry { key, value, .. } = written;
+    let secs = reader.seconds(value, key)?;
+    if !(1..=secs_max).contains(&secs) {
+        reader.findings.wrong(value.at, format!("{key} is 1 to {secs_max} seconds"));
+    }
+    Some((field, Node::plain(value.at, secs.saturating_mul(1_000).to_string())))
 }

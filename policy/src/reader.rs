@@ -1,5 +1,7 @@
 //! Reading values from the tree: each reader says what it wanted when it gets something else.
 
+use std::time::Duration;
+
 use crate::errors::Findings;
 use crate::expression::{Expression, Fault};
 use crate::menu::Menus;
@@ -92,6 +94,18 @@ impl<'a> Reader<'a> {
         secs
     }
 
+    /// `800ms`, or as [`Reader::seconds`].
+    pub(crate) fn duration(&mut self, node: &Node, what: &str) -> Option<Duration> {
+        let duration = node.scalar().and_then(|scalar| match scalar.text.strip_suffix("ms") {
+            Some(millis) => whole(millis).map(|millis| Duration::from_millis(millis.into())),
+            None => seconds(&scalar.text).map(|secs| Duration::from_secs(secs.into())),
+        });
+        if duration.is_none() {
+            self.findings.wrong_hint(node.at, format!("{what} wants a duration"), "write 800ms, or 1s");
+        }
+        duration
+    }
+
     pub(crate) fn expression(&mut self, node: &Node, what: &str, scope: Scope) -> Option<Expression> {
         let text = self.text(node, what)?;
         match Expression::parse(text, scope, &self.defined) {
@@ -144,6 +158,9 @@ fn seconds(text: &str) -> Option<u32> {
         b'h' => (&text[..text.len() - 1], 3_600),
         _ => (text, 1),
     };
-    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    if digits { number.parse::<u32>().ok()?.checked_mul(unit) } else { None }
+    whole(number)?.checked_mul(unit)
+}
+
+fn whole(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -48,6 +48,8 @@ impl Reason {
     pub const CALL_ENDED: Self = Self(Cow::Borrowed("CALL_ENDED"));
     /// Credit could not be checked.
     pub const ADMISSION_DOWN: Self = Self(Cow::Borrowed("ADMISSION_DOWN"));
+    /// Whom the policy asked gave no answer that could be used.
+    pub const ASK_FAILED: Self = Self(Cow::Borrowed("ASK_FAILED"));
     /// Nobody decided in time.
     pub const NO_WORKER: Self = Self(Cow::Borrowed("NO_WORKER"));
 

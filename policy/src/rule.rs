@@ -6,15 +6,16 @@ use std::sync::Arc;
 use proto::Kind;
 use proto::svaml::Action;
 
+use crate::ask::{Ask, OnAskError};
 use crate::expression::Expression;
 use crate::names::Scope;
 use crate::reader::{Reader, within};
 use crate::reason::Reason;
 use crate::reply::Reply;
 use crate::template::Template;
-use crate::yaml::Node;
+use crate::yaml::{Entry, Node};
 
-pub(crate) const KEYS: &[&str] = &["name", "when", "reply", "deny", "say", "reserve", "remember"];
+pub(crate) const KEYS: &[&str] = &["name", "when", "reply", "deny", "ask", "say", "reserve", "remember"];
 
 /// Rules of one event.
 const RULES_MAX: usize = 10_000;
@@ -45,6 +46,11 @@ pub(crate) enum Then {
         reason: Reason,
         say: Option<Template>,
     },
+    Ask {
+        ask: Ask,
+        /// An answer that connects a phone call is rated, held and capped.
+        reserve: bool,
+    },
 }
 
 /// A text that a rule compares `menu.value` with, and its place in the file.
@@ -71,7 +77,7 @@ impl Rule {
             }
             let last = index + 1 == nodes.len();
             match (node.get("when"), last) {
-                (None, false) if node.entries().is_some() => {
+                (None, false) if node.entries().is_some() && !goes_on(node) => {
                     reader.findings.wrong_hint(
                         node.at,
                         "the rules after this one never apply",
@@ -95,7 +101,15 @@ impl Rule {
                     .findings
                     .wrong(node.at, format!("two rules of {kind} are called {}", crate::errors::quoted(&name.text)));
             }
-            rules.extend(Self::read(reader, node, kind, values));
+            let rule = Self::read(reader, node, kind, values);
+            if let Some(Self { then: Then::Ask { ask, .. }, .. }) = &rule
+                && last
+                && ask.on_error == OnAskError::Next
+            {
+                let hint = "write on_error: deny, or add a rule for when there is no answer";
+                reader.findings.wrong_hint(node.at, "no rule comes after this one", hint);
+            }
+            rules.extend(rule);
         }
         rules
     }
@@ -128,11 +142,18 @@ impl Rule {
         let templates: Vec<&Template> = match &self.then {
             Then::Answer(reply) | Then::Reserve(reply) => reply.templates(),
             Then::Deny { say, .. } => say.iter().collect(),
+            Then::Ask { .. } => Vec::new(),
         };
         let remembered = self.remember.iter().map(|(_, template)| template);
         let in_templates = templates.into_iter().chain(remembered).flat_map(Template::expressions);
         self.when.iter().chain(in_templates).collect()
     }
+}
+
+/// Rules after this one are tried even where it applies.
+fn goes_on(node: &Node) -> bool {
+    let on_error = node.get("ask").and_then(|ask| ask.value.get("on_error"));
+    on_error.and_then(|entry| entry.value.scalar()).is_some_and(|scalar| scalar.text == "next")
 }
 
 fn name<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<&'n str> {
@@ -154,14 +175,22 @@ fn then(reader: &mut Reader<'_>, node: &Node, kind: Kind, scope: Scope) -> Optio
     if let (Some(say), None) = (node.get("say"), node.get("deny")) {
         reader.findings.wrong_hint(say.at, "say belongs to deny here", "write it inside the reply");
     }
-    match (node.get("reply"), node.get("deny")) {
-        (Some(reply), None) => {
+    let follows: Vec<&Entry> = ["reply", "deny", "ask"].into_iter().filter_map(|key| node.get(key)).collect();
+    match (follows.as_slice(), follows.first().map(|entry| entry.key.as_str())) {
+        ([ask], Some("ask")) => {
+            let ask = Ask::read(reader, &ask.value)?;
+            if let Some(entry) = reserve.filter(|_| reserves && kind == Kind::Ace) {
+                reader.findings.wrong_hint(entry.at, "a call that was answered connects to no other", "remove reserve");
+            }
+            Some(Then::Ask { ask, reserve: reserves })
+        }
+        ([reply], Some("reply")) => {
             let reply = Reply::read(reader, &reply.value, kind, scope)?;
             let Some(entry) = reserve.filter(|_| reserves) else { return Some(Then::Answer(reply)) };
             may_reserve(reader, entry.at, &reply, kind)?;
             Some(Then::Reserve(reply))
         }
-        (None, Some(deny)) => {
+        ([deny], _) => {
             if let Some(entry) = reserve.filter(|_| reserves) {
                 reader.findings.wrong(entry.at, "a rule that denies reserves nothing");
             }
@@ -180,12 +209,13 @@ fn then(reader: &mut Reader<'_>, node: &Node, kind: Kind, scope: Scope) -> Optio
             };
             Some(Then::Deny { reason: reason.ok()?, say })
         }
-        (Some(_), Some(deny)) => {
-            reader.findings.wrong_hint(deny.at, "a rule either replies or denies", "keep one of reply and deny");
+        ([_, second, ..], _) => {
+            let hint = "keep one of reply, deny and ask";
+            reader.findings.wrong_hint(second.at, "a rule replies, denies or asks", hint);
             None
         }
-        (None, None) => {
-            reader.findings.wrong_hint(node.at, "the rule does nothing", "add reply: or deny:");
+        ([], _) => {
+            reader.findings.wrong_hint(node.at, "the rule does nothing", "add reply:, deny: or ask:");
             None
         }
     }

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::ask;
 use crate::given;
 use crate::hours;
 use crate::list;
@@ -69,13 +70,25 @@ fn rule() -> Json {
     let mut rule = record(rule::KEYS, |key| match key {
         "reply" => reference("reply"),
         "deny" => json!({ "type": "string", "pattern": "^[A-Z][A-Z0-9_]{0,63}$" }),
+        "ask" => ask(),
         "reserve" => json!({ "type": "boolean" }),
         "remember" => map_of(reference("text")),
         _ => reference("text"),
     });
     rule["required"] = json!(["name"]);
-    rule["oneOf"] = json!([{ "required": ["reply"] }, { "required": ["deny"] }]);
+    rule["oneOf"] = json!([{ "required": ["reply"] }, { "required": ["deny"] }, { "required": ["ask"] }]);
     rule
+}
+
+fn ask() -> Json {
+    let mut ask = record(ask::KEYS, |key| match key {
+        "url" => json!({ "type": "string", "pattern": "^https?://" }),
+        "nats" => json!({ "const": true }),
+        "timeout" => json!({ "type": ["string", "integer"], "pattern": "^[0-9]+(ms|s)?$" }),
+        _ => json!({ "enum": ["deny", "next"] }),
+    });
+    ask["oneOf"] = json!([{ "required": ["url"] }, { "required": ["nats"] }]);
+    ask
 }
 
 fn reply() -> Json {
@@ -148,6 +161,7 @@ fn test() -> Json {
                 "wallet" => record(given::WALLET_KEYS, |_| reference("text")),
                 "price" => record(given::PRICE_KEYS, |_| reference("text")),
                 "lists" => map_of(list_of(reference("text"))),
+                "answer" => json!({ "anyOf": [{ "const": "fails" }, { "type": "object" }] }),
                 _ => json!({ "type": "object" }),
             });
             given["required"] = json!(["event"]);

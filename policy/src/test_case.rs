@@ -16,7 +16,7 @@ use crate::reply::constant;
 use crate::yaml::{Entry, Node, Shape};
 
 pub(crate) const KEYS: &[&str] = &["it", "given", "expect"];
-pub(crate) const EXPECT_KEYS: &[&str] = &["rule", "reason", "action", "says", "remember"];
+pub(crate) const EXPECT_KEYS: &[&str] = &["rule", "reason", "action", "says", "remember", "asks"];
 
 const TESTS_MAX: usize = 500;
 /// Rules named in the report of a failure.
@@ -42,8 +42,12 @@ impl TestCase {
 
     /// Decides what is given and reports what came out otherwise.
     pub(crate) fn run(&self, policy: &Policy, findings: &mut Findings<'_>) {
-        let decision = policy.decide(&self.given.facts());
+        let decision = self.given.decide(policy);
         let (svaml, reason) = self.answer(policy, &decision);
+        let asks = match &decision.verdict {
+            Verdict::Ask { ask, .. } => Some(ask.to.to_string()),
+            Verdict::Answer(_) | Verdict::Reserve { .. } | Verdict::Deny { .. } => None,
+        };
         let mut wrong = Vec::new();
         for entry in &self.expect {
             let (expected, at) = (&entry.value, entry.value.at);
@@ -66,6 +70,10 @@ impl TestCase {
                     let said = if said.is_empty() { "nothing is said".to_owned() } else { said.join(", ") };
                     wrong.push((at, format!("expected to hear {}, but: {said}", shown(text))));
                 }
+                "asks" if text != asks.as_deref() => {
+                    let came = asks.as_ref().map_or("nobody is asked".to_owned(), |to| format!("{to} is"));
+                    wrong.push((at, format!("expected that {} is asked, but {came}", shown(text))));
+                }
                 "remember" => {
                     let came = decision.remember.iter().map(|(key, value)| (key.clone(), Json::from(value.as_str())));
                     differences("remember", expected, &Json::Object(came.collect()), &mut wrong);
@@ -83,6 +91,7 @@ impl TestCase {
     fn answer(&self, policy: &Policy, decision: &Decision) -> (Svaml, Option<Reason>) {
         match &decision.verdict {
             Verdict::Answer(svaml) => (svaml.clone(), None),
+            Verdict::Ask { .. } => (decision.granted(0), None),
             Verdict::Deny { reason, svaml } => (svaml.clone(), Some(reason.clone())),
             Verdict::Reserve { .. } => match self.given.affordable_secs() {
                 0 => (policy.refusal(self.given.kind(), &Reason::NO_CREDIT), Some(Reason::NO_CREDIT)),
@@ -108,7 +117,7 @@ impl TestCase {
         let (it, given, expect) = (part("it")?, part("given")?, part("expect")?);
         let it = reader.text(it, "it")?.to_owned();
         let expect = reader.map(expect, "expect", EXPECT_KEYS).to_vec();
-        for entry in expect.iter().filter(|entry| matches!(entry.key.as_str(), "rule" | "reason" | "says")) {
+        for entry in expect.iter().filter(|entry| matches!(entry.key.as_str(), "rule" | "reason" | "says" | "asks")) {
             reader.text(&entry.value, &entry.key);
         }
         Some(Self { at: node.at, it, given: Given::read(reader, given)?, expect })

@@ -79,6 +79,20 @@ pub struct Ace {
     pub call_resource_url: Option<String>,
 }
 
+impl Ice {
+    /// The number or name that was dialled.
+    pub fn dialled(&self) -> Option<&str> {
+        self.to.as_ref()?.endpoint.as_deref()
+    }
+}
+
+impl Ace {
+    /// Answering machine detection was on, and says so.
+    pub fn by_machine(&self) -> bool {
+        self.amd.as_ref().is_some_and(|amd| amd.status.as_deref() == Some("machine"))
+    }
+}
+
 /// Prompt input.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pie {
@@ -86,6 +100,18 @@ pub struct Pie {
     /// `menuResult` exactly as sent; it takes part in the decision key.
     pub menu_result_text: String,
     pub reference: Option<String>,
+}
+
+impl Pie {
+    /// What the key returns, or the digits; `None` after silence, a hang-up or an unknown key.
+    pub fn value(&self) -> Option<&str> {
+        self.menu_result.as_ref()?.value.as_deref().filter(|value| !value.is_empty())
+    }
+
+    /// The menu that was used.
+    pub fn menu(&self) -> Option<&str> {
+        self.menu_result.as_ref()?.menu_id.as_deref()
+    }
 }
 
 /// Disconnected call.

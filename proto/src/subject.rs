@@ -96,6 +96,14 @@ impl Subject {
         }
     }
 
+    /// What happened to a call; `None` for what is not about a call.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Call { kind, .. } => Some(*kind),
+            Self::Wallet(_) | Self::List(_) | Self::Policy(_) => None,
+        }
+    }
+
     /// What must be kept in order together: a partition of calls, one wallet, one list, the policies of one app.
     pub fn lane(&self) -> Partition {
         match self {

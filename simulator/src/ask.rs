@@ -8,23 +8,46 @@ use crate::bodies::Notice;
 use crate::call::Call;
 use crate::http::SignWith;
 use crate::report::{Outcome, What};
+use crate::rules;
 
 /// Illegal SVAML.
 const ILLEGAL_SVAML: u32 = 40_001;
 
+/// Why there is nothing to obey.
+pub(crate) enum Unanswered {
+    /// Nothing came, or an error.
+    Silence,
+    /// SVAML that breaks the rules.
+    Illegal,
+}
+
 impl Call<'_> {
-    /// Asks the primary URL, then the fallback, for something that can be obeyed.
+    /// Asks for something that can be obeyed.
     pub(crate) async fn ask(&mut self, kind: Kind, body: Bytes) -> Option<Svaml> {
+        self.put(kind, body, false).await.ok().flatten()
+    }
+
+    /// Tells what may be answered with SVAML, and as well with a plain 200.
+    pub(crate) async fn ask_or_tell(&mut self, kind: Kind, body: Bytes) -> Result<Option<Svaml>, Unanswered> {
+        self.put(kind, body, true).await
+    }
+
+    /// Asks the primary URL, then the fallback.
+    async fn put(&mut self, kind: Kind, body: Bytes, plain_will_do: bool) -> Result<Option<Svaml>, Unanswered> {
+        self.catch_up().await;
         let mut illegal = None;
         for url in self.urls(true) {
             let Outcome::Replied { status, body } = self.deliver(kind, &url, body.clone()).await else { continue };
             if !(200..300).contains(&status) {
                 continue;
             }
-            match legal(kind, &body) {
+            if plain_will_do && rules::says_nothing(&body) {
+                return Ok(None);
+            }
+            match self.read(kind, &body) {
                 Ok(svaml) => {
                     self.line.note(What::Answer { svaml: svaml.clone() });
-                    return Some(svaml);
+                    return Ok(Some(svaml));
                 }
                 Err(why) => {
                     self.line.note(What::BadAnswer { why: why.clone() });
@@ -32,10 +55,9 @@ impl Call<'_> {
                 }
             }
         }
-        if let Some(message) = illegal {
-            self.notify(&Notice::CallingError { code: ILLEGAL_SVAML, message }).await;
-        }
-        None
+        let Some(message) = illegal else { return Err(Unanswered::Silence) };
+        self.notify(&Notice::CallingError { code: ILLEGAL_SVAML, message }).await;
+        Err(Unanswered::Illegal)
     }
 
     /// Sends what needs no answer but a 200.
@@ -84,13 +106,6 @@ impl Call<'_> {
         });
         outcome
     }
-}
-
-/// Reads an answer as strictly as the platform does.
-fn legal(kind: Kind, body: &str) -> Result<Svaml, String> {
-    let svaml: Svaml = serde_json::from_str(body).map_err(|error| format!("not SVAML: {error}"))?;
-    svaml.check(kind).map_err(|problems| problems.to_string())?;
-    Ok(svaml)
 }
 
 fn text(bytes: &[u8]) -> String {

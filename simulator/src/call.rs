@@ -6,25 +6,27 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use jiff::{SignedDuration, Timestamp};
-use proto::svaml::{Action, ConnectPstn, Instruction, Park};
+use proto::svaml::Action;
 use proto::{Kind, Svaml};
 
-use crate::bodies::{Amd, CallFacts, MenuResult, MenuResultKind, Notice};
+use crate::bodies::{CallFacts, MenuResult, MenuResultKind};
+use crate::conference::Conference;
 use crate::dial::Dial;
+use crate::later::Later;
 use crate::menu;
 use crate::platform::Exchange;
-use crate::prompt::{self, Heard};
+use crate::prompt::Heard;
+use crate::recording::Recording;
 use crate::report::{CallReport, CallResult, Ending, Reason, Step, What};
 use crate::script::{CallScript, Input, Party};
 use crate::timeline::Timeline;
 
 /// A call in which the callback server keeps asking for menus nobody answers must end some time.
 const ANSWERS_MAX: u32 = 100;
-/// No call lasts longer.
-const CALL_MAX_SECS: u32 = 14_400;
-const PARK_MAX_SECS: u32 = 600;
-const TONE_MS: u64 = 250;
-const PAUSE_MS: u64 = 500;
+/// No connection lasts longer.
+pub(crate) const CALL_MAX_SECS: u32 = 14_400;
+/// However often it is connected anew, nobody stays on the line longer.
+const LIFE_MAX_SECS: u32 = 86_400;
 const ERROR_PROMPT: &str = "We are sorry, an error has occurred.";
 
 pub(crate) struct Call<'a> {
@@ -40,10 +42,12 @@ pub(crate) struct Call<'a> {
     pub(crate) connected: bool,
     /// The last connection asked for no ACE and no DICE.
     pub(crate) suppressed: bool,
-    /// A verdict of answering machine detection that is still to come.
-    pub(crate) verdict_due: Option<(u64, Amd)>,
-    /// Recording, and whether its end is to be told.
-    recording: Option<bool>,
+    /// What the platform tells when its time comes.
+    pub(crate) later: Later,
+    pub(crate) recording: Option<Recording>,
+    /// The one the caller is in.
+    pub(crate) conference: Option<Conference>,
+    pub(crate) in_conference: VecDeque<Input>,
 }
 
 impl<'a> Call<'a> {
@@ -56,6 +60,7 @@ impl<'a> Call<'a> {
         Self {
             line: Timeline::new(on_step),
             inputs: std::mem::take(&mut script.inputs).into(),
+            in_conference: std::mem::take(&mut script.in_conference).into(),
             script,
             facts,
             exchange,
@@ -63,8 +68,9 @@ impl<'a> Call<'a> {
             answered_at_ms: None,
             connected: false,
             suppressed: false,
-            verdict_due: None,
+            later: Later::default(),
             recording: None,
+            conference: None,
         }
     }
 
@@ -72,12 +78,15 @@ impl<'a> Call<'a> {
         let Err(ending) = self.live().await;
         let duration_secs = self.duration_secs(ending);
         self.line.note(What::Ended { ending, duration_secs });
+        self.line.lift_all();
+        self.stop_detection().await;
         if !self.suppressed {
             let body = self.facts.dice(self.now(), ending, duration_secs);
             self.tell(Kind::Dice, body).await;
         }
         // A recording is finished only after its call.
         self.stop_recording().await;
+        self.tell_rest().await;
         CallReport {
             debit: self.facts.debit(duration_secs),
             call: self.facts.call,
@@ -102,32 +111,10 @@ impl<'a> Call<'a> {
         match self.ask(Kind::Ice, self.facts.ice(self.now())).await {
             Some(answer) => Ok(answer),
             None => {
-                self.line.hear(Heard::speech(ERROR_PROMPT))?;
+                self.hear(Heard::speech(ERROR_PROMPT)).await?;
                 Err(self.ending(Reason::CallbackError))
             }
         }
-    }
-
-    async fn instructions(&mut self, instructions: Vec<Instruction>) -> Result<(), Ending> {
-        for instruction in instructions {
-            match instruction {
-                Instruction::Say { text, .. } => self.line.hear(Heard::speech(&text))?,
-                Instruction::PlayFiles { ids, .. } => {
-                    for part in ids.iter().flat_map(|id| prompt::parts(id)) {
-                        self.line.hear(part)?;
-                    }
-                }
-                Instruction::SendDtmf { value } => self.tones(value)?,
-                Instruction::SetCookie { key, value } => self.keep_cookie(key, value),
-                Instruction::Answer => self.pick_up(),
-                Instruction::StartRecording { options } => {
-                    self.line.note(What::RecordingStarted);
-                    self.recording = Some(options.and_then(|options| options.notification_events).unwrap_or(true));
-                }
-                Instruction::StopRecording => self.stop_recording().await,
-            }
-        }
-        Ok(())
     }
 
     async fn action(&mut self, action: Action) -> Result<Svaml, Ending> {
@@ -135,14 +122,15 @@ impl<'a> Call<'a> {
             Action::Hangup => Err(self.ending(Reason::ManagerHangup)),
             Action::Continue if self.connected => self.talk().await,
             // Before anybody is connected, to go on means what it means to a call nobody interfered with.
-            Action::Continue => self.dial(Dial::pstn(ConnectPstn::default(), &self.script)).await,
-            Action::ConnectPstn(connect) => self.dial(Dial::pstn(connect, &self.script)).await,
-            Action::ConnectSip(connect) => self.dial(Dial::sip(connect)).await,
-            Action::ConnectMxp(connect) => self.dial(Dial::mxp(connect, &self.script)).await,
-            Action::ConnectConf(connect) => self.join(&connect.conference_id, CALL_MAX_SECS).await,
-            Action::ConnectStream(connect) => {
-                self.join(&connect.destination.endpoint, connect.max_duration.unwrap_or(CALL_MAX_SECS)).await
+            Action::Continue => self.dial(Dial::as_dialled(&self.facts.to)).await,
+            Action::ConnectPstn(connect) => self.dial(Dial::pstn(connect, &self.facts)).await,
+            Action::ConnectSip(connect) => self.dial(Dial::sip(connect, &self.facts)).await,
+            Action::ConnectMxp(connect) => {
+                let dial = Dial::mxp(connect, &mut self.facts);
+                self.dial(dial).await
             }
+            Action::ConnectConf(connect) => self.join(connect).await,
+            Action::ConnectStream(connect) => self.stream(connect).await,
             Action::Park(park) => self.park(park).await,
             Action::RunMenu(run) => {
                 self.pick_up();
@@ -161,27 +149,8 @@ impl<'a> Call<'a> {
         answer.ok_or_else(|| self.ending(Reason::CallbackError))
     }
 
-    /// Joins what answers at once and sends no ACE: a conference, a stream.
-    async fn join(&mut self, target: &str, max_secs: u32) -> Result<Svaml, Ending> {
-        self.pick_up();
-        self.connect(target, self.line.at_ms(), max_secs);
-        self.talk().await
-    }
-
-    /// Nothing comes to fetch a parked call here, so it ends as an unanswered wait does.
-    async fn park(&mut self, park: Park) -> Result<Svaml, Ending> {
-        self.pick_up();
-        self.connect("hold", self.line.at_ms(), park.max_duration.unwrap_or(PARK_MAX_SECS));
-        for prompts in [park.intro_prompt, park.hold_prompt].into_iter().flatten() {
-            for part in prompt::parts(&prompts) {
-                self.line.hear(part)?;
-            }
-        }
-        self.talk().await
-    }
-
     /// The inbound leg is answered, unless it is already.
-    fn pick_up(&mut self) {
+    pub(crate) fn pick_up(&mut self) {
         if self.answered_at_ms.is_none() {
             self.answered_by("the platform");
         }
@@ -189,7 +158,9 @@ impl<'a> Call<'a> {
 
     /// A party picks up. The call counts from the first.
     pub(crate) fn answered_by(&mut self, by: &str) {
-        self.answered_at_ms.get_or_insert(self.line.at_ms());
+        let answered_at_ms = *self.answered_at_ms.get_or_insert(self.line.at_ms());
+        let life_ms = u64::from(LIFE_MAX_SECS) * 1_000;
+        self.line.ceiling(answered_at_ms.saturating_add(life_ms), self.ending(Reason::Timeout));
         self.line.note(What::Answered { by: by.to_owned() });
     }
 
@@ -197,6 +168,7 @@ impl<'a> Call<'a> {
     /// told as TIMEOUT: of the known reasons the one that documents give to time limits.
     pub(crate) fn connect(&mut self, to: &str, connected_at_ms: u64, max_secs: u32) {
         self.connected = true;
+        self.conference = None;
         self.line.note(What::Connected { to: to.to_owned() });
         let after = |secs: u32| connected_at_ms.saturating_add(u64::from(secs) * 1_000);
         let hangup = self.script.hangup;
@@ -209,37 +181,15 @@ impl<'a> Call<'a> {
         self.line.limit(after(hangup.after_secs), self.ending(reason));
     }
 
-    /// Nothing more is asked: the call goes on until something ends it.
+    /// The call goes on until something ends it; in a conference the caller may press keys that ask for something.
     pub(crate) async fn talk(&mut self) -> Result<Svaml, Ending> {
-        if let Some((at_ms, amd)) = self.verdict_due.take() {
-            self.line.pass(at_ms.saturating_sub(self.line.at_ms()))?;
-            self.notify(&Notice::Amd(amd)).await;
+        if let Some(conference) = self.conference.clone()
+            && let Some(answer) = self.confer(&conference).await?
+        {
+            return Ok(answer);
         }
-        self.line.pass(u64::from(CALL_MAX_SECS) * 1_000)?;
+        self.wait(u64::from(CALL_MAX_SECS) * 1_000).await?;
         Err(self.ending(Reason::Timeout))
-    }
-
-    pub(crate) fn tones(&mut self, digits: String) -> Result<(), Ending> {
-        let length_ms = digits.bytes().map(|key| if key == b'w' { PAUSE_MS } else { TONE_MS }).sum();
-        self.line.note(What::Tones { digits });
-        self.line.pass(length_ms)
-    }
-
-    fn keep_cookie(&mut self, key: String, value: String) {
-        self.line.note(What::Cookie { key: key.clone(), value: value.clone() });
-        match self.facts.cookies.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, kept)) => *kept = value,
-            None => self.facts.cookies.push((key, value)),
-        }
-    }
-
-    async fn stop_recording(&mut self) {
-        if let Some(tell) = self.recording.take() {
-            self.line.note(What::RecordingStopped);
-            if tell {
-                self.notify(&Notice::RecordingFinished).await;
-            }
-        }
     }
 
     /// The call's time as Sinch would write it.

@@ -1,29 +1,32 @@
 //! Ringing at a callee, and what the callee does.
 
-use proto::svaml::{ConnectMxp, ConnectPstn, ConnectSip};
+use proto::svaml::{ConnectMxp, ConnectPstn, ConnectSip, RecordingOptions};
 use proto::{Kind, Svaml};
 
-use crate::bodies::{Amd, AmdStatus};
+use crate::bodies::{Amd, AmdStatus, CallFacts, Notice};
 use crate::call::Call;
-use crate::report::{CallResult, Ending, Reason, What};
-use crate::script::{CallScript, Callee};
+use crate::report::{CallResult, Ending, Leg, Reason, What};
+use crate::script::{Callee, Endpoint};
 
 /// How long it rings when the answer does not say.
 const RING_MAX_SECS: u32 = 60;
 /// How soon a busy or unreachable callee is known.
 const REJECTED_AFTER_MS: u64 = 1_000;
+/// A cookie whose key begins so is a header of the SIP leg too.
+const SIP_COOKIE: &str = "X-";
 /// How long detection listens.
 const DETECTION_SECS: u32 = 4;
 
 /// An outbound leg to set up.
 pub(crate) struct Dial {
-    to: String,
+    leg: Leg,
     route: Route,
     ring_max_secs: u32,
     max_secs: u32,
     suppress: bool,
     detection: Detection,
     tones: Option<String>,
+    record: Option<RecordingOptions>,
 }
 
 /// Over what it goes.
@@ -46,45 +49,85 @@ enum Detection {
 }
 
 impl Dial {
-    pub(crate) fn pstn(connect: ConnectPstn, script: &CallScript) -> Self {
+    fn of(leg: Leg, route: Route, max_secs: Option<u32>) -> Self {
+        Self {
+            leg,
+            route,
+            ring_max_secs: RING_MAX_SECS,
+            max_secs: max_secs.unwrap_or(u32::MAX),
+            suppress: false,
+            detection: Detection::Off,
+            tones: None,
+            record: None,
+        }
+    }
+
+    /// Where the call would have gone had nobody interfered.
+    pub(crate) fn as_dialled(to: &Endpoint) -> Self {
+        let (to, route) = match to {
+            Endpoint::Did(number) | Endpoint::Number(number) => (number, Route::Pstn),
+            Endpoint::Username(user) => (user, Route::Mxp),
+            Endpoint::Sip(address) => (address, Route::Sip),
+        };
+        Self::of(Leg { to: to.clone(), ..Leg::default() }, route, None)
+    }
+
+    pub(crate) fn pstn(connect: ConnectPstn, facts: &CallFacts) -> Self {
         let detection = match connect.amd {
             Some(amd) if amd.enabled && amd.asynchronous == Some(true) => Detection::Meanwhile,
             Some(amd) if amd.enabled => Detection::BeforeAce,
             Some(_) | None => Detection::Off,
         };
+        let leg = Leg {
+            to: connect.number.unwrap_or_else(|| dialled(&facts.to)),
+            cli: connect.cli,
+            ring_tone: connect.indications,
+            ..Leg::default()
+        };
         Self {
-            to: connect.number.unwrap_or_else(|| script.to.text().to_owned()),
-            route: Route::Pstn,
             ring_max_secs: connect.dial_timeout.unwrap_or(RING_MAX_SECS),
-            max_secs: connect.max_duration.unwrap_or(u32::MAX),
             suppress: connect.suppress_callbacks.unwrap_or(false),
             detection,
             tones: connect.dtmf,
+            ..Self::of(leg, Route::Pstn, connect.max_duration)
         }
     }
 
-    pub(crate) fn sip(connect: ConnectSip) -> Self {
-        Self {
+    /// `moh` is what the caller would hear if the callee put the call on hold, which callees here do not.
+    pub(crate) fn sip(connect: ConnectSip, facts: &CallFacts) -> Self {
+        let mut headers = connect.call_headers;
+        headers.extend(facts.cookies.iter().filter(|cookie| cookie.key.starts_with(SIP_COOKIE)).cloned());
+        let leg = Leg {
             to: connect.destination.endpoint,
-            route: Route::Sip,
-            ring_max_secs: RING_MAX_SECS,
-            max_secs: connect.max_duration.unwrap_or(u32::MAX),
+            cli: connect.cli,
+            transport: Some(connect.transport.map_or_else(|| "UDP".to_owned(), |name| name.to_ascii_uppercase())),
+            headers,
+            ..Leg::default()
+        };
+        Self {
             suppress: connect.suppress_callbacks.unwrap_or(false),
-            detection: Detection::Off,
-            tones: None,
+            ..Self::of(leg, Route::Sip, connect.max_duration)
         }
     }
 
-    pub(crate) fn mxp(connect: ConnectMxp, script: &CallScript) -> Self {
-        Self {
-            to: connect.destination.map_or_else(|| script.to.text().to_owned(), |destination| destination.endpoint),
-            route: Route::Mxp,
-            ring_max_secs: RING_MAX_SECS,
-            max_secs: u32::MAX,
-            suppress: false,
-            detection: Detection::Off,
-            tones: None,
+    /// The headers given stand in the place of the caller's, also in the DICE.
+    pub(crate) fn mxp(connect: ConnectMxp, facts: &mut CallFacts) -> Self {
+        if !connect.call_headers.is_empty() {
+            facts.call_headers = connect.call_headers;
         }
+        let leg = Leg {
+            to: connect.destination.map_or_else(|| dialled(&facts.to), |destination| destination.endpoint),
+            headers: facts.call_headers.clone(),
+            ..Leg::default()
+        };
+        let record = connect.record.unwrap_or(false).then(|| connect.recording_options.unwrap_or_default());
+        Self { record, ..Self::of(leg, Route::Mxp, None) }
+    }
+}
+
+fn dialled(to: &Endpoint) -> String {
+    match to {
+        Endpoint::Did(text) | Endpoint::Number(text) | Endpoint::Username(text) | Endpoint::Sip(text) => text.clone(),
     }
 }
 
@@ -94,11 +137,14 @@ impl Call<'_> {
         self.suppressed = dial.suppress;
         self.ring(&dial)?;
         let answered_at_ms = self.line.at_ms();
-        self.answered_by(&dial.to);
+        self.answered_by(&dial.leg.to);
         let amd = self.detect(dial.detection, dial.max_secs)?;
-        self.connect(&dial.to, answered_at_ms, dial.max_secs);
+        self.connect(&dial.leg.to, answered_at_ms, dial.max_secs);
+        if let Some(options) = dial.record {
+            self.start_recording(Some(options)).await;
+        }
         if let Some(tones) = dial.tones {
-            self.tones(tones)?;
+            self.tones(tones).await?;
         }
         if dial.route == Route::Mxp || dial.suppress {
             return self.talk().await;
@@ -112,7 +158,7 @@ impl Call<'_> {
 
     /// Lets it ring until the callee does something or somebody gives up.
     fn ring(&mut self, dial: &Dial) -> Result<(), Ending> {
-        self.line.note(What::Ringing { to: dial.to.clone() });
+        self.line.note(What::Ringing(dial.leg.clone()));
         self.line.lift_limits();
         let from_now = self.line.at_ms();
         let after = |secs: u32| from_now.saturating_add(u64::from(secs) * 1_000);
@@ -132,7 +178,8 @@ impl Call<'_> {
             Callee::NoAnswer => self.line.pass(u64::MAX),
             Callee::Fails => {
                 self.line.pass(REJECTED_AFTER_MS)?;
-                Err(Ending { result: CallResult::Failed, reason: Reason::Congestion })
+                let reason = if dial.route == Route::Mxp { Reason::UserNotFound } else { Reason::Congestion };
+                Err(Ending { result: CallResult::Failed, reason })
             }
         }
     }
@@ -157,7 +204,14 @@ impl Call<'_> {
                 Ok(Some(verdict))
             }
             Detection::Meanwhile => {
-                self.verdict_due = Some((self.line.at_ms().saturating_add(listens_ms), verdict));
+                let answered_at_ms = self.line.at_ms();
+                self.later.add(answered_at_ms.saturating_add(listens_ms), Notice::Amd(verdict));
+                if let (AmdStatus::Machine, Some(secs)) = (status, self.script.beep_after_secs) {
+                    // A beep before the verdict is the verdict's.
+                    let secs = secs.max(listens_secs);
+                    let beep = Amd { status, reason: "beep", duration: secs };
+                    self.later.add(answered_at_ms.saturating_add(u64::from(secs) * 1_000), Notice::AmdBeep(beep));
+                }
                 Ok(Some(Amd { status: AmdStatus::InProgress, reason: "n/a", duration: 0 }))
             }
         }

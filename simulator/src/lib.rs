@@ -2,9 +2,11 @@
 //! the SVAML it is given, strictly.
 //!
 //! A [`script`] says who calls whom, which keys are pressed and how the callee behaves. The [`platform`] plays it:
-//! `call` is the call's life, `ask` how it puts a question, `dial` its outbound legs, `menu` what a caller does in a
-//! menu, `timeline` the call's own time, [`bodies`] the JSON of the callbacks, [`http`] the signed delivery. What
-//! happened comes back as a [`report`], step by step.
+//! `call` is the call's life, `ask` how it puts a question, `rules` what it takes for an answer, `instructions` what is
+//! done first. Then it goes where the action says: `dial` is its outbound legs, `conference`, `stream` and `park` where
+//! it may stay, `menu` what a caller does in a menu. `recording` and `later` are what is told besides, `timeline` the
+//! call's own time, [`bodies`] the JSON of the callbacks, [`http`] the signed delivery. What happened comes back as a
+//! [`report`], step by step.
 //!
 //! Call time is virtual: a call of an hour takes as long as its callbacks are answered. Callback bodies bear the
 //! virtual time, `x-timestamp` the real one. Which public facts this rests on, and where it had to choose because
@@ -37,9 +39,16 @@
 pub mod bodies;
 mod call;
 mod ask;
+mod rules;
+mod instructions;
 mod dial;
-pub mod http;
+mod conference;
+mod stream;
+mod park;
 mod menu;
+mod recording;
+mod later;
+pub mod http;
 pub mod platform;
 mod prompt;
 pub mod report;
@@ -49,8 +58,8 @@ mod seed;
 mod tests;
 mod timeline;
 
-pub use bodies::{Amd, AmdStatus, CallFacts, MenuResult, MenuResultKind, Money, Notice};
+pub use bodies::{Amd, AmdStatus, CallFacts, InputMethod, MenuResult, MenuResultKind, Money, Notice};
 pub use http::{NoReply, Reply, SignWith, Tamper};
 pub use platform::{BadPlatform, DEFAULT_TIMEOUT, Platform, PlatformConfig};
-pub use report::{CallReport, CallResult, Ending, Outcome, Reason, Step, What};
+pub use report::{CallReport, CallResult, Ending, Leg, Outcome, Reason, Step, What};
 pub use script::{BadInput, CallScript, Callee, Caller, Endpoint, Hangup, Input, Party};

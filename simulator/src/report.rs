@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use proto::svaml::Header;
 use proto::{CallId, Kind, Svaml};
 use serde::{Serialize, Serializer};
 
@@ -84,10 +85,20 @@ pub enum What {
     Pressed {
         digits: String,
     },
-    /// The caller said nothing until the menu's patience ended.
+    /// The caller spoke.
+    Said {
+        words: String,
+    },
+    /// The caller neither pressed nor said anything until patience ended.
     Silent,
+    /// The hold prompt begins again, until the caller is fetched or the time is up.
+    HoldRepeats,
     /// Tones the platform played.
     Tones {
+        digits: String,
+    },
+    /// What the caller pressed is heard by the others in the conference.
+    Forwarded {
         digits: String,
     },
     Cookie {
@@ -97,8 +108,13 @@ pub enum What {
     RecordingStarted,
     RecordingStopped,
     /// It rings at the callee.
-    Ringing {
+    Ringing(Leg),
+    /// The answering machine's beep.
+    Beep,
+    /// The first message a stream's server gets.
+    StreamOpened {
         to: String,
+        message: String,
     },
     /// The first or a later party picked up.
     Answered {
@@ -112,6 +128,23 @@ pub enum What {
         ending: Ending,
         duration_secs: Option<u32>,
     },
+}
+
+/// An outbound leg, as the other side and the waiting caller notice it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Leg {
+    pub to: String,
+    /// The number shown to the callee, where the answer says which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cli: Option<String>,
+    /// The country of the ring tone the caller hears.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring_tone: Option<String>,
+    /// Of a SIP leg.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Header>,
 }
 
 /// What became of a callback.
@@ -160,6 +193,7 @@ pub enum Reason {
     CalleeHangup,
     ManagerHangup,
     Cancel,
+    UserNotFound,
     CallbackError,
     GeneralError,
     Congestion,
@@ -174,6 +208,7 @@ impl Reason {
             Self::CalleeHangup => "CALLEEHANGUP",
             Self::ManagerHangup => "MANAGERHANGUP",
             Self::Cancel => "CANCEL",
+            Self::UserNotFound => "USERNOTFOUND",
             Self::CallbackError => "CALLBACKERROR",
             Self::GeneralError => "GENERALERROR",
             Self::Congestion => "CONGESTION",
@@ -221,12 +256,17 @@ impl fmt::Display for What {
             Self::BadAnswer { why } => write!(f, "illegal answer: {why}"),
             Self::Heard { text } => write!(f, "hears \"{text}\""),
             Self::Pressed { digits } => write!(f, "presses {digits}"),
+            Self::Said { words } => write!(f, "says \"{words}\""),
             Self::Silent => f.write_str("presses nothing"),
+            Self::HoldRepeats => f.write_str("hears the hold prompt again and again"),
             Self::Tones { digits } => write!(f, "tones {digits}"),
+            Self::Forwarded { digits } => write!(f, "the others hear tones {digits}"),
             Self::Cookie { key, value } => write!(f, "cookie {key}={value}"),
             Self::RecordingStarted => f.write_str("recording starts"),
             Self::RecordingStopped => f.write_str("recording stops"),
-            Self::Ringing { to } => write!(f, "rings at {to}"),
+            Self::Ringing(leg) => write!(f, "rings at {leg}"),
+            Self::Beep => f.write_str("the machine beeps"),
+            Self::StreamOpened { to, message } => write!(f, "streams to {to}, which hears {message}"),
             Self::Answered { by } => write!(f, "answered by {by}"),
             Self::Connected { to } => write!(f, "connected to {to}"),
             Self::Ended { ending, duration_secs } => {
@@ -234,5 +274,21 @@ impl fmt::Display for What {
                 duration_secs.map_or(Ok(()), |secs| write!(f, " after {secs} s"))
             }
         }
+    }
+}
+
+impl fmt::Display for Leg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to)?;
+        if let Some(transport) = &self.transport {
+            write!(f, " over {transport}")?;
+        }
+        if let Some(cli) = &self.cli {
+            write!(f, ", showing {cli}")?;
+        }
+        for Header { key, value } in &self.headers {
+            write!(f, ", with {key}: {value}")?;
+        }
+        self.ring_tone.as_ref().map_or(Ok(()), |country| write!(f, "; the caller hears the ring tone of {country}"))
     }
 }

@@ -1,9 +1,10 @@
-//! What is to happen in a call: who calls whom, what is pressed, how the callee behaves.
+//! What is to happen in a call: who calls whom, what is pressed and said, how the callee behaves.
 
 use std::str::FromStr;
 
 use proto::CallId;
 use proto::svaml::Header;
+use serde::Serialize;
 
 /// One call to play.
 #[derive(Debug, Clone)]
@@ -18,7 +19,11 @@ pub struct CallScript {
     pub call_headers: Vec<Header>,
     /// What the caller does at each menu prompt, in turn; after the last the caller is silent.
     pub inputs: Vec<Input>,
+    /// What the caller does in a conference, one after the other; after the last the caller listens.
+    pub in_conference: Vec<Input>,
     pub callee: Callee,
+    /// An answering machine beeps this long after it picked up.
+    pub beep_after_secs: Option<u32>,
     pub hangup: Hangup,
     /// The caller gives up after it has rung this long.
     pub patience_secs: Option<u32>,
@@ -38,7 +43,9 @@ impl CallScript {
             rdnis: String::new(),
             call_headers: Vec::new(),
             inputs: Vec::new(),
+            in_conference: Vec::new(),
             callee: Callee::default(),
+            beep_after_secs: None,
             hangup: Hangup::default(),
             patience_secs: None,
             duplicate: 0,
@@ -61,7 +68,8 @@ pub enum Caller {
 }
 
 /// What was dialled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", content = "endpoint", rename_all = "lowercase")]
 pub enum Endpoint {
     /// A number rented from Sinch: the usual inbound call.
     Did(String),
@@ -72,20 +80,13 @@ pub enum Endpoint {
     Sip(String),
 }
 
-impl Endpoint {
-    /// The number, name or address without its type.
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Did(text) | Self::Number(text) | Self::Username(text) | Self::Sip(text) => text,
-        }
-    }
-}
-
-/// What the caller does at one menu prompt.
+/// What the caller does at one menu prompt, or next in a conference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// Presses keys. Those beyond what the menu takes are lost.
+    /// Presses keys. Those beyond what a menu takes are lost.
     Digits(String),
+    /// Says something.
+    Words(String),
     /// Lets the prompt time out.
     Silence,
     HangUp,
@@ -93,16 +94,18 @@ pub enum Input {
 
 /// Text that is no input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("input {0:?} is not valid: write the keys (0-9, # and *), silence or hangup")]
+#[error("input {0:?} is not valid: write the keys (0-9, # and *), say:words, silence or hangup")]
 pub struct BadInput(String);
 
 impl FromStr for Input {
     type Err = BadInput;
     fn from_str(text: &str) -> Result<Self, BadInput> {
         let keys = !text.is_empty() && text.bytes().all(|key| matches!(key, b'0'..=b'9' | b'#' | b'*'));
-        match text {
-            "silence" => Ok(Self::Silence),
-            "hangup" => Ok(Self::HangUp),
+        let words = text.strip_prefix("say:").map(str::trim).filter(|words| !words.is_empty());
+        match (text, words) {
+            ("silence", _) => Ok(Self::Silence),
+            ("hangup", _) => Ok(Self::HangUp),
+            (_, Some(words)) => Ok(Self::Words(words.to_owned())),
             _ if keys => Ok(Self::Digits(text.to_owned())),
             _ => Err(BadInput(text.to_owned())),
         }
@@ -123,7 +126,7 @@ pub enum Callee {
     Busy,
     /// It rings until somebody gives up.
     NoAnswer,
-    /// The network cannot reach it.
+    /// It cannot be reached.
     Fails,
 }
 
@@ -160,9 +163,10 @@ mod tests {
     #[test]
     fn inputs_as_a_command_line_writes_them() {
         assert_eq!("12#".parse(), Ok(Input::Digits("12#".into())));
+        assert_eq!("say: my order".parse(), Ok(Input::Words("my order".into())));
         assert_eq!("silence".parse(), Ok(Input::Silence));
         assert_eq!("hangup".parse(), Ok(Input::HangUp));
-        for text in ["", "1a", "hang up"] {
+        for text in ["", "1a", "hang up", "say: "] {
             assert_eq!(text.parse::<Input>(), Err(BadInput(text.into())));
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -20,7 +21,7 @@ use crate::nats::Nats;
 use crate::ports;
 use crate::program::Program;
 use crate::redis::Redis;
-use crate::role;
+use crate::role::{self, binary};
 
 pub const APP_KEY: &str = "669e367e-6bba-48ab-af15-266871c28135";
 pub const APP_SECRET: &str = "BeIukql3pTKJ8RGL5zo0DA==";
@@ -173,14 +174,47 @@ impl World {
     }
 
     /// What a command needs to know of this installation, beside its configuration file.
-    pub fn command_settings(&mut self) -> Result<Vec<(String, String)>> {
-        let embedded = matches!(self.place, Place::Embedded);
-        let (data, ingress) = if embedded { ("all", "ingress") } else { ("api", "ingress-1") };
+    fn command_settings(&self) -> Result<Vec<(String, String)>> {
+        let (data, ingress) = if self.is_embedded() { ("all", "ingress") } else { ("api", "ingress-1") };
+        let port = |name: &str| self.ports.get(name).with_context(|| format!("{name} was never started"));
         Ok(vec![
             ("CALLBUS__DATA_DIR".to_owned(), self.data_dir(data).display().to_string()),
-            ("CALLBUS__INGRESS__LISTEN".to_owned(), format!("127.0.0.1:{}", self.port(ingress)?)),
-            ("CALLBUS__API__LISTEN".to_owned(), format!("127.0.0.1:{}", self.port("api")?)),
+            ("CALLBUS__INGRESS__LISTEN".to_owned(), format!("127.0.0.1:{}", port(ingress)?)),
+            ("CALLBUS__API__LISTEN".to_owned(), format!("127.0.0.1:{}", port("api")?)),
         ])
+    }
+
+    /// Types a command, beside the configuration file.
+    pub fn callbus(&self, arguments: &[&str]) -> Result<Output> {
+        let settings = self.command_settings()?;
+        let mut command = Command::new(binary()?);
+        command.current_dir(self.directory.path()).envs(settings).args(arguments);
+        command.output().context("run callbus")
+    }
+
+    /// Writes a file beside the configuration.
+    pub fn write(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.file(name);
+        fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.place, Place::Embedded)
+    }
+
+    /// How many workers run.
+    pub fn workers(&self) -> usize {
+        self.roles.keys().filter(|name| *name == "all" || name.starts_with("worker")).count()
+    }
+
+    /// All a role has printed since it started.
+    pub fn said(&self, name: &str) -> Result<String> {
+        self.roles.get(name).with_context(|| format!("{name} is not running"))?.said()
     }
 
     /// Everything drains, the doors first.
@@ -247,6 +281,12 @@ impl World {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// What the API makes of a body: the status, and what it says.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let reply = self.http.post(self.api(path)).bearer_auth("token-of-the-stories").json(body).send().await?;
+        Ok((reply.status().as_u16(), reply.json().await?))
+    }
+
     /// Money for a wallet, posted under an id of its own.
     pub async fn top_up(&self, wallet: &str, amount: &str) -> Result<()> {
         let order = json!({ "id": format!("top-up-{amount}"), "amount": amount, "currency": "EUR", "note": "story" });
@@ -275,6 +315,11 @@ impl World {
         let partition = Filter::Partition(Partition::of(call));
         let all: Vec<_> = log.read(&partition, 0).try_collect().await?;
         Ok(all.into_iter().map(|recorded| recorded.event).filter(|event| event.about == call.as_str()).collect())
+    }
+
+    /// Where the log of the calls ends.
+    pub async fn events_total(&self) -> Result<u64> {
+        Ok(self.log().await?.last_seq(&Filter::All(Stream::Calls)).await?)
     }
 
     /// The bodies of a call's events of one kind.

@@ -57,40 +57,32 @@ fn init_writes_what_config_check_accepts_and_never_overwrites() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_explained_on_the_command_line() -> Result<()> {
     for mut world in [World::embedded(POLICY).await?, World::nats(POLICY).await?] {
-        let here = world.config();
-        let directory = here.parent().context("a directory")?.to_owned();
-        let settings = world.command_settings()?;
-        let run = |arguments: &[&str]| -> Result<Output> {
-            let mut command = Command::new(binary()?);
-            command.current_dir(&directory).envs(settings.clone()).args(arguments);
-            command.output().context("run callbus")
-        };
         let done = |output: &Output| assert_eq!(output.status.code(), Some(0), "{}", text(output));
 
         for _ in 0..2 {
-            let top_up = run(&["wallet", "topup", WALLET, "10", "EUR", "--id", "first"])?;
+            let top_up = world.callbus(&["wallet", "topup", WALLET, "10", "EUR", "--id", "first"])?;
             done(&top_up);
         }
-        let call = run(&["sim", "call", "--to", ALLOWED, "--hangup-after", "63s", "--json"])?;
+        let call = world.callbus(&["sim", "call", "--to", ALLOWED, "--hangup-after", "63s", "--json"])?;
         done(&call);
         let report: Value = serde_json::from_slice(&call.stdout)?;
         let id = report["call"].as_str().context("a call id")?.to_owned();
         world.cdr(&id.parse()?).await?;
         for command in ["show", "why"] {
-            let shown = run(&["call", command, &id])?;
+            let shown = world.callbus(&["call", command, &id])?;
             done(&shown);
             assert!(text(&shown).contains("only"), "the rule in:\n{}", text(&shown));
             assert!(!text(&shown).contains(ALLOWED), "numbers are masked:\n{}", text(&shown));
         }
-        let listed = run(&["call", "ls"])?;
+        let listed = world.callbus(&["call", "ls"])?;
         done(&listed);
         assert!(text(&listed).contains(&id[..8]), "{}", text(&listed));
-        let wallet = run(&["wallet", "show", WALLET, "--json"])?;
+        let wallet = world.callbus(&["wallet", "show", WALLET, "--json"])?;
         done(&wallet);
         assert_eq!(serde_json::from_slice::<Value>(&wallet.stdout)?["facts"]["posted"], "8.74");
-        done(&run(&["wallet", "ledger", WALLET])?);
+        done(&world.callbus(&["wallet", "ledger", WALLET])?);
         let verified = eventually("every callback is in the log", async || {
-            let verified = run(&["log", "verify", "--json"])?;
+            let verified = world.callbus(&["log", "verify", "--json"])?;
             done(&verified);
             let tally: Value = serde_json::from_slice(&verified.stdout)?;
             Ok((tally["verified"] == 3).then_some(tally))
@@ -100,11 +92,11 @@ async fn a_call_explained_on_the_command_line() -> Result<()> {
             verified["failed"].as_array().map_or(verified["failed"].as_u64(), |all| Some(all.len() as u64)),
             Some(0)
         );
-        done(&run(&["health"])?);
-        let unknown = run(&["call", "why", "nobody"])?;
+        done(&world.callbus(&["health"])?);
+        let unknown = world.callbus(&["call", "why", "nobody"])?;
         assert_eq!(unknown.status.code(), Some(5), "{}", text(&unknown));
         world.stop()?;
-        let unreachable = run(&["call", "ls"])?;
+        let unreachable = world.callbus(&["call", "ls"])?;
         assert_eq!(unreachable.status.code(), Some(6), "{}", text(&unreachable));
     }
     Ok(())

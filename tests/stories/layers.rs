@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate, and the crates of the workspace it may use. A crate may use only what stands above it.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("money", &["proto"]),
     ("policy", &["proto"]),
     ("bus", &["proto"]),
+    ("outbound", &["proto"]),
     ("ingress", &["proto", "bus"]),
     ("billing", &["proto", "money", "bus"]),
     ("workers", &["proto", "money", "policy", "bus", "billing"]),
@@ -25,7 +26,7 @@ const ALONE: [(&str, &[&str]); 7] = [
     ("redis", &["bus", "billing"]),
     ("rusqlite", &["bus"]),
     ("axum", &["ingress", "api", "simulator"]),
-    ("reqwest", &["simulator", "callbus"]),
+    ("reqwest", &["outbound", "simulator", "callbus"]),
     ("clap", &["callbus"]),
     ("opentelemetry-otlp", &["callbus"]),
 ];

@@ -8,4 +8,5 @@ mod door;
 mod elsewhere;
 mod faults;
 mod layers;
+mod policies;
 mod tracing;

@@ -1,6 +1,7 @@
 //! One ask: facts, policy, credit, claim.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 
 use billing::Credit;
@@ -8,7 +9,8 @@ use bus::{Asked, Bus, Cache, Clock, trace};
 use bytes::Bytes;
 use jiff::Timestamp;
 use money::Hold;
-use policy::{AppFacts, Decision, Facts, Reason, Verdict, WalletFacts};
+use outbound::Outbound;
+use policy::{AppFacts, Decision, Facts, Policy, Reason, Verdict, WalletFacts};
 use proto::event::TRACEPARENT;
 use proto::signature::Verified;
 use proto::svaml::Action;
@@ -19,6 +21,7 @@ use serde_json::value::RawValue;
 use tracing::{Instrument, info_span};
 
 use crate::claim::claim;
+use crate::control::Control;
 use crate::decks::Decks;
 use crate::facts::{memory, price, remember};
 use crate::reserve::{Request, Reserved};
@@ -37,20 +40,22 @@ pub(crate) struct Desk {
     pub call_memory: Cache,
     pub clock: Clock,
     pub decks: Decks,
+    pub control: Arc<Control>,
+    pub outbound: Outbound,
 }
 
 /// What is asked about.
-struct Matter<'a> {
-    app: &'a App,
-    kind: Kind,
-    event: Event,
-    callback: Callback,
-    call: CallId,
-    key: DecisionKey,
-    asked_at: Timestamp,
+pub(crate) struct Matter<'a> {
+    pub app: &'a App,
+    pub kind: Kind,
+    pub event: Event,
+    pub callback: Callback,
+    pub call: CallId,
+    pub key: DecisionKey,
+    pub asked_at: Timestamp,
     /// After this the ingress has answered without us, and a hold would be nobody's.
-    deadline: Timestamp,
-    started: Instant,
+    pub deadline: Timestamp,
+    pub started: Instant,
 }
 
 /// A decision in words, and whether it stands for good.
@@ -131,8 +136,9 @@ impl Desk {
     }
 
     async fn decide(&self, matter: &Matter<'_>) -> Worded {
-        let policy = &matter.app.policy;
-        let needs = policy.needs(matter.kind);
+        let in_force = self.control.in_force(&matter.app.name);
+        let policy = &in_force.policy;
+        let needs = in_force.needs(matter.kind);
         let memory = match needs.memory {
             true => memory(&self.call_memory, &matter.app.name, &matter.call).await,
             false => BTreeMap::new(),
@@ -145,6 +151,7 @@ impl Desk {
             wallet: None,
             price: None,
             env: &self.settings.env,
+            lists: self.control.lists(),
         };
         if needs.price {
             facts.price = price(&self.decks, &matter.app.deck, &matter.callback, matter.asked_at);
@@ -161,12 +168,33 @@ impl Desk {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "wallet not read, answering by fallback");
-                    return self.word_fallback(matter, &policy.decide(&facts));
+                    return self.word_fallback(matter, policy, &policy.decide(&facts));
                 }
             }
         }
-        let decision = policy.decide(&facts);
+        if let Some(handler) = &matter.app.handler {
+            let decision = policy.handled(&facts, self.handle(matter, handler).await);
+            return self.follow(matter, policy, decision).await;
+        }
+        let mut decision = policy.decide(&facts);
+        while let Verdict::Ask { ask, .. } = &decision.verdict {
+            let ask = ask.clone();
+            let begun = Instant::now();
+            let answer = self.ask_elsewhere(matter, &ask, &decision).await;
+            let took = begun.elapsed();
+            decision = match answer {
+                Ok(svaml) => policy.answered(&facts, decision, svaml, took),
+                Err(why) => policy.ask_failed(&facts, decision, why, took),
+            };
+        }
+        self.follow(matter, policy, decision).await
+    }
+
+    /// From the decision to its words: credit is held where the rule reserves it.
+    async fn follow(&self, matter: &Matter<'_>, policy: &Policy, decision: Decision) -> Worded {
         match &decision.verdict {
+            // Asked until there was nothing left to ask.
+            Verdict::Ask { .. } => self.word_fallback(matter, policy, &decision),
             Verdict::Answer(svaml) => self.word(matter, &decision, Outcome::Answered, None, svaml),
             Verdict::Deny { reason, svaml } => self.word(matter, &decision, Outcome::Refused, Some(reason), svaml),
             Verdict::Reserve { svaml, number, cap_secs } => {
@@ -181,14 +209,8 @@ impl Desk {
                     cap_secs: *cap_secs,
                 };
                 let granted = |hold: &Hold| {
-                    self.body(
-                        matter,
-                        &decision,
-                        Outcome::Granted,
-                        None,
-                        &decision.granted(hold.granted_secs),
-                        Some(hold),
-                    )
+                    let svaml = decision.granted(hold.granted_secs);
+                    self.body(matter, &decision, Outcome::Granted, None, &svaml, Some(hold))
                 };
                 match self.reserve(matter.asked_at, &request, granted).await {
                     Reserved::Held(body) => {
@@ -211,13 +233,13 @@ impl Desk {
     }
 
     /// Nobody can say what the wallet holds: the caller is told so, and the next ask may do better.
-    fn word_fallback(&self, matter: &Matter<'_>, decision: &Decision) -> Worded {
+    fn word_fallback(&self, matter: &Matter<'_>, policy: &Policy, decision: &Decision) -> Worded {
         let reason = Reason::ADMISSION_DOWN;
         // A call that is up goes on.
         let svaml = if matter.kind == Kind::Ace {
             Svaml::only(Action::Continue)
         } else {
-            matter.app.policy.refusal(matter.kind, &reason)
+            policy.refusal(matter.kind, &reason)
         };
         Worded { lasting: false, ..self.word(matter, decision, Outcome::Fallback, Some(&reason), &svaml) }
     }
@@ -251,7 +273,7 @@ impl Desk {
             outcome,
             reason: reason.map(ToString::to_string),
             rule: Some(decision.rule.clone()),
-            policy: Some(matter.app.policy.revision().to_owned()),
+            policy: Some(decision.explanation.policy.clone()),
             wallet: decision.wallet.clone(),
             hold: hold.map(raw),
             explanation: Some(raw(&decision.explanation)),

@@ -4,14 +4,24 @@
 //! needs, lets the policy decide, holds credit where the rule reserves it ([`reserve`]), and claims the
 //! decision key, so that whoever is asked about the same callback gives the same answer. It writes nothing to the log:
 //! the ingress records what it answers.
+//!
+//! Which policy decides, and what is on the live lists, is followed on the bus ([`control`]); [`policies`] keeps the
+//! revisions, [`status`] tells who decides by which. A rule may ask [`elsewhere`]. Behind the log, rules for DICE and
+//! notify make named events ([`emit`]).
 
 mod claim;
+mod control;
 mod decide;
 mod decks;
+mod elsewhere;
 mod facts;
+mod handler;
+pub mod policies;
 mod reserve;
+pub mod status;
 mod worker;
 
 pub use claim::recall;
 pub use decks::deck_document;
-pub use worker::{App, Worker, WorkerError, WorkerSettings};
+pub use handler::{AppCache, CallHandler, Context, Handler, HandlerError, Handlers};
+pub use worker::{App, Means, Worker, WorkerError, WorkerSettings};

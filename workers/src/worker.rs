@@ -7,12 +7,15 @@ use std::time::Duration;
 use billing::Credit;
 use bus::{Asked, Bus, Cache, Clock, ServeSpec, Unavailable};
 use bytes::Bytes;
-use policy::Policy;
-use proto::{AppName, WalletId};
+use outbound::Outbound;
+use proto::{AppName, Kind, WalletId};
 use tokio_util::sync::CancellationToken;
 
+use crate::control::Control;
 use crate::decide::Desk;
 use crate::decks::Decks;
+use crate::handler::Handler;
+use crate::status;
 
 /// The queue group every worker joins.
 const GROUP: &str = "workers";
@@ -21,11 +24,12 @@ const GROUP: &str = "workers";
 #[derive(Debug, Clone)]
 pub struct App {
     pub name: AppName,
-    pub policy: Arc<Policy>,
     /// Who pays where the policy does not say.
     pub wallet: WalletId,
     /// Name of the price list its calls are rated by.
     pub deck: String,
+    /// Decides in the place of the policy in force.
+    pub handler: Option<Handler>,
 }
 
 /// What a worker is told at start.
@@ -41,6 +45,20 @@ pub struct WorkerSettings {
     pub env: BTreeMap<String, String>,
 }
 
+/// What a worker works with.
+#[derive(Debug)]
+pub struct Means {
+    pub bus: Bus,
+    pub credit: Credit,
+    /// For rules that ask elsewhere.
+    pub outbound: Outbound,
+    /// Remembers decisions, and calls that have ended.
+    pub cache: Cache,
+    /// What policies keep of a call. In Redis both are one.
+    pub call_memory: Cache,
+    pub clock: Clock,
+}
+
 /// A worker cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 #[error("serve asks: {0}")]
@@ -53,23 +71,18 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// `cache` remembers decisions, `call_memory` what policies keep of a call; in Redis they are one. Loads the price
-    /// lists of the apps; one that is not there yet is looked for while the worker runs.
+    /// Loads the policies in force and the price lists of the apps; what changes or is not there yet is looked for while
+    /// the worker runs.
     ///
     /// # Errors
     /// When the documents cannot be reached.
-    pub async fn build(
-        settings: WorkerSettings,
-        apps: Vec<App>,
-        bus: Bus,
-        credit: Credit,
-        cache: Cache,
-        call_memory: Cache,
-        clock: Clock,
-    ) -> Result<Self, WorkerError> {
+    pub async fn build(settings: WorkerSettings, apps: Vec<App>, means: Means) -> Result<Self, WorkerError> {
+        let Means { bus, credit, outbound, cache, call_memory, clock } = means;
         let decks = Decks::load(&bus, apps.iter().map(|app| app.deck.clone())).await?;
+        let control = Arc::new(Control::load(&bus, &clock, apps.iter().map(|app| app.name.clone())).await?);
         let apps: HashMap<AppName, App> = apps.into_iter().map(|app| (app.name.clone(), app)).collect();
-        Ok(Self { desk: Arc::new(Desk { settings, apps, bus, credit, cache, call_memory, clock, decks }) })
+        let desk = Desk { settings, apps, bus, credit, outbound, cache, call_memory, clock, decks, control };
+        Ok(Self { desk: Arc::new(desk) })
     }
 
     /// Serves until asked to stop, then answers what it was asked.
@@ -92,8 +105,15 @@ impl Worker {
             },
             stop.clone(),
         );
-        let refresh = self.desk.decks.refresh_until(&self.desk.bus, stop.clone());
-        let (served, ()) = tokio::join!(serve, refresh);
-        Ok(served?)
+        let known = status::serve(&self.desk.bus, &self.desk.settings.name, Arc::clone(&self.desk.control), stop.clone());
+        let follow = async {
+            tokio::join!(
+                self.desk.decks.refresh_until(&self.desk.bus, stop.clone()),
+                self.desk.control.follow_until(stop.clone()),
+            );
+            Ok(())
+        };
+        tokio::try_join!(serve, known, follow)?;
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! `callbus call`: what calls did, and why.
 
 use jiff::Timestamp;
-use policy::{Explanation, TriedResult};
+use policy::Explanation;
 use proto::{Kind, Settled};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,9 +11,8 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::ladder::Ladder;
 use crate::output::{Output, Tone};
+use crate::why;
 
-/// Longer values are cut in tables; `--json` has them whole.
-const VALUE_CHARS_MAX: usize = 60;
 
 /// One call, as the API tells it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -129,29 +128,7 @@ pub(crate) async fn why(config: &Config, output: Output, id: &str, reveal: bool)
         let Ok(explanation) = serde_json::from_value::<Explanation>(event.body["explanation"].clone()) else {
             continue;
         };
-        let mut rows = Vec::new();
-        for tried in &explanation.tried {
-            let result = match tried.result {
-                TriedResult::Matched => "applies",
-                TriedResult::NotMatched => "does not apply",
-                TriedResult::Failed => "failed",
-            };
-            let mut first = Some((tried.rule.to_string(), result.to_owned()));
-            let mut row = |name: &str, value: String| {
-                let (rule, result) = first.take().unwrap_or_default();
-                rows.push([rule, result, name.to_owned(), value]);
-            };
-            for name in tried.read.iter() {
-                row(name, read_value(&explanation, name));
-            }
-            if let Some(error) = &tried.error {
-                row("error", error.clone());
-            }
-            if tried.read.is_empty() && tried.error.is_none() {
-                row("", String::new());
-            }
-        }
-        output.table(["RULE", "RESULT", "READ", "VALUE"], rows);
+        why::table(output, &explanation);
         if let Some(credit) = credit(&event.body) {
             output.line(credit);
         }
@@ -240,19 +217,4 @@ fn found(event: &Event) -> String {
 
 fn by(event: &Event) -> &str {
     event.body["by"].as_str().unwrap_or_default()
-}
-
-fn read_value(explanation: &Explanation, name: &str) -> String {
-    let text = match name.strip_prefix("lists.") {
-        Some(list) => {
-            let answers = explanation.lists.iter().filter(|answer| answer.list == list);
-            let is = |member: bool| if member { "is on it" } else { "is not on it" };
-            answers.map(|answer| format!("{} {}", answer.value, is(answer.member))).collect::<Vec<_>>().join(", ")
-        }
-        None => explanation.value(name).map_or_else(|| "(absent)".to_owned(), Value::to_string),
-    };
-    if text.chars().count() <= VALUE_CHARS_MAX {
-        return text;
-    }
-    text.chars().take(VALUE_CHARS_MAX).chain(['…']).collect()
 }

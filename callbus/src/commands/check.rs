@@ -10,6 +10,7 @@ use crate::config::{Admission, Bus, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
+use crate::policy_files::PolicyFile;
 
 /// # Errors
 /// Exit 3 with everything that is wrong.
@@ -23,14 +24,17 @@ pub(crate) fn run(path: &Path, environment: &Environment, output: Output) -> Res
         if let Err(fault) = app.secrets() {
             wrong.push(fault.to_string());
         }
-        match app.load_policy() {
-            Ok(policy) => {
-                let revision = policy.revision().chars().take(12).collect();
-                let policy = app.policy.display().to_string();
-                rows.push([app.name.to_string(), policy, revision, app.wallet.to_string(), app.deck.clone()]);
+        let (file, revision) = match app.policy.as_deref().map(|path| (path, PolicyFile::read(path))) {
+            None => ("pushed".to_owned(), String::new()),
+            Some((path, Ok(file))) => {
+                (path.display().to_string(), file.policy.revision().chars().take(12).collect())
             }
-            Err(fault) => wrong.push(fault.to_string()),
-        }
+            Some((_, Err(fault))) => {
+                wrong.push(fault.to_string());
+                continue;
+            }
+        };
+        rows.push([app.name.to_string(), file, revision, app.wallet.to_string(), app.deck.clone()]);
     }
     if let Err(fault) = config.refuse_unsafe(Role::All) {
         wrong.push(fault.to_string());

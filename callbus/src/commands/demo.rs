@@ -9,6 +9,7 @@ use proto::{Kind, Outcome};
 use serde_json::{Value, json};
 use simulator::{CallScript, Callee, Caller, Endpoint, Hangup, Input, Party};
 use tempfile::TempDir;
+use workers::Handlers;
 
 use super::call::Call;
 use super::{init, sim};
@@ -72,7 +73,7 @@ async fn start(demo: &Demo, directory: &TempDir, environment: &Environment) -> R
     let ground = Ground::open(Role::All, &config, environment).await?;
     let deck = workers::deck_document("standard");
     ground.bus.put_document(&deck, Bytes::from_static(DECK.as_bytes())).await?;
-    let running = ground.start(Role::All, &config, environment).await?;
+    let running = ground.start(Role::All, &config, environment, Handlers::default()).await?;
     Ok((config, running))
 }
 

@@ -118,13 +118,17 @@ fn reached(report: &CallReport, url: &str) -> Result<(), Failure> {
 }
 
 fn script(asked: SimCall) -> CallScript {
-    let from = asked.user.map_or(Caller::Number(asked.from), Caller::User);
-    let to = match (asked.did, asked.to) {
-        (Some(did), _) => Endpoint::Did(did),
-        (None, to) => Endpoint::Number(to.unwrap_or_default()),
+    let from = match (asked.user, asked.from) {
+        (Some(user), _) => Caller::User(user),
+        (None, from) if from == "private" => Caller::Private,
+        (None, from) if from.contains('@') => Caller::Sip(from),
+        (None, from) => Caller::Number(from),
     };
+    let to = asked.did.map_or_else(|| dialled(asked.to.unwrap_or_default()), Endpoint::Did);
     let mut script = CallScript::new(from, to);
     script.inputs = asked.keys;
+    script.in_conference = asked.conference_keys;
+    script.beep_after_secs = asked.beep_after;
     script.callee = match (asked.busy, asked.no_answer, asked.amd) {
         (true, _, _) => Callee::Busy,
         (false, true, _) => Callee::NoAnswer,
@@ -135,4 +139,28 @@ fn script(asked: SimCall) -> CallScript {
         script.hangup = Hangup { after_secs, by: Party::Caller };
     }
     script
+}
+
+/// What a person means by a destination.
+fn dialled(to: String) -> Endpoint {
+    if to.contains('@') {
+        Endpoint::Sip(to)
+    } else if to.chars().any(char::is_alphabetic) {
+        Endpoint::Username(to)
+    } else {
+        Endpoint::Number(to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_says_what_it_is() {
+        let kinds = ["+46701234567", "46701234567", "bob", "bob@example.com"].map(|to| dialled(to.to_owned()));
+        let [plus, digits, user, sip] = &kinds;
+        assert!(matches!((plus, digits), (Endpoint::Number(_), Endpoint::Number(_))), "{kinds:?}");
+        assert!(matches!((user, sip), (Endpoint::Username(_), Endpoint::Sip(_))), "{kinds:?}");
+    }
 }

@@ -28,7 +28,7 @@ impl Fault {
         Self::setting(path.display().to_string(), cause.to_string(), "check the file's permissions")
     }
 
-    pub(super) fn setting(setting: impl Into<String>, what: impl Into<String>, todo: impl Into<String>) -> Self {
+    pub(crate) fn setting(setting: impl Into<String>, what: impl Into<String>, todo: impl Into<String>) -> Self {
         Self::Setting { setting: setting.into(), what: what.into(), todo: todo.into() }
     }
 

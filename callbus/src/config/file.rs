@@ -6,6 +6,7 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
+use outbound::IpNet;
 use proto::{AppKey, AppName, WalletId};
 use serde::Deserialize;
 
@@ -19,6 +20,7 @@ pub(super) struct File {
     pub bus: Bus,
     pub admission: Admission,
     pub worker: Worker,
+    pub outbound: Outbound,
     pub telemetry: Telemetry,
 }
 
@@ -32,6 +34,7 @@ impl Default for File {
             bus: Bus::default(),
             admission: Admission::default(),
             worker: Worker::default(),
+            outbound: Outbound::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -138,6 +141,12 @@ pub(super) enum AdmissionKind {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Worker {
     pub concurrency_max: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Outbound {
+    pub allow: Vec<IpNet>,
 }
 
 #[derive(Debug, Default, Deserialize)]

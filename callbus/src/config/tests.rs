@@ -39,7 +39,7 @@ fn defaults_and_paths_beside_the_file() {
     assert_eq!(config.bus, Bus::Embedded);
     let app = &config.apps[0];
     assert_eq!((app.wallet.as_str(), app.deck.as_str()), ("acme", "standard"));
-    assert_eq!(app.policy, Path::new("conf/policy.yaml"));
+    assert_eq!(app.policy.as_deref(), Some(Path::new("conf/policy.yaml")));
     assert_eq!(config.callback_url(), "http://127.0.0.1:9090/callbacks");
 }
 
@@ -65,7 +65,7 @@ fn the_environment_wins() {
     assert_eq!(config.concurrency_max, 7);
     assert!(config.api.token.is_none(), "an empty variable is none");
     assert_eq!(config.apps[0].secrets().expect("secrets").len(), 2);
-    assert_eq!(config.apps[1].policy, Path::new("/etc/policy.yaml"));
+    assert_eq!(config.apps[1].policy.as_deref(), Some(Path::new("/etc/policy.yaml")));
     assert!(matches!(&config.apps[1].secret, Secret::File(path) if path == Path::new("conf/secrets/second")));
     assert_eq!(config.bus, Bus::Nats { url: "nats://broker:4222".into(), replicas: 1 });
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot be set up has failed")]
 
+mod ask;
 mod bundle;
 mod decide;
 mod functions;
@@ -88,6 +89,10 @@ fn line(decision: &Decision) -> String {
     let (verdict, svaml) = match &decision.verdict {
         Verdict::Answer(svaml) => ("answer".to_owned(), svaml),
         Verdict::Reserve { svaml, number, cap_secs } => (format!("reserve {number} {cap_secs}s"), svaml),
+        Verdict::Ask { ask, reserve } => {
+            let reserve = if *reserve { ", reserve" } else { "" };
+            return format!("{} | ask {} {:?}{reserve}", decision.rule, ask.to, ask.timeout);
+        }
         Verdict::Deny { reason, svaml } => (format!("deny {reason}"), svaml),
     };
     format!("{} | {verdict} | {}", decision.rule, svaml.to_json())

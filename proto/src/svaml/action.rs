@@ -59,6 +59,14 @@ impl Action {
     }
 }
 
+/// To a phone number. A number alone is one too.
+///
+/// ```
+/// use proto::{Svaml, svaml::ConnectPstn};
+/// let to = ConnectPstn::to("+46701234567").cli("+46850001111").max_duration_secs(600).amd();
+/// assert!(Svaml::ice().connect_pstn(to).check().is_ok());
+/// assert!(Svaml::pie().connect_pstn("+46701234567").check().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConnectPstn {
@@ -67,7 +75,7 @@ pub struct ConnectPstn {
     pub number: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
-    /// Seconds, at most 14,400.
+    /// Seconds, at most [`CALL_MAX_SECS`](super::limits::CALL_MAX_SECS).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_duration: Option<u32>,
     /// Seconds it may ring.
@@ -107,6 +115,13 @@ pub struct Destination {
     pub endpoint: String,
 }
 
+/// To an in-app user. A user's name alone is one too.
+///
+/// ```
+/// use proto::{Svaml, svaml::ConnectMxp};
+/// let to = ConnectMxp::to("alice").header("queue", "sales");
+/// assert!(Svaml::ice().connect_mxp(to).check().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConnectMxp {
@@ -121,6 +136,12 @@ pub struct ConnectMxp {
     pub recording_options: Option<RecordingOptions>,
 }
 
+/// Into a conference. Its id alone is one too.
+///
+/// ```
+/// use proto::{Svaml, svaml::ConnectConf};
+/// assert!(Svaml::ace().connect_conf(ConnectConf::to("standup").moh("music1")).check().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectConf {
@@ -145,6 +166,13 @@ pub struct ConferenceDtmf {
     pub timeout_mills: Option<u32>,
 }
 
+/// To a SIP address. An address alone is one too.
+///
+/// ```
+/// use proto::{Svaml, svaml::ConnectSip};
+/// let to = ConnectSip::to("alice@example.com").transport("TLS").header("X-Queue", "sales");
+/// assert!(Svaml::pie().connect_sip(to).check().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectSip {
@@ -164,6 +192,13 @@ pub struct ConnectSip {
     pub transport: Option<String>,
 }
 
+/// To a WebSocket. A URL alone is one too.
+///
+/// ```
+/// use proto::{Svaml, svaml::ConnectStream};
+/// let to = ConnectStream::to("wss://example.com/audio").sample_rate_hertz(16_000);
+/// assert!(Svaml::ice().connect_stream(to).check().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectStream {
@@ -176,6 +211,7 @@ pub struct ConnectStream {
     pub call_headers: Vec<Header>,
 }
 
+/// The audio of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StreamingOptions {
@@ -186,6 +222,15 @@ pub struct StreamingOptions {
     pub sample_rate: Option<u32>,
 }
 
+/// Menus that lead to each other. A [`Menu`] alone is one too.
+///
+/// ```
+/// use proto::{Svaml, svaml::{Menu, RunMenu}};
+/// let menus = RunMenu::main(Menu::ask("Press 1 for sales, 2 for your account.").key('1', "sales").key_to('2', "account"))
+///     .and("account", Menu::ask("Enter your account number.").digits(6))
+///     .locale("en-GB");
+/// assert!(Svaml::ice().run_menu(menus).check().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunMenu {
@@ -202,6 +247,13 @@ pub struct RunMenu {
     pub menus: Vec<Menu>,
 }
 
+/// What the caller hears, and what each key gives.
+///
+/// ```
+/// use proto::svaml::Menu;
+/// let menu = Menu::ask("For sales, press 1.").key('1', "sales").timeout_secs(7).repeats(2);
+/// assert_eq!((menu.options[0].dtmf.as_str(), menu.options[0].action.as_str()), ("1", "return(sales)"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Menu {
@@ -224,6 +276,7 @@ pub struct Menu {
     pub options: Vec<MenuOption>,
 }
 
+/// A key of a menu.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MenuOption {
     /// The key; some senders write a number.
@@ -251,6 +304,13 @@ impl MenuOption {
     }
 }
 
+/// Keep the caller waiting. What is said at first, alone, is one too.
+///
+/// ```
+/// use proto::{Svaml, svaml::Park};
+/// let park = Park::intro("All lines are busy.").hold("https://example.com/music.mp3").max_duration_secs(300);
+/// assert!(Svaml::ice().park(park).check().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Park {
@@ -262,7 +322,7 @@ pub struct Park {
     /// Repeated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_prompt: Option<String>,
-    /// Seconds, at most 600.
+    /// Seconds, at most [`PARK_MAX_SECS`](super::limits::PARK_MAX_SECS).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_duration: Option<u32>,
 }

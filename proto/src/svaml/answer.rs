@@ -11,7 +11,7 @@ use super::{Action, Problem, Problems, Svaml};
 /// ```
 /// use proto::{Callback, Svaml, svaml::{Answer, Ice}};
 /// fn ice(call: &Callback) -> Answer<Ice> {
-///     match call.user.as_deref() {
+///     match call.common.user.as_deref() {
 ///         Some("alice") => Svaml::ice().reserve().connect_pstn("+46701234567"),
 ///         Some(_) => Svaml::ice().connect_mxp("reception"),
 ///         None => Answer::deny("NOT_ALLOWLISTED"),

@@ -12,6 +12,7 @@
 //! | `connect_pstn` `connect_sip` `reserve` | ✓ | | ✓ |
 //! | `connect_mxp` `connect_stream` `park` | ✓ | | |
 
+use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use super::{
@@ -21,22 +22,14 @@ use super::{
 use crate::kind::Kind;
 
 /// An event that asks for an answer.
-pub trait Asks: sealed::Sealed {
+pub trait Asks: sealed::Sealed + Copy + Debug + Eq + Send + Sync + 'static {
     const KIND: Kind;
 }
 
 /// An event that may be answered by dialling: ICE and PIE.
-#[diagnostic::on_unimplemented(
-    message = "a call cannot be dialled or sent tones in answer to {Self}",
-    note = "only ICE and PIE may be answered with connect_pstn, connect_sip, send_dtmf and reserve"
-)]
 pub trait Dials: Asks {}
 
 /// An event after which the call can go on by itself: ACE and PIE.
-#[diagnostic::on_unimplemented(
-    message = "a call cannot just go on after {Self}",
-    note = "an ICE asks where the call shall go: connect it, or hang up"
-)]
 pub trait GoesOn: Asks {}
 
 /// Incoming call: what to do with it?

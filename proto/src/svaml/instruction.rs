@@ -56,6 +56,13 @@ impl Instruction {
     }
 }
 
+/// Where a recording goes; by default all is left to Sinch.
+///
+/// ```
+/// use proto::{Svaml, svaml::RecordingOptions};
+/// let to = RecordingOptions::to("s3://calls").credentials("key:secret:eu-north-1").transcribe("sv-SE");
+/// assert!(Svaml::ace().start_recording(to).go_on().check().is_ok());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RecordingOptions {
@@ -74,6 +81,7 @@ pub struct RecordingOptions {
     pub transcription_options: Option<TranscriptionOptions>,
 }
 
+/// Whether what is said is written down, and in which language.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TranscriptionOptions {
     #[serde(default)]

@@ -1,17 +1,12 @@
 //! What the platform does with each answer.
 
-use proto::Kind::{self, Ace, Dice, Ice, Notify, Pie};
+use proto::Kind::{self, Ace, Dice, Ice, Pie};
 use proto::callback::Details;
 
 use super::server::{Server, json, only};
-use super::{end, script};
+use super::{answering, end, script};
 use crate::report::{Step, What};
 use crate::script::{CallScript, Callee, Caller, Endpoint, Hangup, Party};
-
-/// Answers ICE as told and lets everything else go on.
-async fn answering(ice: &'static str) -> Server {
-    Server::start(move |callback| if callback.kind() == Ice { json(ice) } else { only("continue") }).await
-}
 
 #[tokio::test]
 async fn a_call_from_ice_to_dice() {
@@ -102,16 +97,17 @@ async fn every_action_has_its_callbacks_and_end() {
     let sip = r#"{"name":"connectSip","destination":{"endpoint":"a@b"},"maxDuration":10}"#;
     let suppressed = r#"{"name":"connectPstn","number":"+46312345678","suppressCallbacks":true}"#;
     let stream = r#"{"name":"connectStream","destination":{"endpoint":"wss://a/b"},"maxDuration":9}"#;
+    let mxp = r#"{"name":"connectMxp","destination":{"type":"username","endpoint":"bob"}}"#;
     let park = r##"{"name":"park","introPrompt":"#tts[Wait]","holdPrompt":"music.wav","maxDuration":8}"##;
     let cases: [(&str, &[Kind], _); 8] = [
         (r#"{"name":"hangup"}"#, &[Ice, Dice], ("N/A", "MANAGERHANGUP", None)),
         (r#"{"name":"connectPstn"}"#, &[Ice, Ace, Dice], ("ANSWERED", "CALLERHANGUP", Some(30))),
         (suppressed, &[Ice], ("ANSWERED", "CALLERHANGUP", Some(30))),
         (sip, &[Ice, Ace, Dice], ("ANSWERED", "TIMEOUT", Some(10))),
-        (r#"{"name":"connectMxp"}"#, &[Ice, Dice], ("ANSWERED", "CALLERHANGUP", Some(30))),
+        (mxp, &[Ice, Dice], ("ANSWERED", "CALLERHANGUP", Some(30))),
         (r#"{"name":"connectConf","conferenceId":"c"}"#, &[Ice, Dice], ("ANSWERED", "CALLERHANGUP", Some(30))),
         (stream, &[Ice, Dice], ("ANSWERED", "TIMEOUT", Some(9))),
-        (park, &[Ice, Dice], ("ANSWERED", "TIMEOUT", Some(8))),
+        (park, &[Ice, Dice], ("ANSWERED", "TIMEOUT", Some(10))),
     ];
     for (action, callbacks, ending) in cases {
         let answer = format!(r#"{{"action":{action}}}"#);
@@ -135,7 +131,7 @@ async fn an_in_app_call_that_rings_out_is_busy() {
     };
     let report = server.platform().call(call).await;
     assert_eq!(end(&report), ("BUSY", "N/A", None));
-    assert!(report.steps.iter().any(|step| step.what == What::Ringing { to: "bob".into() }));
+    assert!(report.steps.iter().any(|step| matches!(&step.what, What::Ringing(leg) if leg.to == "bob")));
     let ice = &server.seen()[0];
     assert_eq!(ice.common.user.as_deref(), Some("alice"));
     let Details::Ice(ice) = &ice.details else { panic!("not an ICE") };
@@ -143,39 +139,6 @@ async fn an_in_app_call_that_rings_out_is_busy() {
         (ice.cli.as_deref(), ice.domain.as_deref(), ice.origination_type.as_deref()),
         (None, Some("mxp"), Some("MXP"))
     );
-}
-
-#[tokio::test]
-async fn a_machine_is_detected_before_the_ace_or_meanwhile() {
-    let machine = CallScript { callee: Callee::Machine { after_secs: 3 }, ..script() };
-    let amd = |callback: &proto::Callback| match &callback.details {
-        Details::Ace(ace) => ace.amd.clone(),
-        Details::Notify(notify) => notify.amd.clone(),
-        Details::Ice(_) | Details::Pie(_) | Details::Dice(_) | Details::Unknown { .. } => None,
-    };
-
-    let server = answering(r#"{"action":{"name":"connectPstn","amd":{"enabled":true}}}"#).await;
-    let report = server.platform().call(machine.clone()).await;
-    assert_eq!(server.kinds(), [Ice, Ace, Dice]);
-    assert_eq!(server.seen()[1].common.timestamp_text, "2026-03-01T12:00:07Z", "3 s of ringing, 4 s of listening");
-    assert_eq!(amd(&server.seen()[1]).and_then(|amd| amd.status).as_deref(), Some("machine"));
-    assert_eq!(report.duration_secs, Some(30), "listening belongs to the call");
-    let human = server.platform().call(script()).await;
-    assert_eq!(human.duration_secs, Some(30));
-    assert_eq!(amd(&server.seen()[4]).and_then(|amd| amd.status).as_deref(), Some("human"));
-    let brief = CallScript { hangup: Hangup { after_secs: 2, by: Party::Callee }, ..machine.clone() };
-    assert_eq!(end(&server.platform().call(brief).await), ("ANSWERED", "CALLEEHANGUP", Some(2)));
-    assert_eq!(amd(&server.seen()[7]).and_then(|amd| amd.status).as_deref(), Some("hangup"));
-
-    let server = answering(r#"{"action":{"name":"connectPstn","amd":{"enabled":true,"async":true}}}"#).await;
-    server.platform().call(machine).await;
-    assert_eq!(server.kinds(), [Ice, Ace, Notify, Dice]);
-    let verdicts: Vec<_> = server.seen().iter().filter_map(amd).filter_map(|amd| amd.status).collect();
-    assert_eq!(verdicts, ["inprogress", "machine"]);
-
-    let server = answering(r#"{"action":{"name":"connectPstn"}}"#).await;
-    server.platform().call(script()).await;
-    assert_eq!(amd(&server.seen()[1]), None, "nobody asked");
 }
 
 #[tokio::test]
@@ -189,25 +152,16 @@ async fn an_ace_may_hang_up() {
 }
 
 #[tokio::test]
-async fn cookies_come_back_and_recordings_are_told() {
+async fn cookies_come_back() {
     let ice = r#"{"instructions":[{"name":"setCookie","key":"a","value":"1"},{"name":"setCookie","key":"b","value":"2"},
-        {"name":"setCookie","key":"a","value":"3"},{"name":"startRecording"}],"action":{"name":"connectPstn"}}"#;
+        {"name":"setCookie","key":"a","value":"3"}],"action":{"name":"connectPstn"}}"#;
     let server = answering(ice).await;
     server.platform().call(script()).await;
-    let seen = server.seen();
-    assert_eq!(server.kinds(), [Ice, Ace, Dice, Notify]);
-    for callback in &seen[1..3] {
+    assert_eq!(server.kinds(), [Ice, Ace, Dice]);
+    for callback in &server.seen()[1..] {
         let cookies: Vec<_> = callback.common.cookies.iter().map(|c| (c.key.as_str(), c.value.as_deref())).collect();
         assert_eq!(cookies, [("a", Some("3")), ("b", Some("2"))]);
     }
-    let Details::Notify(notify) = &seen[3].details else { panic!("not a notify") };
-    assert_eq!(notify.notify_type.as_deref(), Some("recording_finished"));
-
-    let quiet = r#"{"instructions":[{"name":"startRecording","options":{"notificationEvents":false}},
-        {"name":"stopRecording"}],"action":{"name":"hangup"}}"#;
-    let server = answering(quiet).await;
-    server.platform().call(script()).await;
-    assert_eq!(server.kinds(), [Ice, Dice]);
 }
 
 #[tokio::test]

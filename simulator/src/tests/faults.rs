@@ -102,7 +102,7 @@ async fn duplicates_are_the_same_to_the_byte() {
 
 #[tokio::test]
 async fn a_seed_makes_the_same_calls() {
-    let server = Server::start(|_| only("connectMxp")).await;
+    let server = Server::start(|_| only("hangup")).await;
     let (one, two) = (server.platform(), server.platform());
     let mut calls = Vec::new();
     for _ in 0..3 {

@@ -1,10 +1,10 @@
 //! What a caller does in a menu, and what the PIE says of it.
 
 use proto::Kind::{Ice, Pie};
-use proto::callback::Details;
+use proto::callback::{Details, MenuResult};
 
 use super::server::{Server, json, only};
-use super::{end, script};
+use super::{end, inputs, script};
 use crate::script::{CallScript, Input};
 
 const MENU: &str = r##"{"action":{"name":"runMenu","barge":false,"menus":[
@@ -15,17 +15,19 @@ const MENU: &str = r##"{"action":{"name":"runMenu","barge":false,"menus":[
 
 /// Plays a call through the menu; returns type, value and menu of the PIE, and what was heard.
 async fn pie(inputs: &[&str]) -> ((String, String, String), Vec<String>) {
-    let server = Server::start(|callback| if callback.kind() == Ice { json(MENU) } else { only("hangup") }).await;
-    let inputs: Vec<Input> = inputs.iter().map(|input| input.parse().expect("an input")).collect();
-    let report = server.platform().call(CallScript { inputs, ..script() }).await;
+    let (result, heard) = result_of(MENU, inputs).await;
+    let text = |text: Option<String>| text.expect("text");
+    ((text(result.kind), text(result.value), text(result.menu_id)), heard)
+}
+
+async fn result_of(menu: &'static str, keys: &[&str]) -> (MenuResult, Vec<String>) {
+    let server = Server::start(move |callback| if callback.kind() == Ice { json(menu) } else { only("hangup") }).await;
+    let report = server.platform().call(CallScript { inputs: inputs(keys), ..script() }).await;
     let result = server.seen().into_iter().find_map(|callback| match callback.details {
         Details::Pie(pie) => pie.menu_result,
         Details::Ice(_) | Details::Ace(_) | Details::Dice(_) | Details::Notify(_) | Details::Unknown { .. } => None,
     });
-    let result = result.expect("a PIE");
-    let text = |text: Option<String>| text.expect("text");
-    let result = (text(result.kind), text(result.value), text(result.menu_id));
-    (result, report.heard().into_iter().map(str::to_owned).collect())
+    (result.expect("a PIE"), report.heard().into_iter().map(str::to_owned).collect())
 }
 
 #[tokio::test]
@@ -48,6 +50,36 @@ async fn keys_lead_where_the_menu_says() {
         assert_eq!(said, heard, "{inputs:?}");
     }
     assert_eq!(pie(&["hangup"]).await.0, ("hangup".into(), String::new(), "main".into()));
+}
+
+const VOICE: &str = r##"{"action":{"name":"runMenu","enableVoice":true,"locale":"en-US","menus":[
+    {"id":"main","mainPrompt":"#tts[Say sales]","repeats":0,"options":[
+     {"dtmf":"1","action":"return(sales)"},{"dtmf":"2","action":"menu(why)"}]},
+    {"id":"why","mainPrompt":"#tts[Why]","repeats":0}]}}"##;
+
+#[tokio::test]
+async fn words_lead_where_the_menu_says() {
+    let cases: [(&[&str], _); 7] = [
+        (&["say:Sales"], ("return", "sales", "main", "voice")),
+        (&["say:1"], ("return", "sales", "main", "voice")),
+        (&["say:why", "say:my bill"], ("sequence", "my bill", "why", "voice")),
+        (&["2", "say:4 2"], ("sequence", "42", "why", "voice")),
+        (&["say:help"], ("invalidinput", "", "main", "dtmf")),
+        (&["1"], ("return", "sales", "main", "dtmf")),
+        (&["say:why"], ("timeout", "", "why", "dtmf")),
+    ];
+    for (inputs, wanted) in cases {
+        let (result, _) = result_of(VOICE, inputs).await;
+        let text = |text: &'static str| Some(text.to_owned());
+        let (kind, value, menu_id, input_method) = wanted;
+        assert_eq!(
+            (result.kind, result.value, result.menu_id, result.input_method),
+            (text(kind), text(value), text(menu_id), text(input_method)),
+            "{inputs:?}"
+        );
+    }
+    assert_eq!(pie(&["say:sales", "1"]).await.0.0, "return", "a menu without voice hears nothing, and asks again");
+    assert_eq!(pie(&["say:sales", "silence"]).await.0.0, "timeout");
 }
 
 #[tokio::test]

@@ -1,0 +1,85 @@
+//! What the platform takes for an answer: SVAML that is legal by itself, for this callback, and in this call.
+
+use proto::svaml::{Action, Destination, Instruction};
+use proto::{Kind, Svaml};
+use serde_json::Value;
+
+use crate::call::Call;
+use crate::script::Endpoint;
+
+/// All cookies of a call together, over all its answers.
+const COOKIES_MAX_BYTES: usize = 1_024;
+
+impl Call<'_> {
+    /// Reads an answer as strictly as the platform does.
+    pub(crate) fn read(&self, kind: Kind, body: &str) -> Result<Svaml, String> {
+        let svaml: Svaml = serde_json::from_str(body).map_err(|error| format!("not SVAML: {error}"))?;
+        svaml.check(kind).map_err(|problems| problems.to_string())?;
+        self.cookies_fit(&svaml.instructions)?;
+        self.destination_known(&svaml.action)?;
+        Ok(svaml)
+    }
+
+    fn cookies_fit(&self, instructions: &[Instruction]) -> Result<(), String> {
+        let mut cookies = self.facts.cookies.clone();
+        for instruction in instructions {
+            if let Instruction::SetCookie { key, value } = instruction {
+                keep(&mut cookies, key, value);
+            }
+        }
+        let bytes: usize = cookies.iter().map(|cookie| cookie.key.len() + cookie.value.len()).sum();
+        if bytes <= COOKIES_MAX_BYTES {
+            return Ok(());
+        }
+        Err(format!("instructions: the cookies of this call come to {bytes} bytes, of 1,024"))
+    }
+
+    /// Without a destination a call goes where it was dialled to, if it can go there this way.
+    fn destination_known(&self, action: &Action) -> Result<(), String> {
+        match action {
+            Action::ConnectPstn(connect) => match (&connect.number, &self.facts.to) {
+                (Some(_), _) | (None, Endpoint::Did(_) | Endpoint::Number(_)) => Ok(()),
+                (None, Endpoint::Username(_) | Endpoint::Sip(_)) => {
+                    Err("action.number: needed, for no number was dialled".to_owned())
+                }
+            },
+            Action::ConnectMxp(connect) => match (&connect.destination, &self.facts.to) {
+                (Some(destination), _) => of_type(destination, "username"),
+                (None, Endpoint::Username(_)) => Ok(()),
+                (None, Endpoint::Did(_) | Endpoint::Number(_) | Endpoint::Sip(_)) => {
+                    Err("action.destination: needed, for no user was dialled".to_owned())
+                }
+            },
+            Action::ConnectSip(connect) => of_type(&connect.destination, "sip"),
+            Action::ConnectStream(connect) => of_type(&connect.destination, "websocket"),
+            Action::Hangup | Action::Continue | Action::ConnectConf(_) | Action::RunMenu(_) | Action::Park(_) => Ok(()),
+        }
+    }
+}
+
+/// Any casing will do, and an SDK leaves the type out.
+fn of_type(destination: &Destination, wanted: &str) -> Result<(), String> {
+    match &destination.kind {
+        Some(kind) if !kind.eq_ignore_ascii_case(wanted) => {
+            Err(format!("action.destination.type: {kind} is not {wanted}"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Keeps a cookie, in the place of the one of that name if there is one.
+pub(crate) fn keep(cookies: &mut Vec<proto::svaml::Header>, key: &str, value: &str) {
+    match cookies.iter_mut().find(|cookie| cookie.key == key) {
+        Some(cookie) => value.clone_into(&mut cookie.value),
+        None => cookies.push(proto::svaml::Header { key: key.to_owned(), value: value.to_owned() }),
+    }
+}
+
+/// A plain 200: no body, or an object without anything to do.
+pub(crate) fn says_nothing(body: &str) -> bool {
+    if body.trim().is_empty() {
+        return true;
+    }
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    body.is_object() && body.get("action").is_none() && body.get("instructions").is_none()
+}
