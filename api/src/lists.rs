@@ -76,8 +76,7 @@ pub(crate) struct ListQuery {
 pub(crate) async fn all(State(desk): State<Arc<Desk>>) -> Result<Json<Value>, Problem> {
     let mut lists = desk.lists.lock().await;
     lists.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
-    let summary =
-        |list: &LiveList| json!({ "list": list.name, "entries": list.len(), "revision": list.revision });
+    let summary = |list: &LiveList| json!({ "list": list.name, "entries": list.len(), "revision": list.revision });
     let lists: Vec<Value> = lists.folded.values().map(summary).collect();
     Ok(Json(json!({ "lists": lists })))
 }

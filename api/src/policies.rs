@@ -11,7 +11,7 @@ use policy::Bundle;
 use proto::{AppName, PolicyOrigin, PolicyPutInForce};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
-use workers::policies::{Policies, PoliciesError, PutInForce, newest};
+use workers::policies::{PoliciesError, PutInForce, newest};
 use workers::status::{WorkerStatus, survey};
 
 use crate::problem::Problem;

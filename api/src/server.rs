@@ -147,7 +147,10 @@ async fn require_token(State(desk): State<Arc<Desk>>, request: Request, next: Ne
 }
 
 async fn nothing_here() -> Problem {
-    Problem::NotFound("such address; see /v1/calls, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/rejected".to_owned())
+    Problem::NotFound(
+        "such address; see /v1/calls, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/rejected"
+            .to_owned(),
+    )
 }
 
 /// Whether this process can read and ask. Says nothing about anybody's calls, so it needs no token.

@@ -102,6 +102,7 @@ impl Office {
             explanation: None,
             by: "worker".to_owned(),
             took_micros: 1,
+            reserve: false,
         };
         self.log(Kind::Decided, secs, serde_json::to_value(decided)?).await
     }

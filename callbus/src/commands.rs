@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::cli::{
-    CallCommand, ConfigCommand, DeckCommand, ListCommand, LogCommand, Operation, PolicyCommand, SimCommand, WalletCommand,
+    CallCommand, ConfigCommand, DeckCommand, ListCommand, LogCommand, Operation, PolicyCommand, SimCommand,
+    WalletCommand,
 };
 use crate::commands::deck::Filter;
 use crate::commands::list::Edit;
@@ -22,6 +23,8 @@ mod wallet;
 mod deck;
 mod verify;
 mod policy;
+mod explain;
+mod diff;
 mod list;
 
 /// Does what was asked.
@@ -68,7 +71,9 @@ pub(crate) async fn run(
         Operation::Policy(PolicyCommand::Rollback { app, to, note }) => {
             policy::rollback(&config()?, output, app.as_deref(), to.as_deref(), &note).await
         }
-        Operation::Policy(PolicyCommand::Unshadow { app }) => policy::unshadow(&config()?, output, app.as_deref()).await,
+        Operation::Policy(PolicyCommand::Unshadow { app }) => {
+            policy::unshadow(&config()?, output, app.as_deref()).await
+        }
         Operation::Policy(PolicyCommand::Ls { app }) => policy::ls(&config()?, output, app.as_deref()).await,
         Operation::Policy(PolicyCommand::Show { revision, app }) => {
             policy::show(&config()?, output, &revision, app.as_deref()).await

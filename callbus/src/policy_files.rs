@@ -41,8 +41,7 @@ impl PolicyFile {
         })?;
         let directory = path.parent().unwrap_or(Path::new(""));
         let read_file = |name: &str| fs::read_to_string(directory.join(name)).map_err(|error| error.to_string());
-        let (bundle, policy) =
-            Bundle::read(&text, &path.display().to_string(), &read_file).map_err(Fault::Policy)?;
+        let (bundle, policy) = Bundle::read(&text, &path.display().to_string(), &read_file).map_err(Fault::Policy)?;
         Ok(Self { bundle, policy })
     }
 

@@ -22,6 +22,7 @@ use crate::client;
 use crate::config::protection::Protection;
 use crate::config::{self, Config};
 use crate::environment::Environment;
+use crate::exit::{Exit, Failure};
 use crate::{health, policy_files};
 
 /// What a stage has begun is finished within this; then the next one is asked all the same.
@@ -254,7 +255,15 @@ impl Ground {
 
     async fn start_api(&self, stage: &mut Stage, config: &Config) -> anyhow::Result<SocketAddr> {
         let token = client::serving_token(config)?;
-        let api = Api::build(ApiSettings { listen: config.api.listen, token, apps: config.apps.iter().map(|app| app.name.clone()).collect() }, self.bus.clone()).await?;
+        let api = Api::build(
+            ApiSettings {
+                listen: config.api.listen,
+                token,
+                apps: config.apps.iter().map(|app| app.name.clone()).collect(),
+            },
+            self.bus.clone(),
+        )
+        .await?;
         let address = api.address();
         stage.run(move |stop| async move { Ok(api.run(stop).await?) });
         Ok(address)
@@ -318,6 +327,22 @@ async fn again(stop: CancellationToken, serve: impl AsyncFn() -> Result<(), Unav
         }
     }
     Ok(())
+}
+
+/// The log for a command that changes nothing: the file itself, or the broker.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) async fn open_to_read(config: &Config, environment: &Environment) -> Result<Bus, Failure> {
+    match &config.bus {
+        config::Bus::Embedded => Bus::embedded_read_only(&config.data_dir)
+            .context("is data_dir the right one, and did callbus ever run?")
+            .map_err(Failure::from),
+        config::Bus::Nats { url, replicas } => {
+            let nats = nats_config(url, *replicas, Role::Api, environment, None);
+            Bus::nats(nats).await.map_err(|error| Failure::new(Exit::Unreachable, error))
+        }
+    }
 }
 
 /// A connection to the log for a process of this role. Only those that take callbacks have a spool.

@@ -44,11 +44,8 @@ pub(crate) fn table(output: Output, explanation: &Explanation) {
         output.line(format!("log  {line}"));
     }
     if let Some(shadow) = &explanation.shadow {
-        let reason = shadow.reason.as_deref().map(|reason| format!(" with {reason}")).unwrap_or_default();
-        let revision: String = shadow.revision.chars().take(12).collect();
-        let what = format!("shadow {revision}: rule {}, {}{reason}", shadow.rule, shadow.outcome);
-        let differs = if shadow.differs { output.toned(Tone::Bad, "otherwise") } else { "the same".to_owned() };
-        output.line(format!("{what}: {differs}"));
+        let tone = if shadow.differs { Tone::Bad } else { Tone::Good };
+        output.line(output.toned(tone, shadow.sentence()));
     }
 }
 

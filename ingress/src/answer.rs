@@ -261,6 +261,7 @@ fn fallback_body(
         rule: None,
         policy: None,
         wallet: None,
+        reserve: false,
         hold: None,
         explanation: None,
         by: "ingress".to_owned(),

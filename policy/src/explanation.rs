@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::reason::Reason;
+use crate::shadow::ShadowDecision;
 
 /// Rules listed one by one: an event has to stay well below the megabyte that a log takes.
 pub(crate) const TRIED_MAX: usize = 200;
@@ -39,6 +40,9 @@ pub struct Explanation {
     /// What a handler said about the call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
+    /// What the shadow policy of the app would have done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowDecision>,
 }
 
 /// A rule that was tried.
@@ -62,6 +66,8 @@ pub enum TriedResult {
     NotMatched,
     /// The condition, or the reply of a rule that matched, could not be worked out.
     Failed,
+    /// It would apply, and only says so: the next rules were tried.
+    Shadow,
 }
 
 /// One question to a list.
@@ -108,11 +114,19 @@ impl Explanation {
         Some(value)
     }
 
-    /// One English sentence. Phone numbers are masked.
+    /// One English sentence; a second one where a shadow policy would have done otherwise. Phone numbers are masked.
     ///
     /// `refused` is why a call that a rule would have let through was refused after all (no credit, no rate), or the
     /// reason of the rule itself.
     pub fn sentence(&self, outcome: Outcome, refused: Option<&Reason>) -> String {
+        let told = self.told(outcome, refused);
+        match self.shadow.as_ref().filter(|shadow| shadow.differs) {
+            Some(shadow) => format!("{told} {}", shadow.sentence()),
+            None => told,
+        }
+    }
+
+    fn told(&self, outcome: Outcome, refused: Option<&Reason>) -> String {
         let because = refused.map(|reason| format!(" with {reason}")).unwrap_or_default();
         let what = match outcome {
             Outcome::Answered => format!("Answered{because}"),
@@ -128,15 +142,22 @@ impl Explanation {
             count => format!("number {count} of those tried"),
         };
         let rule = &last.rule;
-        let asked = self.elsewhere(last);
+        let asked = self.in_shadow() + &self.elsewhere(last);
         match last.result {
             TriedResult::Matched => format!("{what}: rule {rule}, {place}, applies{}{asked}.", self.grounds(last)),
-            TriedResult::NotMatched => format!("{what}: no rule applies{asked}."),
+            TriedResult::NotMatched | TriedResult::Shadow => format!("{what}: no rule applies{asked}."),
             TriedResult::Failed => {
                 let error = last.error.as_deref().map_or_else(|| "it cannot be worked out".to_owned(), without_numbers);
                 format!("{what}: rule {rule}, {place}, failed ({error}){asked}.")
             }
         }
+    }
+
+    /// Rules that are tried out and would have applied.
+    fn in_shadow(&self) -> String {
+        let shadows = self.tried.iter().filter(|tried| tried.result == TriedResult::Shadow);
+        let rules: Vec<&str> = shadows.map(|tried| &*tried.rule).take(QUOTED_MAX).collect();
+        if rules.is_empty() { String::new() } else { format!("; in shadow {} would apply", rules.join(", ")) }
     }
 
     /// Who was asked. What the last rule failed with is told with the rule.

@@ -12,9 +12,9 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Map, Value as Json};
 
-use crate::hours::Hours;
 use crate::list::Asked;
 use crate::live_list::LiveLists;
+use crate::policy::Policy;
 
 /// Everything a policy may look at. The worker gathers it; [`crate::Policy::needs`] says what it can leave out.
 #[derive(Debug, Clone)]
@@ -70,10 +70,12 @@ impl Facts<'_> {
         }
     }
 
-    /// The facts as they are recorded: what expressions see, letter for letter.
-    pub(crate) fn to_json(&self, env_names: &[String], hours: &Hours) -> Map<String, Json> {
+    /// The facts as they are recorded: what expressions see, letter for letter. Of memory, wallet and price an empty
+    /// record says that there was none, and no record that nobody looked.
+    pub(crate) fn to_json(&self, policy: &Policy) -> Map<String, Json> {
+        let needs = policy.needs(self.callback.kind());
         let mut facts = Map::new();
-        facts.insert("call".to_owned(), Json::Object(self.call()));
+        facts.insert("call".to_owned(), Json::Object(self.call(needs.memory)));
         if let Details::Pie(pie) = &self.callback.details {
             facts.insert("menu".to_owned(), Json::Object(menu(pie.menu_result.as_ref())));
         }
@@ -85,6 +87,8 @@ impl Facts<'_> {
             fields.insert("available".to_owned(), Json::from(wallet.available_micros));
             fields.insert("currency".to_owned(), Json::from(wallet.currency.as_str()));
             facts.insert("wallet".to_owned(), Json::Object(fields));
+        } else if needs.wallet {
+            facts.insert("wallet".to_owned(), Json::Object(Map::new()));
         }
         if let Some(price) = &self.price {
             let mut fields = Map::new();
@@ -94,25 +98,29 @@ impl Facts<'_> {
             fields.insert("connectFee".to_owned(), Json::from(price.connect_fee_micros));
             fields.insert("currency".to_owned(), Json::from(price.currency.as_str()));
             facts.insert("price".to_owned(), Json::Object(fields));
+        } else if needs.price {
+            facts.insert("price".to_owned(), Json::Object(Map::new()));
         }
         let open: Map<String, Json> =
-            hours.at(self.now).map(|(name, open)| (name.to_owned(), Json::Bool(open))).collect();
+            policy.hours.at(self.now).map(|(name, open)| (name.to_owned(), Json::Bool(open))).collect();
         if !open.is_empty() {
             facts.insert("hours".to_owned(), Json::Object(open));
         }
-        if !env_names.is_empty() {
-            let known = env_names.iter().filter_map(|name| self.env.get_key_value(name));
+        if !policy.env_names.is_empty() {
+            let known = policy.env_names.iter().filter_map(|name| self.env.get_key_value(name));
             let env = known.map(|(name, value)| (name.clone(), Json::from(value.as_str()))).collect();
             facts.insert("env".to_owned(), Json::Object(env));
         }
         facts
     }
 
-    fn call(&self) -> Map<String, Json> {
+    fn call(&self, memory: bool) -> Map<String, Json> {
         let mut call = common(&self.callback.common);
         call.insert("event".to_owned(), Json::from(self.callback.kind().as_str()));
-        let memory = self.memory.iter().map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
-        call.insert("memory".to_owned(), Json::Object(memory));
+        if memory || !self.memory.is_empty() {
+            let memory = self.memory.iter().map(|(key, value)| (key.clone(), Json::from(value.as_str()))).collect();
+            call.insert("memory".to_owned(), Json::Object(memory));
+        }
         match &self.callback.details {
             Details::Ice(ice) => {
                 put(&mut call, "cli", ice.cli.as_deref());
@@ -136,7 +144,32 @@ impl Facts<'_> {
                 put(&mut call, "callResourceUrl", ace.call_resource_url.as_deref());
             }
             Details::Pie(pie) => put(&mut call, "reference", pie.reference.as_deref()),
-            Details::Dice(_) | Details::Notify(_) | Details::Unknown { .. } => {}
+            Details::Dice(dice) => {
+                put(&mut call, "result", dice.result.as_deref());
+                put(&mut call, "reason", dice.reason.as_deref());
+                put(&mut call, "duration", dice.duration_secs);
+                put(&mut call, "from", dice.from.as_deref());
+                if let Some(to) = &dice.to {
+                    call.insert("to".to_owned(), endpoint(to));
+                }
+                if let Some(debit) = &dice.debit {
+                    call.insert("debit".to_owned(), money(debit));
+                }
+                if let Some(rate) = &dice.user_rate {
+                    call.insert("userRate".to_owned(), money(rate));
+                }
+                call.insert("callHeaders".to_owned(), pairs(&dice.call_headers));
+            }
+            Details::Notify(notify) => {
+                put_folded(&mut call, "type", notify.notify_type.as_deref());
+                put(&mut call, "destination", notify.destination.as_deref());
+                if let Some(detection) = &notify.amd {
+                    call.insert("amd".to_owned(), amd(detection));
+                }
+                put(&mut call, "errorCode", notify.error_code);
+                put(&mut call, "errorMsg", notify.error_msg.as_deref());
+            }
+            Details::Unknown { .. } => {}
         }
         call
     }

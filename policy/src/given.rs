@@ -12,9 +12,9 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value as Json, json};
 
 use crate::decision::{CALL_MAX_SECS, Decision, Verdict};
-use crate::errors::quoted;
+use crate::errors::{Findings, PolicyErrors, quoted};
 use crate::facts::{AppFacts, Facts, PriceFacts, WalletFacts, micros};
-use crate::list::Source;
+use crate::list::{Lists, Source};
 use crate::live_list::{LiveLists, check_entry};
 use crate::names::Scope;
 use crate::policy::Policy;
@@ -26,6 +26,9 @@ pub(crate) const KEYS: &[&str] = &["event", "call", "menu", "app", "wallet", "pr
 pub(crate) const APP_KEYS: &[&str] = &["name", "wallet"];
 pub(crate) const WALLET_KEYS: &[&str] = &["available", "currency", "rate"];
 pub(crate) const PRICE_KEYS: &[&str] = &["destination", "prefix", "perMinute", "connectFee", "currency"];
+
+/// What may be given.
+pub(crate) const EVENTS: [&str; 5] = ["ice", "ace", "pie", "dice", "notify"];
 
 /// What a test that gives no `now` is decided at: the first second of the year 2000.
 const NOW: Timestamp = Timestamp::constant(946_684_800, 0);
@@ -49,7 +52,7 @@ pub(crate) struct Given {
 /// What comes of asking elsewhere.
 #[derive(Debug)]
 enum Answer {
-    Svaml(Svaml),
+    Svaml(Box<Svaml>),
     Fails,
 }
 
@@ -58,6 +61,27 @@ enum Answer {
 struct Rate {
     micros: i64,
     secs: u32,
+}
+
+/// Decides what is written like the `given` of a test, as YAML or JSON: `{ event: ice, call: { cli: "+46701234567" } }`.
+///
+/// # Errors
+/// What is wrong with it. DICE and notify are not decided.
+pub fn decide_given(policy: &Policy, given: &str) -> Result<Decision, PolicyErrors> {
+    let mut findings = Findings::new("given", given);
+    let Some(node) = Node::parse(given, &mut findings) else { return Err(findings.finish()) };
+    let mut reader = Reader::new(findings);
+    reader.defined.lists = Lists::clone(&policy.lists);
+    let given = Given::read(&mut reader, &node);
+    match given.filter(|_| reader.findings.count() == 0) {
+        Some(given) if given.kind().wants_svaml() => return Ok(given.decide(policy)),
+        Some(given) => {
+            let what = format!("{} is not decided, it only makes events", given.kind());
+            reader.findings.wrong_hint(node.at, what, "give ice, ace or pie");
+        }
+        None => {}
+    }
+    Err(reader.findings.finish())
 }
 
 impl Given {
@@ -110,7 +134,7 @@ impl Given {
         let mut decision = policy.decide(&facts);
         while let (Verdict::Ask { .. }, Some(answer)) = (&decision.verdict, &self.answer) {
             decision = match answer {
-                Answer::Svaml(svaml) => policy.answered(&facts, decision, svaml.clone(), Duration::ZERO),
+                Answer::Svaml(svaml) => policy.answered(&facts, decision, Svaml::clone(svaml), Duration::ZERO),
                 Answer::Fails => policy.ask_failed(&facts, decision, "no answer".to_owned(), Duration::ZERO),
             };
         }
@@ -135,22 +159,21 @@ impl Answer {
             let what = format!("an answer is SVAML, or fails: {error}");
             reader.findings.wrong_hint(node.at, what, "write { action: { name: hangup } }");
         }
-        svaml.ok().map(Self::Svaml)
+        svaml.ok().map(Box::new).map(Self::Svaml)
     }
 }
 
 /// The callback as Sinch would send it, and what earlier rules would have remembered. Names are those of the facts.
 fn callback(reader: &mut Reader<'_>, given: &Node) -> Option<(Callback, BTreeMap<String, String>)> {
     let Some(event) = given.get("event") else {
-        reader.findings.wrong_hint(given.at, "no event is given", "add event: ice, ace or pie");
+        reader.findings.wrong_hint(given.at, "no event is given", "add event: ice, ace, pie, dice or notify");
         return None;
     };
     let word = reader.text(&event.value, "event")?;
-    let Some(scope) = [Kind::Ice, Kind::Ace, Kind::Pie].into_iter().find(|kind| kind.as_str() == word) else {
-        reader.findings.unknown(event.value.at, "event", word, ["ice", "ace", "pie"]);
+    let Some(scope) = Kind::parse(word).and_then(Scope::of) else {
+        reader.findings.unknown(event.value.at, "event", word, EVENTS);
         return None;
     };
-    let scope = Scope::of(scope)?;
     let (mut body, mut memory) = (Map::new(), BTreeMap::new());
     body.insert("callid".to_owned(), json!("test"));
     if let Some(call) = given.get("call") {

@@ -1,6 +1,5 @@
 //! A decision that code made in the place of rules, told as one of a policy.
 
-
 use proto::Kind;
 use proto::svaml::{Action, Said};
 use proto::{Svaml, WalletId};
@@ -42,8 +41,7 @@ impl Policy {
         decision.remember.clear();
         decision.rule = kind.to_string();
         let result = if error.is_some() { TriedResult::Failed } else { TriedResult::Matched };
-        decision.explanation.tried =
-            vec![Tried { rule: kind.as_str().into(), result, read: [].into(), error }];
+        decision.explanation.tried = vec![Tried { rule: kind.as_str().into(), result, read: [].into(), error }];
         decision.explanation.policy = handler;
         decision.explanation.log = log;
         decision

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proto::{Kind, WalletId};
 
 use crate::cli::CliMap;
+use crate::emit::EmitRule;
 use crate::errors::{Findings, PolicyErrors, nearest};
 use crate::expression::Expression;
 use crate::functions;
@@ -17,7 +18,7 @@ use crate::names::Scope;
 use crate::policy::{Needs, OnError, Policy, Rules};
 use crate::reader::Reader;
 use crate::reason::Reason;
-use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS};
+use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS, mode};
 use crate::template::Template;
 use crate::test_case::TestCase;
 use crate::yaml::Node;
@@ -25,9 +26,14 @@ use crate::yaml::Node;
 /// Largest policy file, in bytes.
 const FILE_MAX_BYTES: usize = 1 << 20;
 
+/// Events that have rules.
+const KINDS: [Kind; 5] = [Kind::Ice, Kind::Ace, Kind::Pie, Kind::Dice, Kind::Notify];
+
 /// In the order of the page.
-pub(crate) const KEYS: &[&str] =
-    &["version", "defaults", "wallet", "lists", "hours", "cli", "menus", "ice", "ace", "pie", "tests"];
+pub(crate) const KEYS: &[&str] = &[
+    "version", "mode", "defaults", "wallet", "lists", "hours", "cli", "menus", "ice", "ace", "pie", "dice", "notify",
+    "tests",
+];
 
 pub(crate) const DEFAULTS_KEYS: &[&str] = &["locale", "on_error", "say"];
 
@@ -102,7 +108,13 @@ fn read(
     let mut rules = |reader: &mut Reader<'_>, kind: Kind| {
         root.get(kind.as_str()).map(|entry| Rule::list(reader, &entry.value, kind, &mut values)).unwrap_or_default()
     };
-    let rules = Rules { ice: rules(reader, Kind::Ice), ace: rules(reader, Kind::Ace), pie: rules(reader, Kind::Pie) };
+    let (ice, ace, pie) = (rules(reader, Kind::Ice), rules(reader, Kind::Ace), rules(reader, Kind::Pie));
+    let emits = |reader: &mut Reader<'_>, kind: Kind, scope: Scope| {
+        root.get(kind.as_str()).map(|entry| EmitRule::list(reader, &entry.value, kind, scope)).unwrap_or_default()
+    };
+    let dice = emits(reader, Kind::Dice, Scope::Dice);
+    let notify = emits(reader, Kind::Notify, Scope::Notify);
+    let rules = Rules { ice, ace, pie, dice, notify };
     menu_values(reader, root, &values);
     let tests = root.get("tests").map(|entry| TestCase::list(reader, &entry.value)).unwrap_or_default();
     let env = functions::environment()
@@ -113,12 +125,13 @@ fn read(
     let policy = Policy {
         revision: hash.hex(),
         file_name: file_name.to_owned(),
+        shadow: root.get("mode").is_some_and(|entry| mode(reader, &entry.value)),
         on_error: defaults.on_error,
         locale: defaults.locale,
         say: defaults.say,
         env_names: names_under("env.", &rules, wallet.as_ref()),
         hours,
-        needs: [Kind::Ice, Kind::Ace, Kind::Pie].map(|kind| needs(rules.of(kind), wallet.as_ref())),
+        needs: KINDS.map(|kind| needs(&rules, kind, wallet.as_ref())),
         wallet,
         lists: Arc::new(std::mem::take(&mut reader.defined.lists)),
         cli: cli.unwrap_or_default(),
@@ -209,18 +222,17 @@ fn menu_values(reader: &mut Reader<'_>, root: &Node, values: &[MenuValue]) {
     }
 }
 
-fn needs(rules: &[Rule], wallet: Option<&Template>) -> Needs {
-    let expressions = || {
-        let of_wallet = wallet.into_iter().flat_map(Template::expressions);
-        rules.iter().flat_map(Rule::expressions).chain(of_wallet)
-    };
+fn needs(rules: &Rules, kind: Kind, wallet: Option<&Template>) -> Needs {
+    // Who pays is worked out where somebody may have to.
+    let wallet = wallet.filter(|_| kind.wants_svaml());
+    let expressions = || rules.expressions(kind).chain(wallet.into_iter().flat_map(Template::expressions));
     let named = |name: &str| expressions().any(|expression: &Expression| expression.reads_under(name));
     Needs { memory: named("call.memory"), wallet: named("wallet"), price: named("price") }
 }
 
 /// What expressions name under a prefix.
 fn names_under(prefix: &str, rules: &Rules, wallet: Option<&Template>) -> Vec<String> {
-    let of_rules = rules.all().flat_map(Rule::expressions);
+    let of_rules = KINDS.into_iter().flat_map(|kind| rules.expressions(kind));
     let expressions = of_rules.chain(wallet.into_iter().flat_map(Template::expressions));
     let reads = expressions.flat_map(|expression| expression.reads.iter());
     let names: BTreeSet<&str> = reads.filter_map(|read| read.strip_prefix(prefix)).collect();

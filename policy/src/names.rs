@@ -14,6 +14,8 @@ pub(crate) enum Scope {
     Ice,
     Ace,
     Pie,
+    Dice,
+    Notify,
     /// The `wallet:` expression, which is asked for any event and before the wallet is known.
     Wallet,
 }
@@ -66,6 +68,23 @@ const ICE: Fields = &[
 ];
 const ACE: Fields = &[("amd", Shape::Record(AMD)), ("callResourceUrl", Shape::Leaf)];
 const PIE: Fields = &[("reference", Shape::Leaf)];
+const DICE: Fields = &[
+    ("result", Shape::Leaf),
+    ("reason", Shape::Leaf),
+    ("duration", Shape::Leaf),
+    ("from", Shape::Leaf),
+    ("to", Shape::Record(ENDPOINT)),
+    ("debit", Shape::Record(MONEY)),
+    ("userRate", Shape::Record(MONEY)),
+    ("callHeaders", Shape::Open),
+];
+const NOTIFY: Fields = &[
+    ("type", Shape::Leaf),
+    ("destination", Shape::Leaf),
+    ("amd", Shape::Record(AMD)),
+    ("errorCode", Shape::Leaf),
+    ("errorMsg", Shape::Leaf),
+];
 
 const MENU: Fields =
     &[("id", Shape::Leaf), ("type", Shape::Leaf), ("value", Shape::Leaf), ("inputMethod", Shape::Leaf)];
@@ -95,7 +114,9 @@ impl Scope {
             Kind::Ice => Some(Self::Ice),
             Kind::Ace => Some(Self::Ace),
             Kind::Pie => Some(Self::Pie),
-            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => None,
+            Kind::Dice => Some(Self::Dice),
+            Kind::Notify => Some(Self::Notify),
+            Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => None,
         }
     }
 
@@ -104,6 +125,8 @@ impl Scope {
             Self::Ice => "ice",
             Self::Ace => "ace",
             Self::Pie => "pie",
+            Self::Dice => "dice",
+            Self::Notify => "notify",
             Self::Wallet => "the wallet expression",
         }
     }
@@ -113,6 +136,8 @@ impl Scope {
             Self::Ice => vec![COMMON, ICE],
             Self::Ace => vec![COMMON, ACE],
             Self::Pie => vec![COMMON, PIE],
+            Self::Dice => vec![COMMON, DICE],
+            Self::Notify => vec![COMMON, NOTIFY],
             Self::Wallet => vec![COMMON, ICE, ACE, PIE],
         }
     }
@@ -127,6 +152,10 @@ impl Scope {
             "app" => vec![APP],
             "wallet" | "price" if self == Self::Wallet => {
                 return Err(unknown(format!("{root} is not known before the wallet is"), "read call, app, now or env"));
+            }
+            "wallet" | "price" if matches!(self, Self::Dice | Self::Notify) => {
+                let what = format!("{root} is not known in {}", self.name());
+                return Err(unknown(what, "nothing is paid for here: what the call cost is in its CDR"));
             }
             "wallet" => vec![WALLET],
             "price" => vec![PRICE],
@@ -177,11 +206,12 @@ impl Scope {
 
     fn no_field(self, path: &str, field: &str, tables: &[Fields]) -> Unknown {
         let what = format!("unknown name '{path}.{field}'");
-        let elsewhere = [Self::Ice, Self::Ace, Self::Pie]
+        let elsewhere = [Self::Ice, Self::Ace, Self::Pie, Self::Dice, Self::Notify]
             .into_iter()
             .find(|scope| path == "call" && scope.call_fields().into_iter().flatten().any(|(name, _)| name == &field));
         if let Some(scope) = elsewhere {
-            let hint = format!("only {} has it, this is {}: keep it with remember", scope.name(), self.name());
+            let keep = if matches!(scope, Self::Dice | Self::Notify) { "" } else { ": keep it with remember" };
+            let hint = format!("only {} has it, this is {}{keep}", scope.name(), self.name());
             return unknown(what, hint);
         }
         let known: Vec<&str> = tables.iter().copied().flatten().map(|(name, _)| *name).collect();

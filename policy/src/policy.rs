@@ -11,6 +11,8 @@ use proto::{Kind, ListName, Svaml, WalletId};
 
 use crate::cli::CliMap;
 use crate::decision::{Decision, Verdict};
+use crate::emit::EmitRule;
+use crate::expression::Expression;
 use crate::facts::{Facts, context};
 use crate::hours::Hours;
 use crate::list::{Asked, Lists, Source};
@@ -22,10 +24,11 @@ use crate::template::Template;
 /// Name of the rule that applies where the file has none.
 pub(crate) const BUILT_IN: &str = "built-in";
 
-/// Call control as data: ordered rules for ICE, ACE and PIE, first match wins.
+/// Call control as data: ordered rules for ICE, ACE and PIE, first match wins, and events made of DICE and notify.
 pub struct Policy {
     pub(crate) revision: String,
     pub(crate) file_name: String,
+    pub(crate) shadow: bool,
     pub(crate) on_error: OnError,
     pub(crate) locale: Option<String>,
     /// Spoken refusals by reason.
@@ -38,8 +41,8 @@ pub struct Policy {
     pub(crate) env_names: Vec<String>,
     /// Those that expressions name.
     pub(crate) hours: Hours,
-    /// For ICE, ACE and PIE.
-    pub(crate) needs: [Needs; 3],
+    /// For ICE, ACE, PIE, DICE and notify.
+    pub(crate) needs: [Needs; 5],
     pub(crate) env: Arc<Env>,
 }
 
@@ -69,6 +72,8 @@ pub(crate) struct Rules {
     pub(crate) ice: Vec<Rule>,
     pub(crate) ace: Vec<Rule>,
     pub(crate) pie: Vec<Rule>,
+    pub(crate) dice: Vec<EmitRule>,
+    pub(crate) notify: Vec<EmitRule>,
 }
 
 /// Who pays could not be worked out.
@@ -82,7 +87,7 @@ pub enum WalletError {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rules = self.rules.all().count();
+        let rules = self.rules.count();
         f.debug_struct("Policy")
             .field("file", &self.file_name)
             .field("revision", &self.revision)
@@ -102,6 +107,11 @@ impl Policy {
         &self.file_name
     }
 
+    /// The file says `mode: shadow`: it only says what it would do, see [`Policy::shadow`].
+    pub fn is_shadow(&self) -> bool {
+        self.shadow
+    }
+
     /// The lists of [`Facts::lists`] that rules may ask.
     pub fn live_lists(&self) -> impl Iterator<Item = &ListName> {
         self.lists.values().filter_map(|list| match list {
@@ -110,15 +120,15 @@ impl Policy {
         })
     }
 
-    /// What [`Policy::decide`] and [`Policy::wallet`] look at for such an event.
+    /// What [`Policy::decide`], [`Policy::emits`] and [`Policy::wallet`] look at for such an event.
     pub fn needs(&self, kind: Kind) -> Needs {
         match kind {
             Kind::Ice => self.needs[0],
             Kind::Ace => self.needs[1],
             Kind::Pie => self.needs[2],
-            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => {
-                Needs::default()
-            }
+            Kind::Dice => self.needs[3],
+            Kind::Notify => self.needs[4],
+            Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => Needs::default(),
         }
     }
 
@@ -128,7 +138,7 @@ impl Policy {
     /// When the expression fails or gives no wallet name.
     pub fn wallet(&self, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
         let asked = Asked::new(&self.lists, facts.lists, Vec::new());
-        self.wallet_in(&context(&self.env, &facts.to_json(&self.env_names, &self.hours), &asked), facts)
+        self.wallet_in(&context(&self.env, &facts.to_json(self), &asked), facts)
     }
 
     pub(crate) fn wallet_in(&self, context: &Context<'_, '_>, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
@@ -191,7 +201,18 @@ impl Rules {
         }
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Rule> {
-        self.ice.iter().chain(&self.ace).chain(&self.pie)
+    /// What is evaluated for such an event.
+    pub(crate) fn expressions(&self, kind: Kind) -> impl Iterator<Item = &Expression> {
+        let emits = match kind {
+            Kind::Dice => self.dice.as_slice(),
+            Kind::Notify => &self.notify,
+            Kind::Ice | Kind::Ace | Kind::Pie | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => &[],
+        };
+        let of_rules = self.of(kind).iter().flat_map(Rule::expressions);
+        of_rules.chain(emits.iter().flat_map(EmitRule::expressions))
+    }
+
+    fn count(&self) -> usize {
+        self.ice.len() + self.ace.len() + self.pie.len() + self.dice.len() + self.notify.len()
     }
 }

@@ -15,13 +15,14 @@ use crate::reply::Reply;
 use crate::template::Template;
 use crate::yaml::{Entry, Node};
 
-pub(crate) const KEYS: &[&str] = &["name", "when", "reply", "deny", "ask", "say", "reserve", "remember"];
+pub(crate) const KEYS: &[&str] = &["name", "when", "reply", "deny", "ask", "say", "reserve", "remember", "mode"];
 
 /// Rules of one event.
 const RULES_MAX: usize = 10_000;
 /// Faults after which the rest of the rules is not read: finding what was meant takes time.
 const FAULTS_MAX: usize = 500;
-const REMEMBER_MAX: usize = 32;
+/// Values that one rule remembers, or puts into an event.
+const VALUES_MAX: usize = 32;
 /// What Sinch speaks at once.
 pub(crate) const SPOKEN_MAX_CHARS: usize = 600;
 const NAME_MAX_CHARS: usize = 64;
@@ -34,6 +35,8 @@ pub(crate) struct Rule {
     pub(crate) when: Option<Expression>,
     pub(crate) then: Then,
     pub(crate) remember: Vec<(String, Template)>,
+    /// Where it would apply, that is noted and the next rules are tried.
+    pub(crate) shadow: bool,
 }
 
 /// What follows.
@@ -101,6 +104,12 @@ impl Rule {
                     .findings
                     .wrong(node.at, format!("two rules of {kind} are called {}", crate::errors::quoted(&name.text)));
             }
+            if let Some(mode) = node.get("mode")
+                && last
+            {
+                let hint = "remove mode, or add a last rule that decides";
+                reader.findings.wrong_hint(mode.at, format!("the last rule of {kind} must decide"), hint);
+            }
             let rule = Self::read(reader, node, kind, values);
             if let Some(Self { then: Then::Ask { ask, .. }, .. }) = &rule
                 && last
@@ -129,13 +138,17 @@ impl Rule {
             }
             None => None,
         };
-        let remember = remember(reader, node, scope);
+        let remember = match node.get("remember") {
+            Some(entry) => named_texts(reader, entry, "remember", scope),
+            None => Some(Vec::new()),
+        };
         let then = then(reader, node, kind, scope);
+        let shadow = node.get("mode").is_some_and(|entry| mode(reader, &entry.value));
         let when = match when {
             Some(expression) => Some(expression?),
             None => None,
         };
-        Some(Self { name: Arc::from(name?), when, then: then?, remember: remember? })
+        Some(Self { name: Arc::from(name?), when, then: then?, remember: remember?, shadow })
     }
 
     pub(crate) fn expressions(&self) -> Vec<&Expression> {
@@ -150,13 +163,25 @@ impl Rule {
     }
 }
 
+/// Whether a rule, or a file, only says what it would do.
+pub(crate) fn mode(reader: &mut Reader<'_>, node: &Node) -> bool {
+    let shadow = reader.text(node, "mode") == Some("shadow");
+    if !shadow && node.scalar().is_some() {
+        reader.findings.wrong_hint(node.at, "mode is shadow", "remove it, and it decides");
+    }
+    shadow
+}
+
 /// Rules after this one are tried even where it applies.
 fn goes_on(node: &Node) -> bool {
+    if node.get("mode").is_some() {
+        return true;
+    }
     let on_error = node.get("ask").and_then(|ask| ask.value.get("on_error"));
     on_error.and_then(|entry| entry.value.scalar()).is_some_and(|scalar| scalar.text == "next")
 }
 
-fn name<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<&'n str> {
+pub(crate) fn name<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<&'n str> {
     let Some(entry) = node.get("name") else {
         reader.findings.wrong_hint(node.at, "the rule has no name", "add name: it is what callbus call why shows");
         return None;
@@ -256,23 +281,28 @@ fn may_reserve(reader: &mut Reader<'_>, at: usize, reply: &Reply, kind: Kind) ->
     None
 }
 
-fn remember(reader: &mut Reader<'_>, node: &Node, scope: Scope) -> Option<Vec<(String, Template)>> {
-    let Some(entry) = node.get("remember") else { return Some(Vec::new()) };
-    let entries = reader.any_map(&entry.value, "remember");
-    if entries.len() > REMEMBER_MAX {
-        reader.findings.wrong(entry.at, format!("a rule remembers at most {REMEMBER_MAX} values"));
+/// Texts to fill in, under names of the author's own.
+pub(crate) fn named_texts(
+    reader: &mut Reader<'_>,
+    entry: &Entry,
+    what: &str,
+    scope: Scope,
+) -> Option<Vec<(String, Template)>> {
+    let entries = reader.any_map(&entry.value, what);
+    if entries.len() > VALUES_MAX {
+        reader.findings.wrong(entry.at, format!("{what} holds at most {VALUES_MAX} values"));
     }
-    let mut remembered = Vec::new();
+    let mut texts = Vec::new();
     let mut whole = true;
     for entry in entries {
         let word = entry.key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !word || entry.key.is_empty() || entry.key.len() > NAME_MAX_CHARS {
-            reader.findings.wrong_hint(entry.at, "not a name to remember by", "use letters, digits and '_'");
+            reader.findings.wrong_hint(entry.at, format!("not a name in {what}"), "use letters, digits and '_'");
         }
-        match reader.template(&entry.value, "remember", scope) {
-            Some(template) => remembered.push((entry.key.clone(), template)),
+        match reader.template(&entry.value, what, scope) {
+            Some(template) => texts.push((entry.key.clone(), template)),
             None => whole = false,
         }
     }
-    whole.then_some(remembered)
+    whole.then_some(texts)
 }

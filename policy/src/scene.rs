@@ -38,12 +38,19 @@ pub(crate) struct Trail {
     pub(crate) asked: Vec<AskedElsewhere>,
 }
 
+impl Trail {
+    /// A rule that did not decide: of a long list only the first ones are kept.
+    fn note(&mut self, tried: Tried) {
+        if self.tried.len() < TRIED_MAX { self.tried.push(tried) } else { self.unlisted += 1 }
+    }
+}
+
 type Outcome = (Verdict, Vec<(String, String)>);
 
 impl<'a> Scene<'a> {
     /// `known` are answers of lists that were given before and stand.
     pub(crate) fn new(policy: &'a Policy, facts: &'a Facts<'a>, known: Vec<Membership>) -> Self {
-        let json = facts.to_json(&policy.env_names, &policy.hours);
+        let json = facts.to_json(policy);
         let lists = Asked::new(&policy.lists, facts.lists, known);
         let context = context(&policy.env, &json, &lists);
         let wallet = policy.wallet_in(&context, facts);
@@ -57,7 +64,8 @@ impl<'a> Scene<'a> {
         let rule = tried.last().map_or(BUILT_IN, |tried| &tried.rule).to_owned();
         let (verdict, remember) = outcome.unwrap_or_else(|| (self.policy.built_in(self.kind), Vec::new()));
         let (policy, lists) = (self.policy.revision.clone(), self.lists.answers());
-        let explanation = Explanation { policy, tried, unlisted, facts: self.json, lists, asked, log: Vec::new() };
+        let (log, shadow) = (Vec::new(), None);
+        let explanation = Explanation { policy, tried, unlisted, facts: self.json, lists, asked, log, shadow };
         Decision { rule, verdict, wallet: self.wallet.ok(), remember, explanation }
     }
 
@@ -65,7 +73,7 @@ impl<'a> Scene<'a> {
     fn first_match(&self, from: usize, trail: &mut Trail) -> Option<Outcome> {
         let rules = self.policy.rules.of(self.kind).get(from..).unwrap_or_default();
         for rule in rules {
-            let mut trial = Tried {
+            let trial = Tried {
                 rule: Arc::clone(&rule.name),
                 result: TriedResult::NotMatched,
                 read: rule.when.as_ref().map(|when| Arc::clone(&when.reads)).unwrap_or_default(),
@@ -75,23 +83,19 @@ impl<'a> Scene<'a> {
                 .applies(rule.when.as_ref())
                 .and_then(|applies| applies.then(|| self.follow(rule, trail.asked.len())).transpose());
             match outcome {
+                Ok(Some(_)) if rule.shadow => trail.note(Tried { result: TriedResult::Shadow, ..trial }),
                 Ok(Some(outcome)) => {
                     trail.tried.push(Tried { result: TriedResult::Matched, ..trial });
                     return Some(outcome);
                 }
-                Ok(None) if trail.tried.len() < TRIED_MAX => trail.tried.push(trial),
-                Ok(None) => trail.unlisted += 1,
+                Ok(None) => trail.note(trial),
                 Err(error) => {
-                    let denied = self.policy.on_error == OnError::Deny;
-                    if denied || trail.tried.len() < TRIED_MAX {
-                        trial.error = Some(error);
-                        trail.tried.push(Tried { result: TriedResult::Failed, ..trial });
-                    } else {
-                        trail.unlisted += 1;
-                    }
-                    if denied {
+                    let failed = Tried { result: TriedResult::Failed, error: Some(error), ..trial };
+                    if self.policy.on_error == OnError::Deny && !rule.shadow {
+                        trail.tried.push(failed);
                         return Some((self.policy.denied(self.kind, Reason::POLICY_ERROR), Vec::new()));
                     }
+                    trail.note(failed);
                 }
             }
         }
@@ -176,10 +180,11 @@ impl Policy {
 
 /// Whether a condition holds.
 pub(crate) fn holds(when: &Expression, context: &Context<'_, '_>) -> Result<bool, String> {
-    match when.evaluate(context)? {
-        Value::Bool(holds) => Ok(holds),
-        other => Err(format!("the condition gives {}, not true or false", other.type_of())),
+    let value = when.evaluate(context)?;
+    if let Value::Bool(holds) = value {
+        return Ok(holds);
     }
+    Err(format!("the condition gives {}, not true or false", value.type_of()))
 }
 
 /// Leaves the answer to whoever holds credit for it.

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::ask;
+use crate::emit;
 use crate::given;
 use crate::hours;
 use crate::list;
@@ -31,6 +32,7 @@ pub fn schema() -> Json {
         "duration": { "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]+[smh]?$" }] },
         "reply": reply(),
         "rule": rule(),
+        "emitting": emitting(),
         "menu": menu(),
         "span": record(hours::KEYS, |key| match key {
             "days" | "except" => one_or_more(reference("text")),
@@ -44,6 +46,7 @@ pub fn schema() -> Json {
 fn section(key: &str) -> Json {
     match key {
         "version" => json!({ "const": 1 }),
+        "mode" => json!({ "const": "shadow" }),
         "defaults" => record(load::DEFAULTS_KEYS, |key| match key {
             "on_error" => json!({ "enum": ["deny", "next"] }),
             "say" => map_of(reference("text")),
@@ -61,6 +64,7 @@ fn section(key: &str) -> Json {
         "cli" => map_of(reference("text")),
         "menus" => map_of(reference("menu")),
         "ice" | "ace" | "pie" => list_of(reference("rule")),
+        "dice" | "notify" => list_of(reference("emitting")),
         "tests" => list_of(reference("test")),
         _ => reference("text"),
     }
@@ -72,11 +76,22 @@ fn rule() -> Json {
         "deny" => json!({ "type": "string", "pattern": "^[A-Z][A-Z0-9_]{0,63}$" }),
         "ask" => ask(),
         "reserve" => json!({ "type": "boolean" }),
+        "mode" => json!({ "const": "shadow" }),
         "remember" => map_of(reference("text")),
         _ => reference("text"),
     });
     rule["required"] = json!(["name"]);
     rule["oneOf"] = json!([{ "required": ["reply"] }, { "required": ["deny"] }, { "required": ["ask"] }]);
+    rule
+}
+
+fn emitting() -> Json {
+    let mut rule = record(emit::KEYS, |key| match key {
+        "emit" => json!({ "type": "string", "maxLength": 64, "pattern": "^[a-z0-9_]+(\\.[a-z0-9_]+)*$" }),
+        "data" => map_of(reference("text")),
+        _ => reference("text"),
+    });
+    rule["required"] = json!(["name", "emit"]);
     rule
 }
 
@@ -155,7 +170,7 @@ fn test() -> Json {
     let mut test = record(test_case::KEYS, |key| match key {
         "given" => {
             let mut given = record(given::KEYS, |key| match key {
-                "event" => json!({ "enum": ["ice", "ace", "pie"] }),
+                "event" => json!({ "enum": given::EVENTS }),
                 "now" => reference("text"),
                 "app" => record(given::APP_KEYS, |_| reference("text")),
                 "wallet" => record(given::WALLET_KEYS, |_| reference("text")),
@@ -170,6 +185,7 @@ fn test() -> Json {
         "expect" => record(test_case::EXPECT_KEYS, |key| match key {
             "action" => json!({ "type": ["string", "object"] }),
             "remember" => map_of(reference("text")),
+            "emits" => list_of(json!({ "type": ["string", "object"] })),
             _ => reference("text"),
         }),
         _ => reference("text"),

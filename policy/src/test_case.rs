@@ -3,9 +3,10 @@
 
 use proto::Svaml;
 use proto::svaml::{Action, Instruction};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::decision::{Decision, Verdict};
+use crate::emit::{Emit, EmitFailed};
 use crate::errors::{Findings, quoted};
 use crate::explanation::TriedResult;
 use crate::given::{Given, to_json};
@@ -16,7 +17,7 @@ use crate::reply::constant;
 use crate::yaml::{Entry, Node, Shape};
 
 pub(crate) const KEYS: &[&str] = &["it", "given", "expect"];
-pub(crate) const EXPECT_KEYS: &[&str] = &["rule", "reason", "action", "says", "remember", "asks"];
+pub(crate) const EXPECT_KEYS: &[&str] = &["rule", "reason", "action", "says", "remember", "asks", "emits"];
 
 const TESTS_MAX: usize = 500;
 /// Rules named in the report of a failure.
@@ -40,8 +41,17 @@ impl TestCase {
         nodes.iter().take(TESTS_MAX).filter_map(|node| Self::read(reader, node)).collect()
     }
 
-    /// Decides what is given and reports what came out otherwise.
+    /// Does what is given and reports what came out otherwise.
     pub(crate) fn run(&self, policy: &Policy, findings: &mut Findings<'_>) {
+        let (wrong, hint) = if self.given.kind().wants_svaml() { self.decide(policy) } else { self.emit(policy) };
+        for (at, what) in wrong {
+            let what = format!("the test {} fails: {what}", quoted(&self.it));
+            findings.wrong_hint(if at == 0 { self.at } else { at }, what, hint.as_str());
+        }
+    }
+
+    /// What is wrong and where, and what was tried.
+    fn decide(&self, policy: &Policy) -> (Vec<(usize, String)>, String) {
         let decision = self.given.decide(policy);
         let (svaml, reason) = self.answer(policy, &decision);
         let asks = match &decision.verdict {
@@ -81,10 +91,42 @@ impl TestCase {
                 _ => {}
             }
         }
-        for (at, what) in wrong {
-            let what = format!("the test {} fails: {what}", quoted(&self.it));
-            findings.wrong_hint(if at == 0 { self.at } else { at }, what, tried(&decision));
+        (wrong, tried(&decision))
+    }
+
+    /// The events of a DICE or a notify: all of them, in order.
+    fn emit(&self, policy: &Policy) -> (Vec<(usize, String)>, String) {
+        let made = policy.emits(&self.given.facts());
+        let (mut events, mut rules, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+        for made in made {
+            match made {
+                Ok(Emit { rule, name, data }) => {
+                    rules.push(format!("{rule} emits {name}"));
+                    events.push((name, data));
+                }
+                Err(EmitFailed { rule, error }) => rules.push(format!("{rule} failed ({error})")),
+            }
         }
+        for node in self.expect.iter().filter_map(|entry| entry.value.nodes()) {
+            if node.len() != events.len() {
+                let names: Vec<String> = events.iter().map(|(name, _)| quoted(name)).collect();
+                let came =
+                    if names.is_empty() { "nothing came".to_owned() } else { format!("came {}", names.join(", ")) };
+                wrong.push((
+                    node.first().map_or(self.at, |node| node.at),
+                    format!("expected {} events, but {came}", node.len()),
+                ));
+                continue;
+            }
+            for (index, (node, (name, data))) in node.iter().zip(&events).enumerate() {
+                let came = match node.shape {
+                    Shape::Map(_) => json!({ "name": **name, "data": data }),
+                    Shape::Null | Shape::Scalar(_) | Shape::List(_) => json!(**name),
+                };
+                differences(&format!("emits[{index}]"), node, &came, &mut wrong);
+            }
+        }
+        (wrong, if rules.is_empty() { "no rule applies".to_owned() } else { rules.join(", ") })
     }
 
     /// What would be answered, credit considered, as far as the test says what there is.
@@ -120,7 +162,25 @@ impl TestCase {
         for entry in expect.iter().filter(|entry| matches!(entry.key.as_str(), "rule" | "reason" | "says" | "asks")) {
             reader.text(&entry.value, &entry.key);
         }
-        Some(Self { at: node.at, it, given: Given::read(reader, given)?, expect })
+        let given = Given::read(reader, given)?;
+        let decides = given.kind().wants_svaml();
+        for entry in expect.iter().filter(|entry| EXPECT_KEYS.contains(&entry.key.as_str())) {
+            match (decides, entry.key.as_str()) {
+                (true, "emits") => {
+                    reader.findings.wrong_hint(
+                        entry.at,
+                        "only dice and notify emit events",
+                        "expect a rule or an action",
+                    );
+                }
+                (true, _) => {}
+                (false, "emits") => drop(reader.list(&entry.value, "emits")),
+                (false, _) => {
+                    reader.findings.wrong_hint(entry.at, "nothing is answered here", "expect emits: [call.lost]");
+                }
+            }
+        }
+        Some(Self { at: node.at, it, given, expect })
     }
 }
 
@@ -182,6 +242,7 @@ fn tried(decision: &Decision) -> String {
     for rule in tried.iter().skip(tried.len().saturating_sub(TRIED_MAX)) {
         names.push(match (rule.result, &rule.error) {
             (TriedResult::Matched, _) => format!("{} applies", rule.rule),
+            (TriedResult::Shadow, _) => format!("{} would apply", rule.rule),
             (TriedResult::NotMatched, _) => format!("{} does not apply", rule.rule),
             (TriedResult::Failed, error) => format!("{} failed ({})", rule.rule, error.as_deref().unwrap_or_default()),
         });

@@ -110,12 +110,14 @@ fn facts_are_known_in_the_events_named() {
     for row in rows {
         let [fact, _, events, _] = row.as_slice() else { panic!("four cells: {row:?}") };
         let known = |event: &&str| {
-            let rules = format!(
-                "version: 1\nhours: {{ NAME: {{ tz: UTC }} }}\n{event}: [{{ name: a, when: {fact} == {fact}, deny: A }}, {{ name: b, deny: B }}]"
-            );
-            Policy::load(&rules, "row.yaml", &no_files).is_ok()
+            let rules = match *event {
+                "dice" | "notify" => format!("[{{ name: a, when: {fact} == {fact}, emit: a }}]"),
+                _ => format!("[{{ name: a, when: {fact} == {fact}, deny: A }}, {{ name: b, deny: B }}]"),
+            };
+            let text = format!("version: 1\nhours: {{ NAME: {{ tz: UTC }} }}\n{event}: {rules}");
+            Policy::load(&text, "row.yaml", &no_files).is_ok()
         };
-        let known: Vec<&str> = ["ice", "ace", "pie"].into_iter().filter(known).collect();
+        let known: Vec<&str> = ["ice", "ace", "pie", "dice", "notify"].into_iter().filter(known).collect();
         assert_eq!(&known.join(" "), events, "{fact}");
     }
 }

@@ -30,6 +30,9 @@ pub struct Decided {
     /// Who pays, or would have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wallet: Option<WalletId>,
+    /// The rule asked for credit: granted, or refused for want of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reserve: bool,
     /// The hold behind a grant, with its price rows: `money::Hold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Box<RawValue>>,

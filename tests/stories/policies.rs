@@ -95,7 +95,8 @@ async fn a_pushed_policy_decides_and_a_bad_one_never_does(mut world: World) -> R
         assert_eq!(in_force(&world).await?, first);
         // An edit of the file is put in force as it is saved; a bad one is not.
         world.write("policy.yaml", "version: 1\nice:\n  - { name: closed, deny: closed }\n")?;
-        eventually("the bad file is refused", async || Ok(world.said("all")?.contains("refused").then_some(()))).await?;
+        eventually("the bad file is refused", async || Ok(world.said("all")?.contains("refused").then_some(())))
+            .await?;
         assert_eq!(in_force(&world).await?, first);
         world.write("policy.yaml", CLOSED)?;
         eventually("the file is in force", async || Ok((in_force(&world).await? == second).then_some(()))).await?;
@@ -141,7 +142,10 @@ async fn a_live_list_is_edited_while_calls_go_on(world: World) -> Result<()> {
     let file = world.write("numbers.txt", &(0..20_000).map(|n| format!("+4671{n:07}\n")).collect::<String>())?;
     let replaced = world.callbus(&["--json", "list", "replace", "blocked", "--file", &file])?;
     let changed: Value = serde_json::from_slice(&replaced.stdout)?;
-    assert_eq!((&changed["added"], &changed["removed"], &changed["entries"]), (&json!(20_000), &json!(3), &json!(20_000)));
+    assert_eq!(
+        (&changed["added"], &changed["removed"], &changed["entries"]),
+        (&json!(20_000), &json!(3), &json!(20_000))
+    );
     eventually("the caller is not blocked", async || Ok((!blocked(&world).await?).then_some(()))).await?;
     let (status, problem) = world.post("/v1/lists/blocked", &json!({ "add": ["0701234567"] })).await?;
     assert_eq!(status, 422);
@@ -180,7 +184,10 @@ async fn a_shadow_only_watches(world: World) -> Result<()> {
     let decided = &world.decisions(&report.call).await?[0];
     let explanation: Value = serde_json::from_str(decided.explanation.as_ref().context("an explanation")?.get())?;
     let shadow = &explanation["shadow"];
-    assert_eq!((&shadow["rule"], &shadow["reason"], &shadow["differs"]), (&json!("closed"), &json!("CLOSED"), &json!(true)));
+    assert_eq!(
+        (&shadow["rule"], &shadow["reason"], &shadow["differs"]),
+        (&json!("closed"), &json!("CLOSED"), &json!(true))
+    );
     let why = world.callbus(&["call", "why", report.call.as_str()])?;
     assert!(String::from_utf8_lossy(&why.stdout).contains("shadow"), "{why:?}");
 

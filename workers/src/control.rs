@@ -61,7 +61,11 @@ impl Control {
     ///
     /// # Errors
     /// When the bus cannot be reached.
-    pub(crate) async fn load(bus: &Bus, clock: &Clock, apps: impl Iterator<Item = AppName>) -> Result<Self, Unavailable> {
+    pub(crate) async fn load(
+        bus: &Bus,
+        clock: &Clock,
+        apps: impl Iterator<Item = AppName>,
+    ) -> Result<Self, Unavailable> {
         let built_in = Arc::new(InForce { policy: Arc::new(built_in()), shadow: None, seq: 0, refused: None });
         let control = Self {
             bus: bus.clone(),
@@ -161,7 +165,11 @@ impl Control {
                         let revision = policy.revision().get(..12);
                         tracing::info!(%app, revision, shadow, "policy in force");
                         let policy = Arc::new(policy);
-                        if shadow { after.shadow = Some(policy) } else { after.policy = policy }
+                        if shadow {
+                            after.shadow = Some(policy)
+                        } else {
+                            after.policy = policy
+                        }
                         break;
                     }
                     Err(why) => {

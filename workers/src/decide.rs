@@ -187,6 +187,9 @@ impl Desk {
                 Err(why) => policy.ask_failed(&facts, decision, why, took),
             };
         }
+        if let Some(shadow) = &in_force.shadow {
+            decision.explanation.shadow = Some(shadow.shadow(&facts, &decision));
+        }
         self.follow(matter, policy, decision).await
     }
 
@@ -236,11 +239,8 @@ impl Desk {
     fn word_fallback(&self, matter: &Matter<'_>, policy: &Policy, decision: &Decision) -> Worded {
         let reason = Reason::ADMISSION_DOWN;
         // A call that is up goes on.
-        let svaml = if matter.kind == Kind::Ace {
-            Svaml::only(Action::Continue)
-        } else {
-            policy.refusal(matter.kind, &reason)
-        };
+        let svaml =
+            if matter.kind == Kind::Ace { Svaml::only(Action::Continue) } else { policy.refusal(matter.kind, &reason) };
         Worded { lasting: false, ..self.word(matter, decision, Outcome::Fallback, Some(&reason), &svaml) }
     }
 
@@ -275,6 +275,7 @@ impl Desk {
             rule: Some(decision.rule.clone()),
             policy: Some(decision.explanation.policy.clone()),
             wallet: decision.wallet.clone(),
+            reserve: matches!(decision.verdict, Verdict::Reserve { .. }),
             hold: hold.map(raw),
             explanation: Some(raw(&decision.explanation)),
             by: self.settings.name.clone(),

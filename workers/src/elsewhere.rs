@@ -36,7 +36,12 @@ struct Asking<'a> {
 
 impl Desk {
     /// The SVAML of whoever is asked, or why there is none.
-    pub(crate) async fn ask_elsewhere(&self, matter: &Matter<'_>, ask: &Ask, decision: &Decision) -> Result<Svaml, String> {
+    pub(crate) async fn ask_elsewhere(
+        &self,
+        matter: &Matter<'_>,
+        ask: &Ask,
+        decision: &Decision,
+    ) -> Result<Svaml, String> {
         let within = ask.timeout.min(self.left(matter));
         let body = match &ask.to {
             AskTo::Url(url) => self.forward(&matter.event, url, within).await?,
@@ -63,7 +68,8 @@ impl Desk {
             // The signature covers the path.
             url.set_path(event.attribute(signed::PATH).unwrap_or("/"));
         }
-        let header = |name: &str, attribute| event.attribute(attribute).map(|value| (name.to_owned(), value.to_owned()));
+        let header =
+            |name: &str, attribute| event.attribute(attribute).map(|value| (name.to_owned(), value.to_owned()));
         let headers = [
             header("authorization", signed::AUTHORIZATION),
             header("x-timestamp", signed::TIMESTAMP),

@@ -14,6 +14,7 @@ mod control;
 mod decide;
 mod decks;
 mod elsewhere;
+mod emit;
 mod facts;
 mod handler;
 pub mod policies;

@@ -15,7 +15,7 @@ use crate::control::Control;
 use crate::decide::Desk;
 use crate::decks::Decks;
 use crate::handler::Handler;
-use crate::status;
+use crate::{emit, status};
 
 /// The queue group every worker joins.
 const GROUP: &str = "workers";
@@ -105,7 +105,10 @@ impl Worker {
             },
             stop.clone(),
         );
-        let known = status::serve(&self.desk.bus, &self.desk.settings.name, Arc::clone(&self.desk.control), stop.clone());
+        let known =
+            status::serve(&self.desk.bus, &self.desk.settings.name, Arc::clone(&self.desk.control), stop.clone());
+        let dice = emit::run(&self.desk, Kind::Dice, stop.clone());
+        let notify = emit::run(&self.desk, Kind::Notify, stop.clone());
         let follow = async {
             tokio::join!(
                 self.desk.decks.refresh_until(&self.desk.bus, stop.clone()),
@@ -113,7 +116,7 @@ impl Worker {
             );
             Ok(())
         };
-        tokio::try_join!(serve, known, follow)?;
+        tokio::try_join!(serve, known, dice, notify, follow)?;
         Ok(())
     }
 }

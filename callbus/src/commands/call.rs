@@ -13,7 +13,6 @@ use crate::ladder::Ladder;
 use crate::output::{Output, Tone};
 use crate::why;
 
-
 /// One call, as the API tells it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Call {

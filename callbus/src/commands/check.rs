@@ -26,9 +26,7 @@ pub(crate) fn run(path: &Path, environment: &Environment, output: Output) -> Res
         }
         let (file, revision) = match app.policy.as_deref().map(|path| (path, PolicyFile::read(path))) {
             None => ("pushed".to_owned(), String::new()),
-            Some((path, Ok(file))) => {
-                (path.display().to_string(), file.policy.revision().chars().take(12).collect())
-            }
+            Some((path, Ok(file))) => (path.display().to_string(), file.policy.revision().chars().take(12).collect()),
             Some((_, Err(fault))) => {
                 wrong.push(fault.to_string());
                 continue;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal, stderr};
+use std::time::Duration;
 
 use anyhow::Context;
 use bus::{Bus, Clock, ReadError, Recorded};
@@ -9,9 +10,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
-use policy::{AppFacts, Explanation, LiveLists, Outline, Replayed};
+use policy::{Course, Explanation, LiveLists, Outline, Replayed};
 use proto::signature::Verified;
-use proto::{AppName, Callback, Decided, EventId, Filter, Kind, ListChanged, Outcome, Stream, Subject, phone};
+use proto::svaml::Action;
+use proto::{
+    AppName, Callback, Decided, EventId, Filter, Kind, ListChanged, Outcome, Stream, Subject, Svaml, WalletId, phone,
+};
 use serde::Serialize;
 
 use super::policy::the_app;
@@ -25,8 +29,6 @@ use crate::roles::open_to_read;
 
 /// Callbacks that wait for their decision: it follows at once, so more are of no use.
 const WAITING_MAX: usize = 10_000;
-/// How often the bar moves, in events.
-const BAR_STEP: u64 = 1_000;
 
 /// What came of a replay.
 #[derive(Debug, Default, Serialize)]
@@ -63,4 +65,278 @@ struct ChangedCall {
     kind: Kind,
     was: String,
     would_be: String,
+}
+
+/// # Errors
+/// When the file is bad, or the log cannot be read.
+pub(crate) async fn run(
+    config: &Config,
+    environment: &Environment,
+    output: Output,
+    asked: &PolicyDiff,
+) -> Result<(), Failure> {
+    let app = the_app(config, asked.app.as_deref())?;
+    let app = AppName::new(app).context("--app")?;
+    let file = PolicyFile::read(&asked.file);
+    let file = file.map_err(|fault| Failure::new(Exit::CheckFailed, anyhow::Error::new(fault)))?;
+    let bus = open_to_read(config, environment).await?;
+    let since = Clock::System.now().checked_sub(asked.since).context("--since")?;
+    let unreachable = |error: ReadError| Failure::new(Exit::Unreachable, error);
+    let lists = live_lists(&bus).await.map_err(unreachable)?;
+    let (from, to) = (first_since(&bus, since).await.map_err(unreachable)?, end(&bus).await.map_err(unreachable)?);
+    let mut replay = Replay { policy: file.policy.revision().to_owned(), since: Some(since), ..Replay::default() };
+    let mut again =
+        Again { app: &app, file: &file, lists: &lists, asked, waiting: HashMap::new(), counts: BTreeMap::new() };
+    let bar = bar(output, to.saturating_sub(from));
+    let mut recorded = bus.read(&Filter::All(Stream::Calls), from);
+    while let Some(next) = recorded.next().await {
+        match next {
+            Ok(next) => {
+                again.take(&mut replay, next);
+            }
+            Err(ReadError::NotAnEvent { .. }) => {}
+            Err(error @ ReadError::Unavailable(_)) => return Err(unreachable(error)),
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    replay.changes = again.changes();
+    tell(output, &replay, bar.elapsed());
+    Ok(())
+}
+
+/// The callbacks of an app, decided again as their decisions come by.
+struct Again<'a> {
+    app: &'a AppName,
+    file: &'a PolicyFile,
+    lists: &'a LiveLists,
+    asked: &'a PolicyDiff,
+    /// Callbacks whose decision has not come yet.
+    waiting: HashMap<EventId, Bytes>,
+    counts: BTreeMap<(Kind, String, String), u64>,
+}
+
+impl Again<'_> {
+    fn take(&mut self, replay: &mut Replay, recorded: Recorded) {
+        let event = recorded.event;
+        let Subject::Call { kind, app, .. } = &event.subject else { return };
+        if app != self.app {
+            return;
+        }
+        match kind {
+            Kind::Ice | Kind::Ace | Kind::Pie => {
+                if self.waiting.len() >= WAITING_MAX {
+                    self.waiting.clear();
+                }
+                self.waiting.insert(event.id, event.data);
+            }
+            Kind::Decided => self.decide(replay, event.time, &event.about, &event.data).unwrap_or_default(),
+            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Emitted | Kind::Settled => {}
+        }
+    }
+
+    /// `None` where there is nothing to compare.
+    fn decide(&mut self, replay: &mut Replay, time: Timestamp, call: &str, body: &[u8]) -> Option<()> {
+        let decided: Decided = serde_json::from_slice(body).ok()?;
+        let callback = self.waiting.remove(&decided.callback)?;
+        if decided.outcome == Outcome::Fallback {
+            replay.fallbacks += 1;
+            return None;
+        }
+        let callback = Callback::parse(&Verified::unchecked(callback)).ok()?;
+        let explanation: Explanation = serde_json::from_str(decided.explanation.as_ref()?.get()).ok()?;
+        let past = policy::Recorded { callback: &callback, explanation: &explanation, wallet: decided.wallet.as_ref() };
+        let would = match self.file.policy.replay(&past, self.lists) {
+            Replayed::Decided(decision) => Came::of(&Outline::of(&decision)),
+            Replayed::Unknown(missing) => {
+                replay.unknown += 1;
+                for name in missing {
+                    *replay.missing.entry(name).or_default() += 1;
+                }
+                return None;
+            }
+        };
+        replay.callbacks += 1;
+        let was = Came::recorded(&decided)?;
+        if was.as_good_as(&would) {
+            return None;
+        }
+        replay.changed += 1;
+        let shown = |came: &Came| came.shown(self.asked.reveal);
+        let (was, would_be) = (shown(&was), shown(&would));
+        *self.counts.entry((decided.kind, was.clone(), would_be.clone())).or_default() += 1;
+        if replay.calls.len() < self.asked.limit {
+            replay.calls.push(ChangedCall { time, call: call.to_owned(), kind: decided.kind, was, would_be });
+        }
+        None
+    }
+
+    fn changes(&mut self) -> Vec<Change> {
+        let mut changes: Vec<Change> = std::mem::take(&mut self.counts)
+            .into_iter()
+            .map(|((kind, was, would_be), count)| Change { kind, was, would_be, count })
+            .collect();
+        changes.sort_by_key(|change| std::cmp::Reverse(change.count));
+        changes
+    }
+}
+
+/// What a decision came to, for the caller and for who pays.
+struct Came {
+    course: Course,
+    reason: Option<String>,
+    /// `None` where the credit was refused, and so nothing says what would have been connected.
+    answer: Option<Svaml>,
+    wallet: Option<WalletId>,
+    rule: String,
+}
+
+impl Came {
+    fn of(outline: &Outline) -> Self {
+        let reason = outline.reason.as_ref().map(ToString::to_string);
+        let (answer, wallet) = (outline.answer.clone(), outline.wallet.clone());
+        Self { course: outline.outcome, reason, answer, wallet, rule: outline.rule.clone() }
+    }
+
+    /// What was recorded. A refusal for want of credit was the policy's yes.
+    fn recorded(decided: &Decided) -> Option<Self> {
+        let answer: Svaml = serde_json::from_str(decided.answer.get()).ok()?;
+        let (course, answer) = match decided.outcome {
+            Outcome::Answered => (Course::Answered, Some(answer)),
+            Outcome::Granted => (Course::Reserved, Some(answer)),
+            Outcome::Refused if decided.reserve => (Course::Reserved, None),
+            Outcome::Refused => (Course::Refused, Some(answer)),
+            Outcome::Fallback => return None,
+        };
+        let reason = decided.reason.clone().filter(|_| course == Course::Refused);
+        let wallet = decided.wallet.clone().filter(|_| course == Course::Reserved);
+        Some(Self { course, reason, answer, wallet, rule: decided.rule.clone().unwrap_or_default() })
+    }
+
+    /// Nobody would notice. What credit allowed was at most what the policy did, so a longer limit is no difference.
+    fn as_good_as(&self, would: &Self) -> bool {
+        if (self.course, &self.reason, &self.wallet) != (would.course, &would.reason, &would.wallet) {
+            return false;
+        }
+        let (Some(was), Some(would)) = (&self.answer, &would.answer) else { return true };
+        if self.course != Course::Reserved {
+            return was == would;
+        }
+        let limit = |svaml: &Svaml| svaml.action.connect_pstn().and_then(|connect| connect.max_duration);
+        let without = |svaml: &Svaml| {
+            let mut svaml = svaml.clone();
+            if let Action::ConnectPstn(connect) = &mut svaml.action {
+                connect.max_duration = None;
+            }
+            svaml
+        };
+        limit(was) <= limit(would) && without(was) == without(would)
+    }
+
+    /// In a few words; numbers are masked unless they may be seen.
+    fn shown(&self, reveal: bool) -> String {
+        let number = |text: &str| if reveal { text.to_owned() } else { phone::mask(text) };
+        let what = match (self.course, &self.reason, &self.answer) {
+            (Course::Refused, Some(reason), _) => format!("refused {reason}"),
+            (Course::Refused, None, _) => "refused".to_owned(),
+            (Course::Asked, _, _) => "asked elsewhere".to_owned(),
+            (Course::Reserved, _, None) => "connectPstn on credit".to_owned(),
+            (Course::Answered | Course::Reserved, _, Some(Svaml { action: Action::ConnectPstn(connect), .. })) => {
+                let to = connect.number.as_deref().map(|to| format!(" {}", number(to))).unwrap_or_default();
+                let credit = self.wallet.as_ref().map(|wallet| format!(" on {wallet}'s credit")).unwrap_or_default();
+                format!("connectPstn{to}{credit}")
+            }
+            (Course::Answered | Course::Reserved, _, Some(svaml)) => svaml.action.name().to_owned(),
+            (Course::Answered, _, None) => "answered".to_owned(),
+        };
+        format!("{what} ({})", self.rule)
+    }
+}
+
+fn tell(output: Output, replay: &Replay, took: Duration) {
+    if output.json {
+        output.json(replay);
+        return;
+    }
+    if !replay.calls.is_empty() {
+        let row = |call: &ChangedCall| {
+            let time: String = call.time.to_string().chars().take(19).collect();
+            [time, call.kind.to_string(), call.was.clone(), call.would_be.clone(), call.call.clone()]
+        };
+        output.table(["TIME (UTC)", "EVENT", "WAS", "WOULD BE", "CALL"], replay.calls.iter().map(row).collect());
+        output.line("");
+        let row = |change: &Change| {
+            [change.count.to_string(), change.kind.to_string(), change.was.clone(), change.would_be.clone()]
+        };
+        output.table(["CALLBACKS", "EVENT", "WAS", "WOULD BE"], replay.changes.iter().map(row).collect());
+        output.line("");
+    }
+    let tone = if replay.changed == 0 { Tone::Good } else { Tone::Note };
+    let each = if took.as_secs_f64() > 0.0 { replay.callbacks as f64 / took.as_secs_f64() } else { 0.0 };
+    output.line(output.toned(
+        tone,
+        format!("{} of {} callbacks would be decided otherwise ({each:.0} a second)", replay.changed, replay.callbacks),
+    ));
+    if replay.fallbacks > 0 {
+        output.line(format!("{} were answered by a fallback, not by a policy", replay.fallbacks));
+    }
+    if replay.unknown > 0 {
+        let missing: Vec<&str> = replay.missing.keys().map(String::as_str).collect();
+        output.line(format!(
+            "{} could not be decided again: the log does not have what the new policy reads there ({})",
+            replay.unknown,
+            missing.join(", ")
+        ));
+    }
+}
+
+/// On stderr, where people look; no bar for programs.
+fn bar(output: Output, events: u64) -> ProgressBar {
+    let target = if !output.json && stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(events), target);
+    let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} events, {per_sec}, {eta} left");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+async fn live_lists(bus: &Bus) -> Result<LiveLists, ReadError> {
+    let lists = LiveLists::default();
+    let mut recorded = bus.read(&Filter::All(Stream::Config), 0);
+    while let Some(next) = recorded.next().await {
+        match next {
+            Ok(Recorded { seq, event }) => {
+                if let Subject::List(list) = &event.subject
+                    && let Ok(change) = serde_json::from_slice::<ListChanged>(&event.data)
+                {
+                    lists.apply(list, seq, &change);
+                }
+            }
+            Err(ReadError::NotAnEvent { .. }) => {}
+            Err(error @ ReadError::Unavailable(_)) => return Err(error),
+        }
+    }
+    Ok(lists)
+}
+
+async fn end(bus: &Bus) -> Result<u64, ReadError> {
+    Ok(bus.last_seq(&Filter::All(Stream::Calls)).await?)
+}
+
+/// The sequence after which events are not older than that; found by halving, since a log may be long.
+async fn first_since(bus: &Bus, since: Timestamp) -> Result<u64, ReadError> {
+    let calls = Filter::All(Stream::Calls);
+    let (mut old, mut young) = (0, end(bus).await?);
+    while old < young {
+        let middle = old + (young - old) / 2;
+        match bus.read(&calls, middle).next().await {
+            Some(Ok(next)) if next.event.time < since => old = next.seq,
+            Some(Ok(_)) | None => young = middle,
+            Some(Err(ReadError::NotAnEvent { seq, .. })) => old = seq,
+            Some(Err(error @ ReadError::Unavailable(_))) => return Err(error),
+        }
+    }
+    Ok(old)
 }

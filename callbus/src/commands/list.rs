@@ -33,7 +33,11 @@ pub(crate) async fn ls(config: &Config, output: Output) -> Result<(), Failure> {
         return Ok(());
     }
     let row = |list: &Value| {
-        [list["list"].as_str().unwrap_or_default().to_owned(), list["entries"].to_string(), list["revision"].to_string()]
+        [
+            list["list"].as_str().unwrap_or_default().to_owned(),
+            list["entries"].to_string(),
+            list["revision"].to_string(),
+        ]
     };
     let rows = page["lists"].as_array().into_iter().flatten().map(row).collect();
     output.table(["LIST", "ENTRIES", "REVISION"], rows);
@@ -74,12 +78,7 @@ pub(crate) async fn has(config: &Config, output: Output, name: &str, entry: &str
     if has { Ok(()) } else { Err(Failure::say(Exit::NotFound, format!("{entry} is not on {name}"))) }
 }
 
-pub(crate) async fn edit(
-    config: &Config,
-    output: Output,
-    edit: Edit,
-    asked: ListEdit,
-) -> Result<(), Failure> {
+pub(crate) async fn edit(config: &Config, output: Output, edit: Edit, asked: ListEdit) -> Result<(), Failure> {
     let ListEdit { name, mut entries, file } = asked;
     if let Some(file) = &file {
         entries.extend(lines(&read(file)?));
@@ -114,5 +113,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 
 /// One entry a line, `#` begins a comment: the same as in a policy's list files.
 fn lines(text: &str) -> impl Iterator<Item = String> {
-    text.lines().map(|line| line.split('#').next().unwrap_or_default().trim().to_owned()).filter(|line| !line.is_empty())
+    text.lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim().to_owned())
+        .filter(|line| !line.is_empty())
 }

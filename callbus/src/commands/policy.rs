@@ -38,9 +38,7 @@ pub(crate) fn check(
         }
     }
     if output.json {
-        let page = |(file, read): &(PathBuf, PolicyFile)| {
-            json!({ "file": file, "revision": read.policy.revision(), "rules": read.policy.rule_count(), "tests": read.policy.test_count() })
-        };
+        let page = |(file, read): &(PathBuf, PolicyFile)| json!({ "file": file, "revision": read.policy.revision(), "rules": read.policy.rule_count(), "tests": read.policy.test_count() });
         output.json(&json!({ "good": good.iter().map(page).collect::<Vec<_>>(), "wrong": wrong }));
     } else {
         for (file, read) in &good {
@@ -218,14 +216,26 @@ pub(crate) async fn ls(config: &Config, output: Output, app: Option<&str>) -> Re
         for put in page["revisions"].as_array().into_iter().flatten() {
             let revision = text(&put["revision"]);
             let state = match (put["in_force"] == true, put["shadow"] == true) {
-                (true, false) => format!("in force on {}", workers.iter().filter(|worker| worker.revision == revision).count()),
-                (true, true) => format!("shadow on {}", workers.iter().filter(|worker| worker.shadow == revision).count()),
+                (true, false) => {
+                    format!("in force on {}", workers.iter().filter(|worker| worker.revision == revision).count())
+                }
+                (true, true) => {
+                    format!("shadow on {}", workers.iter().filter(|worker| worker.shadow == revision).count())
+                }
                 (false, true) if revision.is_empty() => "shadow ended".to_owned(),
                 (false, true) => "was shadow".to_owned(),
                 (false, false) => String::new(),
             };
             let at: String = text(&put["at"]).chars().take(19).collect();
-            rows.push([app.clone(), short(&revision), at, text(&put["origin"]), state, text(&put["file"]), text(&put["note"])]);
+            rows.push([
+                app.clone(),
+                short(&revision),
+                at,
+                text(&put["origin"]),
+                state,
+                text(&put["file"]),
+                text(&put["note"]),
+            ]);
         }
     }
     output.table(["APP", "REVISION", "SINCE (UTC)", "BY", "STATE", "FILE", "NOTE"], rows);

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::Context;
-use bus::{Bus, ReadError, Recorded};
+use bus::{ReadError, Recorded};
 use futures::StreamExt;
 use jiff::Timestamp;
 use proto::event::signed;
@@ -11,12 +10,11 @@ use proto::signature::{AppSecret, Authorization, SignedParts, Verified};
 use proto::{AppName, Filter, Kind, Stream, Subject};
 use serde::Serialize;
 
-use crate::cli::Role;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Tone};
-use crate::roles::nats_config;
+use crate::roles::open_to_read;
 
 /// Failures named; the rest are only counted.
 const NAMED_MAX: usize = 100;
@@ -52,7 +50,7 @@ pub(crate) async fn run(config: &Config, environment: &Environment, output: Outp
     for app in &config.apps {
         secrets.insert(app.name.clone(), app.secrets()?);
     }
-    let bus = open(config, environment).await?;
+    let bus = open_to_read(config, environment).await?;
     let mut tally = Tally::default();
     let mut recorded = bus.read(&Filter::All(Stream::Calls), 0);
     while let Some(next) = recorded.next().await {
@@ -72,18 +70,6 @@ pub(crate) async fn run(config: &Config, environment: &Environment, output: Outp
         output.line(format!("{verified} verified, {unverified} taken without a signature, {failed} failed"));
     }
     if tally.failed > 0 { Err(Failure::say(Exit::CheckFailed, "the log does not verify")) } else { Ok(()) }
-}
-
-async fn open(config: &Config, environment: &Environment) -> Result<Bus, Failure> {
-    match &config.bus {
-        config::Bus::Embedded => Bus::embedded_read_only(&config.data_dir)
-            .context("is data_dir the right one, and did callbus ever run?")
-            .map_err(Failure::from),
-        config::Bus::Nats { url, replicas } => {
-            let nats = nats_config(url, *replicas, Role::Api, environment, None);
-            Bus::nats(nats).await.map_err(|error| Failure::new(Exit::Unreachable, error))
-        }
-    }
 }
 
 fn check(recorded: &Recorded, secrets: &HashMap<AppName, Vec<AppSecret>>) -> Checked {

@@ -408,7 +408,6 @@ fn an_explanation_says_everything() {
               "cookies": {},
               "event": "ice",
               "id": "c2",
-              "memory": {},
               "timestamp": "",
               "to": {
                 "endpoint": "15612600684",

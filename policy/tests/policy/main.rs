@@ -5,12 +5,15 @@
 mod ask;
 mod bundle;
 mod decide;
+mod emit;
 mod functions;
 mod hostile;
 mod hours;
 mod live_lists;
 mod load;
 mod own_tests;
+mod replay;
+mod shadow;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -111,7 +111,7 @@ fn tests_that_fail_say_what_came() {
 fn tests_are_checked_themselves() {
     failures(
         r#"  - { it: a, given: { call: {} }, expect: { rule: x } }
-  - { it: b, given: { event: dice }, expect: { rule: x } }
+  - { it: b, given: { event: bye }, expect: { rule: x } }
   - { it: c, given: { event: ice, call: { too: x, to: { typ: did } }, menu: { id: x } }, expect: { rul: x } }
   - { it: d, given: { event: ice, now: noon, wallet: { available: much, rate: 1 } }, expect: { rule: [x] } }
   - { given: { event: ice } }
@@ -119,11 +119,11 @@ fn tests_are_checked_themselves() {
         expect![[r#"
             test.yaml:17:21: no event is given
              17 |   - { it: a, given: { call: {} }, expect: { rule: x } }
-                |                     ^ add event: ice, ace or pie
+                |                     ^ add event: ice, ace, pie, dice or notify
 
-            test.yaml:18:30: unknown event 'dice'
-             18 |   - { it: b, given: { event: dice }, expect: { rule: x } }
-                |                              ^ did you mean ice?
+            test.yaml:18:30: unknown event 'bye'
+             18 |   - { it: b, given: { event: bye }, expect: { rule: x } }
+                |                              ^ one of: ice, ace, pie, dice, notify
 
             test.yaml:19:43: unknown name 'call.too'
              19 |   - { it: c, given: { event: ice, call: { too: x, to: { typ: did } }, menu: { id: x } }, expect: { rul: x } }
