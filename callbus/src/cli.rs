@@ -387,6 +387,7 @@ fn whole_seconds(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use simulator::Input;
 
     use super::*;
 
@@ -403,6 +404,20 @@ mod tests {
         assert!(role(&["callbus", "all"]).is_err());
         assert!(role(&["callbus", "sim", "call"]).is_err(), "whom?");
         assert!(role(&["callbus", "sim", "call", "--to", "+1", "--busy", "--no-answer"]).is_err());
+        assert!(role(&["callbus", "sim", "call", "--to", "+1", "--beep-after", "9s"]).is_err(), "who beeps?");
+    }
+
+    #[test]
+    fn a_simulated_caller_presses_and_speaks() {
+        let arguments =
+            ["callbus", "sim", "call", "--did", "+1", "--keys", "1,say:my bill", "--conference-keys", "12#"];
+        let Ok(Some(Command::Operate(Operation::Sim(SimCommand::Call(call))))) =
+            Cli::try_parse_from(arguments).map(|cli| cli.command)
+        else {
+            panic!("not a call")
+        };
+        assert_eq!(call.keys, [Input::Digits("1".into()), Input::Words("my bill".into())]);
+        assert_eq!(call.conference_keys, [Input::Digits("12#".into())]);
     }
 
     #[test]

@@ -65,8 +65,8 @@ impl Ladder {
             What::Heard { text } => self.rung(at, Arrow::ToCaller("hears"), &format!("“{text}”")),
             What::Pressed { digits } => self.rung(at, Arrow::ToPlatform(&format!("presses {digits}")), ""),
             What::Said { words } => self.rung(at, Arrow::ToPlatform("says"), &format!("“{words}”")),
+            What::HoldRepeats => self.rung(at, Arrow::ToCaller("hears"), "the hold prompt again and again"),
             What::Silent
-            | What::HoldRepeats
             | What::Tones { .. }
             | What::Forwarded { .. }
             | What::Cookie { .. }

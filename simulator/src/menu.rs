@@ -64,12 +64,6 @@ fn visit<'a>(
         let main = menu.main_prompt.as_deref();
         let prompt = if round == 0 { main } else { menu.repeat_prompt.as_deref().or(main) }.unwrap_or_default();
         let left = match inputs.pop_front().unwrap_or(Input::Silence) {
-            Input::Silence => {
-                hear(prompt, line)?;
-                be_silent(menu, line)?;
-                failure = MenuResultKind::Timeout;
-                continue;
-            }
             Input::HangUp => {
                 line.pass(KEY_MS)?;
                 return Ok(Left::Result(result(&menu.id, MenuResultKind::Hangup)));
@@ -79,28 +73,31 @@ fn visit<'a>(
                 let taken = taken(menu, &keys);
                 line.pass(KEY_MS * taken.chars().count() as u64)?;
                 line.note(What::Pressed { digits: taken.to_owned() });
-                outcome(menu, taken, InputMethod::Dtmf)
+                outcome(menu, taken, InputMethod::Dtmf).ok_or(MenuResultKind::InvalidInput)
+            }
+            Input::Words(words) if run.enable_voice == Some(true) => {
+                listen(prompt, barge, line)?;
+                let length_ms = Heard::speech(&words).length_ms;
+                let listens_ms = menu.max_timeout_mills.unwrap_or(VOICE_TIMEOUT_DEFAULT_MS).into();
+                line.pass(length_ms.min(listens_ms))?;
+                let understood = spoken(menu, &words).filter(|_| length_ms <= listens_ms);
+                line.note(What::Said { words });
+                understood.ok_or(MenuResultKind::InvalidInput)
             }
             // Nobody listens to words where voice is off.
-            Input::Words(words) if run.enable_voice != Some(true) => {
+            unheard @ (Input::Silence | Input::Words(_)) => {
                 hear(prompt, line)?;
-                line.note(What::Said { words });
-                be_silent(menu, line)?;
-                failure = MenuResultKind::Timeout;
-                continue;
-            }
-            Input::Words(words) => {
-                listen(prompt, barge, line)?;
-                let listens_ms = menu.max_timeout_mills.unwrap_or(VOICE_TIMEOUT_DEFAULT_MS).into();
-                line.pass(Heard::speech(&words).length_ms.min(listens_ms))?;
-                let left = spoken(menu, &words);
-                line.note(What::Said { words });
-                left
+                if let Input::Words(words) = unheard {
+                    line.note(What::Said { words });
+                }
+                line.pass(menu.timeout_mills.unwrap_or(TIMEOUT_DEFAULT_MS).into())?;
+                line.note(What::Silent);
+                Err(MenuResultKind::Timeout)
             }
         };
         match left {
-            Some(left) => return Ok(left),
-            None => failure = MenuResultKind::InvalidInput,
+            Ok(left) => return Ok(left),
+            Err(kind) => failure = kind,
         }
     }
     Ok(Left::Result(result(&menu.id, failure)))
@@ -149,12 +146,6 @@ fn spoken<'a>(menu: &'a Menu, words: &str) -> Option<Left<'a>> {
         None if menu.options.is_empty() => Some(Left::of(menu, MenuResultKind::Sequence, words, InputMethod::Voice)),
         None => None,
     }
-}
-
-fn be_silent(menu: &Menu, line: &mut Timeline<'_>) -> Result<(), Ending> {
-    line.pass(menu.timeout_mills.unwrap_or(TIMEOUT_DEFAULT_MS).into())?;
-    line.note(What::Silent);
-    Ok(())
 }
 
 /// The caller hears the prompt out.

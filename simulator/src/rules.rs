@@ -1,20 +1,24 @@
 //! What the platform takes for an answer: SVAML that is legal by itself, for this callback, and in this call.
 
-use proto::svaml::{Action, Destination, Instruction};
+use proto::svaml::{Action, Destination, Header, Instruction};
 use proto::{Kind, Svaml};
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::prompt;
 use crate::script::Endpoint;
 
 /// All cookies of a call together, over all its answers.
 const COOKIES_MAX_BYTES: usize = 1_024;
+/// The server SDK lets an answer have no more; here it is what one prompt may join, so that no call plays without end.
+const PROMPTS_MAX: usize = 64;
 
 impl Call<'_> {
     /// Reads an answer as strictly as the platform does.
     pub(crate) fn read(&self, kind: Kind, body: &str) -> Result<Svaml, String> {
         let svaml: Svaml = serde_json::from_str(body).map_err(|error| format!("not SVAML: {error}"))?;
         svaml.check(kind).map_err(|problems| problems.to_string())?;
+        prompts_fit(&svaml)?;
         self.cookies_fit(&svaml.instructions)?;
         self.destination_known(&svaml.action)?;
         Ok(svaml)
@@ -57,6 +61,37 @@ impl Call<'_> {
     }
 }
 
+fn prompts_fit(svaml: &Svaml) -> Result<(), String> {
+    let mut prompts: Vec<&str> = Vec::new();
+    for instruction in &svaml.instructions {
+        if let Instruction::PlayFiles { ids, .. } = instruction {
+            prompts.extend(ids.iter().map(String::as_str));
+        }
+    }
+    match &svaml.action {
+        Action::RunMenu(run) => {
+            prompts.extend(
+                run.menus
+                    .iter()
+                    .flat_map(|menu| menu.main_prompt.iter().chain(&menu.repeat_prompt))
+                    .map(String::as_str),
+            );
+        }
+        Action::Park(park) => prompts.extend(park.intro_prompt.iter().chain(&park.hold_prompt).map(String::as_str)),
+        Action::Hangup
+        | Action::Continue
+        | Action::ConnectPstn(_)
+        | Action::ConnectMxp(_)
+        | Action::ConnectConf(_)
+        | Action::ConnectSip(_)
+        | Action::ConnectStream(_) => {}
+    }
+    match prompts.into_iter().map(|prompt| prompt::parts(prompt).len()).max() {
+        Some(parts) if parts > PROMPTS_MAX => Err(format!("a prompt joins {parts} others, of 64")),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Any casing will do, and an SDK leaves the type out.
 fn of_type(destination: &Destination, wanted: &str) -> Result<(), String> {
     match &destination.kind {
@@ -68,10 +103,10 @@ fn of_type(destination: &Destination, wanted: &str) -> Result<(), String> {
 }
 
 /// Keeps a cookie, in the place of the one of that name if there is one.
-pub(crate) fn keep(cookies: &mut Vec<proto::svaml::Header>, key: &str, value: &str) {
+pub(crate) fn keep(cookies: &mut Vec<Header>, key: &str, value: &str) {
     match cookies.iter_mut().find(|cookie| cookie.key == key) {
         Some(cookie) => value.clone_into(&mut cookie.value),
-        None => cookies.push(proto::svaml::Header { key: key.to_owned(), value: value.to_owned() }),
+        None => cookies.push(Header { key: key.to_owned(), value: value.to_owned() }),
     }
 }
 

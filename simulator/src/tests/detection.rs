@@ -45,8 +45,8 @@ async fn a_machine_is_detected_before_the_ace_or_meanwhile() {
     let human = server.platform().call(script()).await;
     assert_eq!(human.duration_secs, Some(30));
     assert_eq!(amd(&server.seen()[4]).and_then(|amd| amd.status).as_deref(), Some("human"));
-    let brief = CallScript { hangup: Hangup { after_secs: 2, by: Party::Callee }, ..machine() };
-    assert_eq!(end(&server.platform().call(brief).await), ("ANSWERED", "CALLEEHANGUP", Some(2)));
+    let short = CallScript { hangup: Hangup { after_secs: 2, by: Party::Callee }, ..machine() };
+    assert_eq!(end(&server.platform().call(short).await), ("ANSWERED", "CALLEEHANGUP", Some(2)));
     assert_eq!(amd(&server.seen()[7]).and_then(|amd| amd.status).as_deref(), Some("hangup"));
 
     let server = answering(MEANWHILE).await;

@@ -55,11 +55,12 @@ async fn keys_lead_where_the_menu_says() {
 const VOICE: &str = r##"{"action":{"name":"runMenu","enableVoice":true,"locale":"en-US","menus":[
     {"id":"main","mainPrompt":"#tts[Say sales]","repeats":0,"options":[
      {"dtmf":"1","action":"return(sales)"},{"dtmf":"2","action":"menu(why)"}]},
-    {"id":"why","mainPrompt":"#tts[Why]","repeats":0}]}}"##;
+    {"id":"why","mainPrompt":"#tts[Why]","repeats":0,"maxTimeoutMills":1000}]}}"##;
 
 #[tokio::test]
 async fn words_lead_where_the_menu_says() {
-    let cases: [(&[&str], _); 7] = [
+    let cases: [(&[&str], _); 8] = [
+        (&["say:why", "say:more than it listens to"], ("invalidinput", "", "why", "dtmf")),
         (&["say:Sales"], ("return", "sales", "main", "voice")),
         (&["say:1"], ("return", "sales", "main", "voice")),
         (&["say:why", "say:my bill"], ("sequence", "my bill", "why", "voice")),

@@ -65,3 +65,28 @@ async fn the_cookies_of_all_answers_are_counted_together() {
         assert_eq!(server.kinds(), kinds);
     }
 }
+
+#[tokio::test]
+async fn a_prompt_joins_no_more_than_the_platform_plays() {
+    let prompt = |parts: usize| vec!["a"; parts].join(";");
+    for action in [
+        r#"{"name":"park","holdPrompt":"PROMPT"}"#,
+        r#"{"name":"runMenu","menus":[{"id":"main"},{"id":"sub","repeatPrompt":"PROMPT"}]}"#,
+    ] {
+        assert_eq!(refused(&action.replace("PROMPT", &prompt(65)), script()).await, "a prompt joins 65 others, of 64");
+        let server = answering(format!(r#"{{"action":{}}}"#, action.replace("PROMPT", &prompt(64)))).await;
+        assert_eq!(end(&server.platform().call(script()).await).0, "ANSWERED");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_asking_keeps_nobody_for_ever() {
+    let menu = format!(
+        r##"{{"action":{{"name":"runMenu","menus":[{{"id":"main","repeats":1000,"mainPrompt":"#tts[{}]"}}]}}}}"##,
+        "x".repeat(60_000)
+    );
+    let server = Server::start(move |_| json(&menu)).await;
+    let report = server.platform().call(script()).await;
+    assert_eq!(end(&report), ("ANSWERED", "TIMEOUT", Some(86_400)));
+    assert!(report.steps.len() < 200, "{} steps", report.steps.len());
+}
