@@ -31,7 +31,9 @@ impl World {
         let directory = tempfile::tempdir().expect("directory");
         let bus = Bus::embedded(directory.path()).expect("bus");
         let listen = ([127, 0, 0, 1], 0).into();
-        let api = Api::build(ApiSettings { listen, token: Token::new(TOKEN).expect("token") }, bus.clone()).await;
+        let apps = vec![AppName::new("acme").expect("app")];
+        let settings = ApiSettings { listen, token: Token::new(TOKEN).expect("token"), apps };
+        let api = Api::build(settings, bus.clone()).await;
         let api = api.expect("api");
         let base = format!("http://{}", api.address());
         let _ = rustls::crypto::ring::default_provider().install_default();

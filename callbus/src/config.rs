@@ -176,7 +176,7 @@ impl Config {
             bus,
             admission,
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
-            outbound_allow: file.outbound.allow,
+            outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
             otlp: file.telemetry.otlp.map(|collector| collector.0),
             apps,
         })

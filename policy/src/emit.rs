@@ -64,7 +64,7 @@ impl Policy {
             return Vec::new();
         }
         let asked = Asked::new(&self.lists, facts.lists, Vec::new());
-        let context = context(&self.env, &facts.to_json(self), &asked);
+        let context = context(self, &facts.to_json(self), &asked);
         let emit = |rule: &EmitRule| {
             let made = rule.emit(&context).map_err(|error| EmitFailed { rule: Arc::clone(&rule.name), error });
             made.transpose()

@@ -1,10 +1,10 @@
 //! What a decision is made from.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cel::objects::Key;
-use cel::{Context, Env, Value};
+use cel::{Context, Value};
 use jiff::Timestamp;
 use proto::callback::{Amd, Common, Details, Endpoint, KeyValue, MenuResult, Money};
 use proto::{AppName, Callback, WalletId};
@@ -175,17 +175,25 @@ impl Facts<'_> {
     }
 }
 
-/// The variables of an evaluation. Names nobody gave a value stay empty records, so that `has(wallet.available)` is false
-/// where there is no wallet.
-pub(crate) fn context(env: &Arc<Env>, facts: &Map<String, Json>, asked: &Asked) -> Context<'static, 'static> {
-    let mut context = Context::with_env(Arc::clone(env));
-    for (name, fact) in facts {
-        context.add_variable_from_value(name.as_str(), value(fact));
-    }
-    for name in ["menu", "wallet", "price", "env"] {
-        if !facts.contains_key(name) {
-            context.add_variable_from_value(name, HashMap::<Key, Value>::new());
-        }
+/// Names that expressions begin with, and the fields they read of each.
+pub(crate) type Reads = BTreeMap<String, BTreeSet<String>>;
+
+/// The variables of an evaluation: those that some expression reads. Names nobody gave a value stay empty records, so that
+/// `has(wallet.available)` is false where there is no wallet.
+pub(crate) fn context(policy: &Policy, facts: &Map<String, Json>, asked: &Asked) -> Context<'static, 'static> {
+    let mut context = Context::with_env(Arc::clone(&policy.env));
+    for (name, fields) in &policy.reads {
+        let fact = match facts.get(name) {
+            Some(Json::Object(record)) => {
+                let read = record.iter().filter(|(field, _)| fields.contains(*field));
+                Value::from(
+                    read.map(|(field, json)| (Key::from(field.as_str()), value(json))).collect::<HashMap<_, _>>(),
+                )
+            }
+            Some(fact) => value(fact),
+            None => Value::from(HashMap::<Key, Value>::new()),
+        };
+        context.add_variable_from_value(name.as_str(), fact);
     }
     context.add_variable_as_val("lists", Box::new(asked.clone()));
     context

@@ -9,6 +9,7 @@ use crate::cli::CliMap;
 use crate::emit::EmitRule;
 use crate::errors::{Findings, PolicyErrors, nearest};
 use crate::expression::Expression;
+use crate::facts::Reads;
 use crate::functions;
 use crate::hash::Hash;
 use crate::hours::Hours;
@@ -125,10 +126,12 @@ fn read(
     let policy = Policy {
         revision: hash.hex(),
         file_name: file_name.to_owned(),
+        test_count: tests.len(),
         shadow: root.get("mode").is_some_and(|entry| mode(reader, &entry.value)),
         on_error: defaults.on_error,
         locale: defaults.locale,
         say: defaults.say,
+        reads: reads(&rules, wallet.as_ref()),
         env_names: names_under("env.", &rules, wallet.as_ref()),
         hours,
         needs: KINDS.map(|kind| needs(&rules, kind, wallet.as_ref())),
@@ -232,9 +235,25 @@ fn needs(rules: &Rules, kind: Kind, wallet: Option<&Template>) -> Needs {
 
 /// What expressions name under a prefix.
 fn names_under(prefix: &str, rules: &Rules, wallet: Option<&Template>) -> Vec<String> {
+    let names: BTreeSet<&str> = named(rules, wallet).filter_map(|read| read.strip_prefix(prefix)).collect();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+fn reads(rules: &Rules, wallet: Option<&Template>) -> Reads {
+    let mut reads = Reads::new();
+    for read in named(rules, wallet) {
+        let mut segments = read.splitn(3, '.').map(str::to_owned);
+        let fields = reads.entry(segments.next().unwrap_or_default()).or_default();
+        fields.extend(segments.next());
+    }
+    // Asked through its own value.
+    reads.remove("lists");
+    reads
+}
+
+/// Dotted names in all expressions.
+fn named<'a>(rules: &'a Rules, wallet: Option<&'a Template>) -> impl Iterator<Item = &'a str> {
     let of_rules = KINDS.into_iter().flat_map(|kind| rules.expressions(kind));
     let expressions = of_rules.chain(wallet.into_iter().flat_map(Template::expressions));
-    let reads = expressions.flat_map(|expression| expression.reads.iter());
-    let names: BTreeSet<&str> = reads.filter_map(|read| read.strip_prefix(prefix)).collect();
-    names.into_iter().map(str::to_owned).collect()
+    expressions.flat_map(|expression| expression.reads.iter().map(String::as_str))
 }

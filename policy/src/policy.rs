@@ -13,7 +13,7 @@ use crate::cli::CliMap;
 use crate::decision::{Decision, Verdict};
 use crate::emit::EmitRule;
 use crate::expression::Expression;
-use crate::facts::{Facts, context};
+use crate::facts::{Facts, Reads, context};
 use crate::hours::Hours;
 use crate::list::{Asked, Lists, Source};
 use crate::reason::Reason;
@@ -28,6 +28,7 @@ pub(crate) const BUILT_IN: &str = "built-in";
 pub struct Policy {
     pub(crate) revision: String,
     pub(crate) file_name: String,
+    pub(crate) test_count: usize,
     pub(crate) shadow: bool,
     pub(crate) on_error: OnError,
     pub(crate) locale: Option<String>,
@@ -37,6 +38,8 @@ pub struct Policy {
     pub(crate) lists: Arc<Lists>,
     pub(crate) cli: CliMap,
     pub(crate) rules: Rules,
+    /// What expressions read, of all events.
+    pub(crate) reads: Reads,
     /// Variables that expressions name.
     pub(crate) env_names: Vec<String>,
     /// Those that expressions name.
@@ -87,11 +90,10 @@ pub enum WalletError {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rules = self.rules.count();
         f.debug_struct("Policy")
             .field("file", &self.file_name)
             .field("revision", &self.revision)
-            .field("rules", &rules)
+            .field("rules", &self.rule_count())
             .finish()
     }
 }
@@ -105,6 +107,16 @@ impl Policy {
     /// The name it was loaded under.
     pub fn file_name(&self) -> &str {
         &self.file_name
+    }
+
+    /// Rules of all events.
+    pub fn rule_count(&self) -> usize {
+        self.rules.count()
+    }
+
+    /// Tests of the file's own; all of them pass.
+    pub fn test_count(&self) -> usize {
+        self.test_count
     }
 
     /// The file says `mode: shadow`: it only says what it would do, see [`Policy::shadow`].
@@ -138,7 +150,7 @@ impl Policy {
     /// When the expression fails or gives no wallet name.
     pub fn wallet(&self, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
         let asked = Asked::new(&self.lists, facts.lists, Vec::new());
-        self.wallet_in(&context(&self.env, &facts.to_json(self), &asked), facts)
+        self.wallet_in(&context(self, &facts.to_json(self), &asked), facts)
     }
 
     pub(crate) fn wallet_in(&self, context: &Context<'_, '_>, facts: &Facts<'_>) -> Result<WalletId, WalletError> {

@@ -52,7 +52,7 @@ impl<'a> Scene<'a> {
     pub(crate) fn new(policy: &'a Policy, facts: &'a Facts<'a>, known: Vec<Membership>) -> Self {
         let json = facts.to_json(policy);
         let lists = Asked::new(&policy.lists, facts.lists, known);
-        let context = context(&policy.env, &json, &lists);
+        let context = context(policy, &json, &lists);
         let wallet = policy.wallet_in(&context, facts);
         Self { policy, facts, kind: facts.callback.kind(), json, lists, context, wallet }
     }

@@ -131,10 +131,8 @@ async fn a_live_list_is_edited_while_calls_go_on(world: World) -> Result<()> {
     assert_eq!(world.callbus(&["list", "has", "blocked", "+46700000002"])?.status.code(), Some(5));
 
     // Two who edit at once both have their way.
-    let (one, two) = tokio::join!(
-        world.post("/v1/lists/blocked", &json!({ "add": ["+46700000002"] })),
-        world.post("/v1/lists/blocked", &json!({ "add": ["+46700000003"], "remove": ["alice"] })),
-    );
+    let (first, second) = (json!({ "add": ["+46700000002"] }), json!({ "add": ["+46700000003"], "remove": ["alice"] }));
+    let (one, two) = tokio::join!(world.post("/v1/lists/blocked", &first), world.post("/v1/lists/blocked", &second));
     assert_eq!((one?.0, two?.0), (200, 200));
     let shown = world.callbus(&["list", "show", "blocked"])?;
     assert_eq!(String::from_utf8_lossy(&shown.stdout), "+46700000001\n+46700000002\n+46700000003\n");
@@ -155,7 +153,7 @@ async fn a_live_list_is_edited_while_calls_go_on(world: World) -> Result<()> {
 
 async fn a_call_that_ends_makes_named_events_once(world: World) -> Result<()> {
     let platform = world.platform(7)?;
-    let report = platform.call(CallScript { callee: Callee::NoAnswer { after_secs: 30 }, ..script(ALLOWED) }).await;
+    let report = platform.call(CallScript { callee: Callee::NoAnswer, ..script(ALLOWED) }).await;
     let emitted = async || -> Result<Vec<Emitted>> {
         let events = world.events(&report.call).await?;
         let of_policy = events.iter().filter(|event| event.subject.kind() == Some(Kind::Emitted));

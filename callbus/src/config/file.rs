@@ -146,7 +146,7 @@ pub(super) struct Worker {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Outbound {
-    pub allow: Vec<IpNet>,
+    pub allow: Vec<Network>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -181,6 +181,18 @@ impl TryFrom<String> for CallbackPath {
         } else {
             Err(format!("{text:?} is not a path: begin it with '/', such as \"/callbacks\""))
         }
+    }
+}
+
+/// `address/bits`.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Network(pub IpNet);
+
+impl TryFrom<String> for Network {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| format!("{text:?} is not a network: write \"10.0.0.0/8\""))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Nothing anybody writes makes the loader or a decision panic, hang or overflow the stack.
 
-use policy::{Policy, Reason};
+use std::time::Duration;
+
+use policy::{Policy, Reason, Verdict};
 use proptest::prelude::*;
 use proto::{Kind, Outcome};
 
@@ -230,11 +232,24 @@ proptest! {
         }
     }
 
+    /// Whatever a call was, its events have a name and at most what the rules put into them.
+    #[test]
+    fn every_end_of_a_call_makes_events(event in prop::sample::select(vec!["dice", "notify"]), text in "\\PC{0,80}", value in any::<i64>()) {
+        let json = serde_json::json!({
+            "event": event, "callid": "c", "result": text, "reason": text, "type": text, "from": text, "destination": text,
+            "duration": value, "errorCode": value, "debit": { "amount": value, "currencyId": text },
+        });
+        let policy = load(EVERYTHING).expect("policy");
+        let made = policy.emits(&World::new().facts(&callback(&json.to_string())));
+        prop_assert!(made.iter().all(Result::is_ok), "{made:?}");
+    }
+
     /// Whatever Sinch, or somebody with its key, sends: there is an answer that may answer it.
     #[test]
     fn every_callback_gets_a_legal_answer(
         event in prop::sample::select(vec!["ice", "ace", "pie"]),
-        custom in prop::sample::select(vec!["instructions", "mxp", "conf", "park", "menu", "pstn", "verbatim", "rich", ""]),
+        custom in prop::sample::select(vec!["instructions", "mxp", "conf", "park", "menu", "pstn", "verbatim", "rich", "shadow", "ask", ""]),
+        answer in prop::sample::select(vec!["hangup", "continue", "connectPstn"]),
         text in "\\PC{0,80}",
         value in any::<i64>(),
     ) {
@@ -245,7 +260,13 @@ proptest! {
         });
         let policy = load(EVERYTHING).expect("policy");
         let callback = callback(&json.to_string());
-        let decision = World::new().decide(&policy, &json.to_string());
+        let world = World::new();
+        let facts = world.facts(&callback);
+        let mut decision = policy.decide(&facts);
+        while let Verdict::Ask { .. } = &decision.verdict {
+            let svaml = serde_json::from_value(serde_json::json!({ "action": { "name": answer, "number": text } }));
+            decision = policy.answered(&facts, decision, svaml.expect("SVAML"), Duration::ZERO);
+        }
         let kind = callback.kind();
         prop_assert!(matches!(kind, Kind::Ice | Kind::Ace | Kind::Pie));
         prop_assert!(decision.granted(60).check(kind).is_ok(), "{:?}", decision);
