@@ -3,6 +3,7 @@
 
 pub mod nats;
 pub mod ports;
+pub mod program;
 pub mod redis;
 pub mod role;
 mod server;

@@ -19,8 +19,9 @@ use tempfile::TempDir;
 
 use crate::nats::Nats;
 use crate::ports;
+use crate::program::Program;
 use crate::redis::Redis;
-use crate::role::{Role, binary};
+use crate::role::{self, binary};
 
 pub const APP_KEY: &str = "669e367e-6bba-48ab-af15-266871c28135";
 pub const APP_SECRET: &str = "BeIukql3pTKJ8RGL5zo0DA==";
@@ -62,7 +63,7 @@ pub struct World {
     place: Place,
     directory: TempDir,
     ports: BTreeMap<String, u16>,
-    roles: BTreeMap<String, Role>,
+    roles: BTreeMap<String, Program>,
     http: reqwest::Client,
     starts: usize,
 }
@@ -70,7 +71,12 @@ pub struct World {
 impl World {
     /// Everything in one process on embedded parts.
     pub async fn embedded(policy: &str) -> Result<Self> {
-        let mut world = Self::new(Place::Embedded, policy, "")?;
+        Self::embedded_with(policy, "").await
+    }
+
+    /// The same, with more settings in `callbus.toml`.
+    pub async fn embedded_with(policy: &str, settings: &str) -> Result<Self> {
+        let mut world = Self::new(Place::Embedded, policy, settings)?;
         world.start("all")?;
         world.stock().await
     }
@@ -150,7 +156,7 @@ impl World {
         let arguments: &[&str] = if role == "all" { &[] } else { &[role] };
         self.starts += 1;
         let log = self.directory.path().join(format!("{name}.{}.log", self.starts));
-        let started = Role::start(&self.config(), arguments, &settings, log)?;
+        let started = role::start(&self.config(), arguments, &settings, log)?;
         self.roles.insert(name.to_owned(), started);
         Ok(())
     }

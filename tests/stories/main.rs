@@ -5,6 +5,7 @@ mod bus;
 mod calls;
 mod cli;
 mod door;
+mod elsewhere;
 mod faults;
 mod layers;
 mod policies;
