@@ -131,7 +131,7 @@ impl World {
         for (name, role) in &self.roles {
             if name == "all" || name.starts_with("worker") {
                 eventually("the worker uses the price list", async || {
-                    Ok(role.said()?.contains("price list in use").then_some(()))
+                    Ok(role.said()?.contains("price list loaded").then_some(()))
                 })
                 .await?;
             }
