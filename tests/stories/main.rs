@@ -9,4 +9,5 @@ mod elsewhere;
 mod faults;
 mod layers;
 mod policies;
+mod replies;
 mod tracing;
