@@ -7,12 +7,19 @@ use anyhow::{Context, Result};
 
 use crate::program::Program;
 
-/// Starts `callbus --config <config> <arguments>` with settings by environment, and waits until it is ready.
-pub(crate) fn start(config: &Path, arguments: &[&str], settings: &[(String, String)], log: PathBuf) -> Result<Program> {
-    let mut command = Command::new(binary()?);
+/// Starts `<program> --config <config> <arguments>` with settings by environment, and waits until it is ready.
+pub(crate) fn start(
+    program: &Path,
+    config: &Path,
+    arguments: &[&str],
+    settings: &[(String, String)],
+    log: PathBuf,
+) -> Result<Program> {
+    let mut command = Command::new(program);
     command.arg("--config").arg(config).args(arguments);
     command.envs(settings.iter().map(|(name, value)| (name, value))).env("RUST_LOG", "info");
-    Program::start(&format!("callbus {arguments:?}"), command, log).context("is it built? cargo build -p callbus")
+    Program::start(&format!("callbus {arguments:?}"), command, log)
+        .context("is it built? cargo build -p callbus --examples")
 }
 
 /// The program under test lies beside the tests.

@@ -32,7 +32,8 @@ pub const ALLOWED: &str = "+46701234567";
 
 /// Two hundredths a second, by the second: 1.90 pays for 95 seconds.
 const DECK: &str = "prefix,destination,connect_fee,rate,unit_s,increments,rounding,currency\n\
-                    46,Sweden,0,1.2,60,1/1,up4,EUR\n";
+                    46,Sweden,0,1.2,60,1/1,up4,EUR\n\
+                    1555,Acme,0,1.2,60,1/1,up4,EUR\n";
 
 /// The policy of most stories: only one number may be called, for ten minutes at most.
 pub const POLICY: &str = r#"
@@ -66,6 +67,8 @@ pub struct World {
     roles: BTreeMap<String, Program>,
     http: reqwest::Client,
     starts: usize,
+    /// What roles are started from.
+    program: PathBuf,
 }
 
 impl World {
@@ -100,8 +103,15 @@ impl World {
     fn new(place: Place, policy: &str, settings: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         fs::write(directory.path().join("policy.yaml"), policy)?;
-        let world =
-            Self { place, directory, ports: BTreeMap::new(), roles: BTreeMap::new(), http: client(), starts: 0 };
+        let world = Self {
+            place,
+            directory,
+            ports: BTreeMap::new(),
+            roles: BTreeMap::new(),
+            http: client(),
+            starts: 0,
+            program: binary()?,
+        };
         fs::write(world.config(), world.settings() + settings)?;
         Ok(world)
     }
@@ -156,8 +166,19 @@ impl World {
         let arguments: &[&str] = if role == "all" { &[] } else { &[role] };
         self.starts += 1;
         let log = self.directory.path().join(format!("{name}.{}.log", self.starts));
-        let started = role::start(&self.config(), arguments, &settings, log)?;
+        let started = role::start(&self.program, &self.config(), arguments, &settings, log)?;
         self.roles.insert(name.to_owned(), started);
+        Ok(())
+    }
+
+    /// Starts all that decides anew, from an example that is callbus with handlers of its own.
+    pub fn decide_by(&mut self, example: &str) -> Result<()> {
+        self.program = binary()?.with_file_name("examples").join(example);
+        for name in self.deciding() {
+            self.terminate(&name)?;
+            self.start(&name)?;
+        }
+        self.program = binary()?;
         Ok(())
     }
 
@@ -207,9 +228,14 @@ impl World {
         matches!(self.place, Place::Embedded)
     }
 
+    /// The processes that decide.
+    pub fn deciding(&self) -> Vec<String> {
+        self.roles.keys().filter(|name| *name == "all" || name.starts_with("worker")).cloned().collect()
+    }
+
     /// How many workers run.
     pub fn workers(&self) -> usize {
-        self.roles.keys().filter(|name| *name == "all" || name.starts_with("worker")).count()
+        self.deciding().len()
     }
 
     /// All a role has printed since it started.

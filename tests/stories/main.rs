@@ -7,6 +7,7 @@ mod cli;
 mod door;
 mod elsewhere;
 mod faults;
+mod handlers;
 mod layers;
 mod policies;
 mod replies;

@@ -205,6 +205,7 @@ async fn a_replay_says_what_would_change(world: World) -> Result<()> {
     }
     let same = fs::read_to_string(world.file("policy.yaml"))?;
     let same = world.write("same.yaml", &same)?;
+    world.billing_caught_up().await?;
     let end = world.events_total().await?;
     let diff: Value = serde_json::from_slice(&world.callbus(&["--json", "policy", "diff", &same])?.stdout)?;
     assert_eq!((&diff["changed"], &diff["callbacks"]), (&json!(0), &json!(5)), "{diff}");

@@ -83,12 +83,15 @@ fn cases() -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for table in PAGE.split(TABLE).skip(1) {
         for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
-            let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect();
+            let cells: Vec<&str> =
+                row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect();
             let [reply, events, svaml] = cells.as_slice() else { anyhow::bail!("three cells: {row}") };
             let alone = Policy::load(&rule("ice", reply), "row.yaml", &no_files).is_ok()
                 || Policy::load(&rule("pie", reply), "row.yaml", &no_files).is_ok();
             let reply = if alone { (*reply).to_owned() } else { format!("{reply}, hangup: true") };
-            for event in ["ice", "ace", "pie"].into_iter().filter(|event| events.split(' ').any(|named| named == *event)) {
+            for event in
+                ["ice", "ace", "pie"].into_iter().filter(|event| events.split(' ').any(|named| named == *event))
+            {
                 let name = format!("{event}-{}", cases.len());
                 cases.push(Case { name, event, reply: reply.clone(), svaml: (*svaml).to_owned() });
             }
