@@ -96,7 +96,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/calls", get(calls::list))
         .route("/calls/{id}", get(calls::show))
         .route("/wallets", get(wallets::list))
-        .route("/wallets/{id}", get(wallets::show))
+        .route("/wallets/{id}", get(wallets::show).patch(wallets::change))
         .route("/wallets/{id}/ledger", get(wallets::ledger))
         .route("/wallets/{id}/topups", post(wallets::top_up))
         .route("/decks/{name}", decks)

@@ -1,4 +1,4 @@
-//! `/v1/wallets`: balances, histories, and money coming in.
+//! `/v1/wallets`: balances, histories, money coming in, and what a wallet may be used for.
 
 use std::sync::Arc;
 
@@ -7,12 +7,13 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use billing::ledger;
-use billing::top_up::{TopUpError, TopUpOrder, TopUpReceipt, order};
+use billing::order::{Order, OrderError, Ordered, Receipt, order};
 use bytes::Bytes;
 use jiff::Timestamp;
-use money::posting::TopUp;
-use money::{Currency, Hold, Micros, Posting, TopUpId, Wallet, WalletFacts};
+use money::posting::{Change, TopUp};
+use money::{Currency, Hold, LimitsEdit, Micros, Posting, TopUpId, Wallet, WalletFacts, WalletStatus};
 use proto::WalletId;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -25,6 +26,8 @@ const POSTINGS_MAX: usize = 10_000;
 const POSTINGS_DEFAULT: usize = 1_000;
 /// A note is a line, not a document.
 const NOTE_CHARS_MAX: usize = 500;
+/// Who posts, as the ledger knows it: the API has one token.
+const BY: &str = "api";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Wallets {
@@ -87,6 +90,19 @@ struct TopUpRequest {
     id: TopUpId,
     amount: Micros,
     currency: Currency,
+    #[serde(default)]
+    note: String,
+}
+
+/// Body of a change; what is absent stays.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeRequest {
+    /// For a wallet that is not there yet.
+    currency: Option<Currency>,
+    status: Option<WalletStatus>,
+    credit_limit: Option<Micros>,
+    limits: Option<LimitsEdit>,
     #[serde(default)]
     note: String,
 }
@@ -154,25 +170,53 @@ pub(crate) async fn top_up(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<TopUpReceipt>), Problem> {
-    let wallet = wallet_id(id)?;
-    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
-    let request: TopUpRequest = serde_json::from_slice(&body).map_err(|error| {
-        Problem::Invalid(format!("the body is not {{id, amount: \"12.50\", currency: \"EUR\", note}}: {error}"))
-    })?;
-    if request.amount <= Micros::ZERO {
-        return Err(Problem::Invalid(format!("the amount is {}; a top-up is more than 0", request.amount)));
-    }
-    if request.note.chars().count() > NOTE_CHARS_MAX {
-        return Err(Problem::Invalid(format!("the note is over {NOTE_CHARS_MAX} characters")));
-    }
-    let top_up = TopUp { id: request.id, amount: request.amount, note: request.note, by: "api".to_owned() };
-    match order(&desk.bus, &TopUpOrder { wallet, currency: request.currency, top_up }).await {
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let TopUpRequest { id: top_up, amount, currency, note } =
+        parse(body, "{id, amount: \"12.50\", currency: \"EUR\", note}")?;
+    let top_up = TopUp { id: top_up, amount: positive(amount)?, note: line(note)?, by: BY.to_owned() };
+    post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
+}
+
+/// 200, whether or not it was so before.
+pub(crate) async fn change(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let ChangeRequest { currency, status, credit_limit, limits, note } =
+        parse(body, "{status, credit_limit, limits, currency, note}")?;
+    let change = Change { status, credit_limit, limits, note: line(note)?, by: BY.to_owned() };
+    post(&desk, id, Ordered::Change { currency, change }, StatusCode::OK).await
+}
+
+async fn post(
+    desk: &Desk,
+    wallet: String,
+    what: Ordered,
+    created: StatusCode,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let wallet = wallet_id(wallet)?;
+    match order(&desk.bus, &Order { wallet, what }).await {
         Ok(receipt) if receipt.duplicate => Ok((StatusCode::OK, Json(receipt))),
-        Ok(receipt) => Ok((StatusCode::CREATED, Json(receipt))),
-        Err(TopUpError::Refused(why)) => Err(Problem::Conflict(why)),
-        Err(TopUpError::Unavailable(why)) => Err(Problem::Unavailable(why)),
+        Ok(receipt) => Ok((created, Json(receipt))),
+        Err(OrderError::Refused(why)) => Err(Problem::Conflict(why)),
+        Err(OrderError::Unavailable(why)) => Err(Problem::Unavailable(why)),
     }
+}
+
+fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>, shape: &str) -> Result<T, Problem> {
+    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
+    serde_json::from_slice(&body).map_err(|error| Problem::Invalid(format!("the body is not {shape}: {error}")))
+}
+
+fn positive(amount: Micros) -> Result<Micros, Problem> {
+    let more = amount > Micros::ZERO;
+    more.then_some(amount).ok_or_else(|| Problem::Invalid(format!("the amount is {amount}; it must be more than 0")))
+}
+
+fn line(note: String) -> Result<String, Problem> {
+    let short = note.chars().count() <= NOTE_CHARS_MAX;
+    short.then_some(note).ok_or_else(|| Problem::Invalid(format!("the note is over {NOTE_CHARS_MAX} characters")))
 }
 
 fn wallet_id(text: String) -> Result<WalletId, Problem> {

@@ -21,7 +21,7 @@ use tracing::{Instrument, Span, info_span};
 use crate::admission::Admission;
 use crate::call::{Call, CallLeg, Ending};
 use crate::ledger::{Intent, Ledger, NotPosted};
-use crate::{tombstone, top_up};
+use crate::{order, tombstone};
 
 /// Name of billing's consumer of the calls, and of its checkpoint.
 pub const CONSUMER: &str = "billing";
@@ -31,7 +31,7 @@ const CALLS: Filter = Filter::All(Stream::Calls);
 /// Calls worked on at the same time; each waits for at most a few appends.
 const IN_FLIGHT_MAX: usize = 64;
 
-const TOP_UPS_MAX: usize = 64;
+const ORDERS_MAX: usize = 64;
 
 /// The log or the broker is away: wait, and go on where we were.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -95,8 +95,8 @@ impl Billing {
         let till = ServeSpec {
             name: "billing".to_owned(),
             group: "billing".to_owned(),
-            subjects: vec![top_up::SUBJECT.to_owned()],
-            concurrency_max: TOP_UPS_MAX,
+            subjects: vec![order::SUBJECT.to_owned()],
+            concurrency_max: ORDERS_MAX,
         };
         let consume = self.bus.consume(
             consumer,
@@ -114,7 +114,7 @@ impl Billing {
             till,
             move |asked| {
                 let books = Arc::clone(&ordering);
-                async move { top_up::take(&books.ledger, &asked.data).await }
+                async move { order::take(&books.ledger, &asked.data).await }
             },
             stop.clone(),
         );

@@ -170,6 +170,8 @@ pub(crate) enum WalletCommand {
     },
     /// Put money in.
     Topup(TopUp),
+    /// Say what a wallet may be used for; what is not named stays. `none` takes a limit away.
+    Set(Box<WalletSet>),
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +184,46 @@ pub(crate) struct TopUp {
     /// Names the top-up: sent twice, it is posted once. Without it each is a new one.
     #[arg(long)]
     pub(crate) id: Option<String>,
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletSet {
+    pub(crate) wallet: String,
+    /// active, blocked or closed.
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// How far below zero the balance may go.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) credit_limit: Option<String>,
+    /// Calls at the same time.
+    #[arg(long, value_name = "CALLS")]
+    pub(crate) concurrent: Option<String>,
+    /// Calls that may begin in a second.
+    #[arg(long, value_name = "CALLS")]
+    pub(crate) per_second: Option<String>,
+    /// What may be charged and held in a day.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) spend_day: Option<String>,
+    /// What may be charged and held in a month.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) spend_month: Option<String>,
+    /// What a minute may cost.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) minute_price: Option<String>,
+    /// Only these may be called: prefixes and countries, such as 46,+4720,DE.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) allow: Option<String>,
+    /// These may not be called.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) deny: Option<String>,
+    /// Whose midnight ends a day, such as Europe/Stockholm.
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) time_zone: Option<String>,
+    /// Of a wallet that is not there yet, such as EUR.
+    #[arg(long)]
+    pub(crate) currency: Option<String>,
     #[arg(long, default_value = "")]
     pub(crate) note: String,
 }

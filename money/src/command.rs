@@ -18,8 +18,12 @@ use crate::wallet::{LegState, Wallet};
 pub enum Refused {
     #[error("post {asked} to a wallet in {wallet}: use a wallet of that currency")]
     Currency { wallet: Currency, asked: Currency },
+    #[error("begin a wallet without a currency: name one")]
+    NoCurrency,
     #[error("post the amount {0}: it must be positive")]
     Amount(Micros),
+    #[error("set a limit to {0}: it must not be negative")]
+    Limit(Micros),
     #[error("post the top-up {id:?} of {asked}: it was posted before, with {posted}; use a new id", id = id.as_str())]
     IdTaken { id: TopUpId, posted: Micros, asked: Micros },
     #[error("place the hold of a leg authorised at {0}: the wallet may have closed and forgotten it")]
@@ -119,17 +123,16 @@ pub fn top_up(wallet: &Wallet, currency: Currency, top_up: TopUp) -> Result<Opti
 /// Changes a wallet's settings. `None` when they are so already.
 ///
 /// # Errors
-/// When the currencies differ, the credit limit is negative, or it would make what is available too large.
+/// When the currencies differ, a limit is negative, or the credit limit would make what is available too large.
 pub fn change(wallet: &Wallet, currency: Currency, change: Change) -> Result<Option<Posting>, Refused> {
     check_currency(wallet, currency)?;
     let facts = wallet.facts();
-    let status = change.status.unwrap_or(facts.status);
-    let credit_limit = change.credit_limit.unwrap_or(facts.credit_limit);
-    if credit_limit.is_negative() {
-        return Err(Refused::Amount(credit_limit));
+    let changed @ (_, credit_limit, limits) = &wallet.changed(&change);
+    if let Some(negative) = limits.amounts().chain([*credit_limit]).find(|amount| amount.is_negative()) {
+        return Err(Refused::Limit(negative));
     }
-    facts.posted.checked_add(credit_limit)?;
-    let changes = (status, credit_limit) != (facts.status, facts.credit_limit);
+    facts.posted.checked_add(*credit_limit)?;
+    let changes = *changed != (facts.status, facts.credit_limit, facts.limits);
     Ok(changes.then_some(Posting::WalletChanged(change)))
 }
 

@@ -3,8 +3,8 @@
 //! An [`amount`] is whole millionths of a [`currency`]. A [`price`] turns seconds into an amount ([`rate`]), rounded
 //! once ([`rounding`]), and an amount into seconds ([`mod@grant`]). It may differ by [`period`], by the clock of a time
 //! [`zone`]; how a cost came about can be shown ([`mod@explain`]), and prices as samples write them be read ([`spec`]).
-//! A [`deck`] finds the price of a number and is read from CSV ([`import`]). Before a call [`admission`] holds its cost;
-//! what then happens to a [`hold`] is a [`posting`], which the [`command`] functions decide and whose fold is the
+//! A [`deck`] finds the price of a number and is read from CSV ([`import`]). Before a call [`admission`] holds its cost,
+//! where the wallet's [`limits`] let it;//! what then happens to a [`hold`] is a [`posting`], which the [`command`] functions decide and whose fold is the
 //! [`wallet`].
 //!
 //! The rules of rating, with worked examples, stand in `docs/rating.md`; those of holds in `ARCHITECTURE.md`.
@@ -29,6 +29,7 @@ pub mod deck;
 pub mod import;
 
 pub mod hold;
+pub mod limits;
 pub mod posting;
 pub mod wallet;
 
@@ -36,13 +37,14 @@ pub mod command;
 
 pub mod admission;
 
-pub use admission::{Admission, Applied, HoldReply};
+pub use admission::{Admission, Applied, HoldReply, Limit};
 pub use amount::{Micros, Nanos, Overflow};
 pub use command::{Refused, change, expire, place, settle, top_up};
 pub use currency::Currency;
 pub use deck::{Deck, DeckRef, DeckRow};
-pub use grant::{Answer, Grant, grant};
+pub use grant::{Answer, Grant, grant, least};
 pub use hold::{Ended, Hold};
+pub use limits::{Barred, Destination, Destinations, Edit, Limits, LimitsEdit, Spent, check_call};
 pub use period::{Among, Period};
 pub use posting::{Account, Posting, TopUpId, WalletEvent, entries};
 pub use price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, PriceRows, Tier};

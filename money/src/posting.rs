@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::amount::Micros;
 use crate::currency::Currency;
 use crate::hold::Hold;
+use crate::limits::LimitsEdit;
 use crate::wallet::WalletStatus;
 
 /// Most postings one event carries, so that it stays well below what a broker takes.
@@ -32,6 +33,20 @@ pub enum Posting {
     HoldReleased(Release),
     HoldExpired(Expiry),
     WalletChanged(Change),
+}
+
+impl Posting {
+    /// What it changes about the limits.
+    pub fn limits_edit(&self) -> Option<&LimitsEdit> {
+        match self {
+            Self::WalletChanged(change) => change.limits.as_ref(),
+            Self::TopUpPosted(_)
+            | Self::HoldPlaced(_)
+            | Self::CallCharged(_)
+            | Self::HoldReleased(_)
+            | Self::HoldExpired(_) => None,
+        }
+    }
 }
 
 /// Money came in.
@@ -94,6 +109,8 @@ pub struct Change {
     pub status: Option<WalletStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credit_limit: Option<Micros>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsEdit>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
     pub by: String,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use proto::Leg;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::amount::Micros;
 use crate::currency::Currency;
 use crate::hold::Hold;
+use crate::limits::{Limits, Spent};
 use crate::posting::{Change, Posting, TopUpId, WalletEvent};
 
 /// How long a wallet remembers the legs that were closed. What happens to a leg longer gone is
@@ -21,6 +23,8 @@ pub struct Wallet {
     currency: Option<Currency>,
     status: WalletStatus,
     credit_limit: Micros,
+    limits: Limits,
+    spent: Spent,
     posted: Micros,
     held: Micros,
     open: BTreeMap<Leg, Hold>,
@@ -44,7 +48,7 @@ pub enum WalletStatus {
 }
 
 /// What a decision may know of a wallet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalletFacts {
     /// `None` until the wallet's first posting.
     pub currency: Option<Currency>,
@@ -57,6 +61,9 @@ pub struct WalletFacts {
     pub held: Micros,
     /// What a new hold may take: posted + credit limit − held.
     pub available: Micros,
+    pub limits: Limits,
+    /// What was charged, estimates included; what a refund or a correction gives back was spent all the same.
+    pub spent: Spent,
 }
 
 /// A leg that has come to its end.
@@ -74,6 +81,19 @@ pub enum LegState<'a> {
     Unknown,
     Open(&'a Hold),
     Closed(Closed),
+}
+
+impl WalletFacts {
+    /// The most a hold may take on a date of the wallet's calendar: what is available, and not above what the day and the
+    /// month leave.
+    pub fn budget(&self, date: Date) -> Micros {
+        let (day, month) = self.spent.on(date);
+        let left = |max: Option<Micros>, spent| {
+            max.map_or(Micros::MAX, |max| max.saturating_sub(spent).saturating_sub(self.held))
+        };
+        let (day_left, month_left) = (left(self.limits.spend_day_max, day), left(self.limits.spend_month_max, month));
+        self.available.min(day_left).min(month_left)
+    }
 }
 
 impl Wallet {
@@ -104,9 +124,13 @@ impl Wallet {
         let changed = match posting {
             Posting::TopUpPosted(top_up) => self.take_top_up(&top_up.id, top_up.amount),
             Posting::HoldPlaced(hold) => self.open(hold),
-            Posting::CallCharged(charge) => self.close(&charge.leg, charge.amount, at),
+            Posting::CallCharged(charge) => {
+                self.close(&charge.leg, charge.amount, at) && self.spend(time, charge.amount)
+            }
             Posting::HoldReleased(release) => self.close(&release.leg, Micros::ZERO, at),
-            Posting::HoldExpired(expiry) => self.close(&expiry.leg, expiry.amount, at),
+            Posting::HoldExpired(expiry) => {
+                self.close(&expiry.leg, expiry.amount, at) && self.spend(time, expiry.amount)
+            }
             Posting::WalletChanged(change) => self.take_change(change),
         };
         // Time moves on only now, so that the fold judged a hold's age as the command did that placed it.
@@ -123,6 +147,8 @@ impl Wallet {
             credit_limit: self.credit_limit,
             held: self.held,
             available: self.available(),
+            limits: self.limits.clone(),
+            spent: self.spent,
         }
     }
 
@@ -159,6 +185,10 @@ impl Wallet {
         self.top_ups.get(id).copied()
     }
 
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Place in the log of the last event taken; 0 before the first.
     pub fn last_seq(&self) -> u64 {
         self.last_seq
@@ -168,6 +198,12 @@ impl Wallet {
     /// something other than the commands of this crate wrote the history.
     pub fn impossible(&self) -> u64 {
         self.impossible
+    }
+
+    /// Status, credit limit and limits as a change leaves them.
+    pub(crate) fn changed(&self, change: &Change) -> (WalletStatus, Micros, Limits) {
+        let limits = change.limits.as_ref().map_or_else(|| self.limits.clone(), |edit| self.limits.edited(edit));
+        (change.status.unwrap_or(self.status), change.credit_limit.unwrap_or(self.credit_limit), limits)
     }
 
     fn take_top_up(&mut self, id: &TopUpId, amount: Micros) -> bool {
@@ -181,10 +217,10 @@ impl Wallet {
     }
 
     fn take_change(&mut self, change: &Change) -> bool {
-        let before = (self.status, self.credit_limit);
-        self.status = change.status.unwrap_or(self.status);
-        self.credit_limit = change.credit_limit.unwrap_or(self.credit_limit);
-        before != (self.status, self.credit_limit)
+        let after = self.changed(change);
+        let changed = after != (self.status, self.credit_limit, self.limits.clone());
+        (self.status, self.credit_limit, self.limits) = after;
+        changed
     }
 
     fn open(&mut self, hold: &Hold) -> bool {
@@ -209,6 +245,11 @@ impl Wallet {
         }
         self.closed.insert(leg.clone(), Closed { at, charged });
         self.closed_order.push_back(leg.clone());
+        true
+    }
+
+    fn spend(&mut self, time: Timestamp, amount: Micros) -> bool {
+        self.spent.add(self.limits.date(time), amount);
         true
     }
 

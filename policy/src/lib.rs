@@ -35,6 +35,7 @@ mod hash;
 mod schema;
 
 pub use bundle::Bundle;
+pub use country::country;
 pub use decision::{Decision, Verdict};
 pub use errors::{PolicyError, PolicyErrors};
 pub use explanation::{Explanation, Membership, Tried, TriedResult};

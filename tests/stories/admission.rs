@@ -1,12 +1,12 @@
 //! Admission in Redis says what the pure one says: random histories through both, every reply and balance compared.
 
 use anyhow::Result;
-use billing::admission::{Admission, ApplyReply, HoldRequest, MemoryAdmission, RedisAdmission};
+use billing::admission::{Admission, ApplyReply, HoldRequest, MemoryAdmission, Position, RedisAdmission};
 use jiff::{SignedDuration, Timestamp};
 use money::posting::{Change, TopUp};
 use money::{
-    Applied, Currency, Ended, Hold, Micros, Nanos, Posting, Price, Rounding, Tier, TopUpId, Wallet, WalletEvent,
-    WalletStatus, command,
+    Applied, Currency, Edit, Ended, Hold, LimitsEdit, Micros, Nanos, Posting, Price, Rounding, Tier, TopUpId, Wallet,
+    WalletEvent, WalletStatus, Zone, command,
 };
 use proto::{EventId, Leg, WalletId};
 use tests::redis::Redis;
@@ -100,6 +100,31 @@ fn top_up(dice: &mut Dice) -> Result<TopUp> {
     Ok(TopUp { id, amount, note: String::new(), by: "story".into() })
 }
 
+/// Limits so tight that histories run into all of them; in one of two zones, so that days end at different times.
+fn limits(dice: &mut Dice) -> Result<LimitsEdit> {
+    let calls = |dice: &mut Dice| match dice.below(4) {
+        0 => Edit::Keep,
+        1 => Edit::Clear,
+        max => Edit::Set(max as u32),
+    };
+    let spend = |dice: &mut Dice, factor: i64| -> Result<Edit<Micros>> {
+        Ok(match dice.below(4) {
+            0 => Edit::Keep,
+            1 => Edit::Clear,
+            _ => Edit::Set(Micros::new(dice.amount()?.get() * factor)?),
+        })
+    };
+    let time_zone: Zone = ["UTC", "Pacific/Auckland"][dice.below(2) as usize].parse()?;
+    Ok(LimitsEdit {
+        concurrent_max: calls(dice),
+        calls_per_sec_max: calls(dice),
+        spend_day_max: spend(dice, 1)?,
+        spend_month_max: spend(dice, 3)?,
+        time_zone: Some(time_zone),
+        ..LimitsEdit::default()
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_and_redis_reply_alike() -> Result<()> {
     let redis = Redis::start()?;
@@ -125,6 +150,7 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
                     wallet: &history.id,
                     leg: &hold.leg,
                     amount: hold.amount,
+                    date: history.wallet.limits().date(history.now),
                     expires_at: hold.expires_at,
                     decision: decision.as_bytes(),
                 };
@@ -136,7 +162,11 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
                 local.free(&history.id, &leg).await?;
                 remote.free(&history.id, &leg).await?;
             }
-            5 => history.now += SignedDuration::from_secs(i64::try_from(history.dice.below(2_000))?),
+            // A call later, the next day, or the next month.
+            5 => {
+                let most_secs = [2_000, 90_000, 3_000_000][history.dice.below(3) as usize];
+                history.now += SignedDuration::from_secs(i64::try_from(history.dice.below(most_secs))?);
+            }
             6 => history.post(|wallet, dice| Ok(command::top_up(wallet, currency(), top_up(dice)?)?))?,
             7 => {
                 let hold = history.hold()?;
@@ -161,7 +191,12 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
             10 => history.post(|wallet, dice| {
                 let status =
                     [WalletStatus::Active, WalletStatus::Active, WalletStatus::Blocked][dice.below(3) as usize];
-                let change = Change { status: Some(status), credit_limit: Some(dice.amount()?), ..Change::default() };
+                let change = Change {
+                    status: Some(status),
+                    credit_limit: Some(dice.amount()?),
+                    limits: Some(limits(dice)?),
+                    ..Change::default()
+                };
                 Ok(command::change(wallet, currency(), change)?)
             })?,
             _ => tell(&mut history, local, remote).await?,
@@ -176,7 +211,10 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
 async fn tell(history: &mut History, local: &Admission, remote: &Admission) -> Result<()> {
     let index = history.told + 1 - usize::try_from(history.dice.below(3))?.min(history.told + 1);
     let Some((prev, seq, time, event)) = history.log.get(index) else { return Ok(()) };
-    let replies = (local.apply(*prev, *seq, *time, event).await?, remote.apply(*prev, *seq, *time, event).await?);
+    // What is told too early or again is read by the limits of some other time, and moves nothing.
+    let limits = local.position(&history.id).await?.map(|at| at.limits).unwrap_or_default();
+    let after = Position { seq: *prev, limits };
+    let replies = (local.apply(&after, *seq, *time, event).await?, remote.apply(&after, *seq, *time, event).await?);
     assert_eq!(replies.0, replies.1, "apply");
     if replies.0 == ApplyReply::Done(Applied::Ok) {
         history.told = index + 1;

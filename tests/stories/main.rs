@@ -8,3 +8,4 @@ mod door;
 mod faults;
 mod layers;
 mod tracing;
+mod wallets;

@@ -8,7 +8,7 @@ use bus::{Asked, Bus, Cache, Clock, trace};
 use bytes::Bytes;
 use jiff::Timestamp;
 use money::Hold;
-use policy::{AppFacts, Decision, Facts, Reason, Verdict, WalletFacts};
+use policy::{AppFacts, Decision, Facts, LiveLists, Reason, Verdict, WalletFacts};
 use proto::event::TRACEPARENT;
 use proto::signature::Verified;
 use proto::svaml::Action;
@@ -145,6 +145,7 @@ impl Desk {
             wallet: None,
             price: None,
             env: &self.settings.env,
+            lists: &LiveLists::default(),
         };
         if needs.price {
             facts.price = price(&self.decks, &matter.app.deck, &matter.callback, matter.asked_at);

@@ -1,8 +1,8 @@
-//! `callbus wallet`: balances, histories, top-ups.
+//! `callbus wallet`: balances, histories, top-ups, limits.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::cli::TopUp;
+use crate::cli::{TopUp, WalletSet};
 use crate::client::{ApiClient, segment};
 use crate::config::Config;
 use crate::config::secret::random_token;
@@ -38,7 +38,19 @@ pub(crate) async fn show(config: &Config, output: Output, wallet: &str) -> Resul
         return Ok(());
     }
     for name in ["posted", "held", "credit_limit", "available", "currency", "status"] {
-        output.line(format!("{name:<14}{}", text(&page["facts"][name])));
+        output.line(format!("{name:<20}{}", text(&page["facts"][name])));
+    }
+    for (name, limit) in page["facts"]["limits"].as_object().into_iter().flatten() {
+        output.line(format!("{name:<20}{}", list(limit)));
+    }
+    let spent = &page["facts"]["spent"];
+    if text(&spent["month"]) != "0" {
+        output.line(format!(
+            "spent on {}: {}, in its month: {}",
+            text(&spent["date"]),
+            text(&spent["day"]),
+            text(&spent["month"])
+        ));
     }
     let holds: Vec<_> = items(&page["holds"])
         .map(|hold| ["call", "amount", "granted_secs", "prefix", "expires_at"].map(|name| text(&hold[name])))
@@ -94,6 +106,51 @@ pub(crate) async fn top_up(config: &Config, output: Output, top_up: TopUp) -> Re
     let balance = output.toned(Tone::Good, text(&receipt["wallet"]["posted"]));
     output.line(format!("{amount} {currency} {what}; {wallet} has {balance} {currency}"));
     Ok(())
+}
+
+pub(crate) async fn set(config: &Config, output: Output, set: WalletSet) -> Result<(), Failure> {
+    let whole = |text: &str| text.parse::<u32>().map_or_else(|_| json!(text), |number| json!(number));
+    let amount = |text: &str| json!(text);
+    let destinations = |text: &str| text.split(',').map(str::trim).collect();
+    let edit = |named: &Option<String>, value: &dyn Fn(&str) -> Value| match named.as_deref() {
+        None => None,
+        Some("none") => Some(Value::Null),
+        Some(text) => Some(value(text)),
+    };
+    let limits: Map<String, Value> = [
+        ("concurrent_max", edit(&set.concurrent, &whole)),
+        ("calls_per_sec_max", edit(&set.per_second, &whole)),
+        ("spend_day_max", edit(&set.spend_day, &amount)),
+        ("spend_month_max", edit(&set.spend_month, &amount)),
+        ("minute_price_max", edit(&set.minute_price, &amount)),
+        ("allowed", edit(&set.allow, &destinations)),
+        ("denied", edit(&set.deny, &destinations)),
+        ("time_zone", set.time_zone.as_deref().map(amount)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect();
+    let WalletSet { wallet, status, credit_limit, currency, note, .. } = set;
+    let body = json!({
+        "status": status, "credit_limit": credit_limit, "currency": currency, "limits": limits, "note": note,
+    });
+    let receipt: Value = ApiClient::new(config)?.patch(&format!("/v1/wallets/{}", segment(&wallet)), &body).await?;
+    if output.json {
+        output.json(&receipt);
+        return Ok(());
+    }
+    let what = if receipt["duplicate"] == true { "is so already" } else { "is set" };
+    let available = output.toned(Tone::Good, text(&receipt["wallet"]["available"]));
+    output.line(format!("{wallet} {what}; {available} {} available", text(&receipt["wallet"]["currency"])));
+    Ok(())
+}
+
+/// A list as the command line takes it.
+fn list(value: &Value) -> String {
+    match value.as_array() {
+        Some(entries) => entries.iter().map(text).collect::<Vec<_>>().join(","),
+        None => text(value),
+    }
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {

@@ -1,0 +1,91 @@
+//! Wallets from the command line to the call: what an operator sets binds the next call.
+
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result};
+use proto::svaml::Action;
+use serde_json::Value;
+use tests::World;
+use tests::role::binary;
+use tests::world::{ALLOWED, POLICY, WALLET};
+
+use crate::calls::{script, stories};
+
+stories! {
+    super::POLICY => each_limit_refuses_with_its_own_reason,
+}
+
+/// Runs `callbus wallet …` against the installation; what it prints as JSON.
+fn wallet(world: &mut World, arguments: &[&str]) -> Result<Value> {
+    let output = run(world, arguments)?;
+    anyhow::ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn run(world: &mut World, arguments: &[&str]) -> Result<Output> {
+    let config = world.config();
+    let directory = config.parent().context("a directory")?;
+    let mut command = Command::new(binary()?);
+    command.current_dir(directory).envs(world.command_settings()?).args(["wallet", "--json"]).args(arguments);
+    command.output().context("run callbus")
+}
+
+/// Why the next call is refused; nothing when it is connected.
+async fn refused(world: &World, seed: u64) -> Result<Option<String>> {
+    let report = world.platform(seed)?.call(script(ALLOWED)).await;
+    let cdr = world.cdr(&report.call).await?;
+    let connected = matches!(report.answers()[0].action, Action::ConnectPstn(_));
+    assert_eq!(connected, cdr.refused.is_none(), "{cdr:?}");
+    Ok(cdr.refused)
+}
+
+async fn each_limit_refuses_with_its_own_reason(mut world: World) -> Result<()> {
+    world.top_up(WALLET, "100").await?;
+    let mut seed = 0;
+    for (limit, none, reason) in [
+        (["--status", "blocked"], ["--status", "active"], "WALLET_BLOCKED"),
+        (["--status", "closed"], ["--status", "active"], "WALLET_CLOSED"),
+        (["--deny", "+4670,NO"], ["--deny", "none"], "DENIED_NUMBER"),
+        (["--deny", "SE"], ["--deny", "none"], "DENIED_NUMBER"),
+        (["--allow", "DE,47"], ["--allow", "none"], "PREFIX_NOT_ALLOWED"),
+        (["--minute-price", "0.01"], ["--minute-price", "none"], "PRICE_CEILING"),
+        (["--concurrent", "0"], ["--concurrent", "none"], "LIMIT_CONCURRENT"),
+        (["--per-second", "0"], ["--per-second", "none"], "LIMIT_VELOCITY"),
+        (["--spend-day", "0.001"], ["--spend-day", "none"], "SPEND_DAY"),
+        (["--spend-month", "0.001"], ["--spend-month", "none"], "SPEND_MONTH"),
+    ] {
+        let set = wallet(&mut world, &["set", WALLET, limit[0], limit[1]])?;
+        assert_eq!(set["duplicate"], false, "{limit:?}");
+        assert_eq!(wallet(&mut world, &["set", WALLET, limit[0], limit[1]])?["duplicate"], true, "{limit:?}");
+        seed += 1;
+        assert_eq!(refused(&world, seed).await?.as_deref(), Some(reason), "{limit:?}");
+        wallet(&mut world, &["set", WALLET, none[0], none[1]])?;
+    }
+    // With all of them at once, the first in the order is named.
+    let all = ["--deny", "46", "--allow", "47", "--minute-price", "0", "--concurrent", "0", "--spend-day", "0"];
+    wallet(&mut world, &[&["set", WALLET][..], &all].concat())?;
+    assert_eq!(refused(&world, 100).await?.as_deref(), Some("DENIED_NUMBER"));
+    for (limit, next) in [
+        ("--deny", "PREFIX_NOT_ALLOWED"),
+        ("--allow", "PRICE_CEILING"),
+        ("--minute-price", "LIMIT_CONCURRENT"),
+        ("--concurrent", "SPEND_DAY"),
+    ] {
+        wallet(&mut world, &["set", WALLET, limit, "none"])?;
+        seed += 1;
+        assert_eq!(refused(&world, seed).await?.as_deref(), Some(next), "without {limit}");
+    }
+    // A day's limit shortens a call as credit does.
+    wallet(&mut world, &["set", WALLET, "--spend-day", "1", "--time-zone", "Europe/Stockholm"])?;
+    let report = world.platform(200)?.call(script(ALLOWED)).await;
+    let granted = report.answers()[0].action.connect_pstn().and_then(|connect| connect.max_duration);
+    assert_eq!(granted, Some(50), "at 0.02 a second");
+
+    let bad = run(&mut world, &["set", WALLET, "--allow", "Sweden"])?;
+    assert_eq!(bad.status.code(), Some(1), "{}", String::from_utf8_lossy(&bad.stderr));
+    let nameless = run(&mut world, &["set", "nobody", "--credit-limit", "5"])?;
+    assert!(String::from_utf8_lossy(&nameless.stderr).contains("without a currency"));
+    let named = wallet(&mut world, &["set", "nobody", "--credit-limit", "5", "--currency", "SEK"])?;
+    assert_eq!((&named["wallet"]["available"], &named["wallet"]["currency"]), (&"5".into(), &"SEK".into()));
+    Ok(())
+}
