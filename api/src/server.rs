@@ -99,6 +99,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/wallets/{id}", get(wallets::show).patch(wallets::change))
         .route("/wallets/{id}/ledger", get(wallets::ledger))
         .route("/wallets/{id}/topups", post(wallets::top_up))
+        .route("/wallets/{id}/grants", post(wallets::grant))
         .route("/decks/{name}", decks)
         .route("/decks/{name}/price", get(decks::price))
         .route("/rejected", get(rejected::list))

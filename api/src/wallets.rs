@@ -10,8 +10,11 @@ use billing::ledger;
 use billing::order::{Order, OrderError, Ordered, Receipt, order};
 use bytes::Bytes;
 use jiff::Timestamp;
+use money::lots::PRIORITY_DEFAULT;
 use money::posting::{Change, TopUp};
-use money::{Currency, Hold, LimitsEdit, Micros, Posting, TopUpId, Wallet, WalletFacts, WalletStatus};
+use money::{
+    Currency, GrantKind, GrantTerms, Hold, LimitsEdit, Lot, Micros, Posting, TopUpId, Wallet, WalletFacts, WalletStatus,
+};
 use proto::WalletId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -46,6 +49,8 @@ struct WalletSummary {
 pub(crate) struct WalletPage {
     wallet: WalletId,
     facts: WalletFacts,
+    /// Those with something left, in the order of spending.
+    grants: Vec<Lot>,
     holds: Vec<Hold>,
 }
 
@@ -94,6 +99,30 @@ struct TopUpRequest {
     note: String,
 }
 
+/// Body of a grant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantRequest {
+    id: TopUpId,
+    amount: Micros,
+    currency: Currency,
+    #[serde(default = "granted")]
+    kind: GrantKind,
+    #[serde(default = "priority_default")]
+    priority: u16,
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    note: String,
+}
+
+fn granted() -> GrantKind {
+    GrantKind::Granted
+}
+
+fn priority_default() -> u16 {
+    PRIORITY_DEFAULT
+}
+
 /// Body of a change; what is absent stays.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,9 +145,10 @@ pub(crate) async fn list(
     list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
     let after = query.after.unwrap_or_default();
     let page = list.all().filter(|(id, _)| id.as_str() > after.as_str()).take(WALLETS_MAX);
+    let now = desk.clock.now();
     let wallets = page.map(|(id, wallet)| WalletSummary {
         wallet: id.clone(),
-        facts: wallet.facts(),
+        facts: wallet.facts_at(now),
         open_holds: wallet.holds().count(),
     });
     Ok(Json(Wallets { wallets: wallets.collect() }))
@@ -129,8 +159,8 @@ pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) 
     let mut list = desk.wallets.lock().await;
     list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
     let wallet = list.get(&id).ok_or_else(|| no_wallet(&id))?;
-    let (facts, holds) = (wallet.facts(), wallet.holds().cloned().collect());
-    Ok(Json(WalletPage { wallet: id, facts, holds }))
+    let (facts, holds) = (wallet.facts_at(desk.clock.now()), wallet.holds().cloned().collect());
+    Ok(Json(WalletPage { wallet: id, facts, grants: wallet.grants().collect(), holds }))
 }
 
 pub(crate) async fn ledger(
@@ -173,7 +203,21 @@ pub(crate) async fn top_up(
 ) -> Result<(StatusCode, Json<Receipt>), Problem> {
     let TopUpRequest { id: top_up, amount, currency, note } =
         parse(body, "{id, amount: \"12.50\", currency: \"EUR\", note}")?;
-    let top_up = TopUp { id: top_up, amount: positive(amount)?, note: line(note)?, by: BY.to_owned() };
+    let top_up = TopUp { id: top_up, amount: positive(amount)?, grant: None, note: line(note)?, by: BY.to_owned() };
+    post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
+}
+
+/// 201 for a new grant, 200 for one that is posted already.
+pub(crate) async fn grant(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let GrantRequest { id: grant, amount, currency, kind, priority, expires_at, note } =
+        parse(body, "{id, amount: \"5\", currency: \"EUR\", kind, priority, expires_at, note}")?;
+    let terms = GrantTerms { kind, priority, expires_at };
+    let (amount, note) = (positive(amount)?, line(note)?);
+    let top_up = TopUp { id: grant, amount, grant: Some(terms), note, by: BY.to_owned() };
     post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
 }
 

@@ -20,6 +20,7 @@ use tracing::{Instrument, Span, info_span};
 
 use crate::admission::Admission;
 use crate::call::{Call, CallLeg, Ending};
+use crate::expiry::Expiries;
 use crate::ledger::{Intent, Ledger, NotPosted};
 use crate::{order, tombstone};
 
@@ -308,7 +309,7 @@ impl Books {
     async fn sweep_until(&self, stop: CancellationToken) {
         let mut ticks = interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut kept, mut steady_since) = (None, None);
+        let (mut kept, mut steady_since, mut expiries) = (None, None, Expiries::default());
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -323,6 +324,11 @@ impl Books {
                     continue;
                 }
             };
+            if oldest.is_some()
+                && let Err(why) = self.expire_grants(&mut expiries).await
+            {
+                tracing::warn!(why, "grants expire later");
+            }
             if oldest.is_some() && oldest != kept {
                 match self.bus.set_checkpoint(CONSUMER, oldest.unwrap_or_default()).await {
                     Ok(()) => kept = oldest,
@@ -330,6 +336,25 @@ impl Books {
                 }
             }
         }
+    }
+
+    /// Takes what is left of grants whose time is over. What holds stand on is tried again.
+    async fn expire_grants(&self, expiries: &mut Expiries) -> Result<(), String> {
+        expiries.catch_up(&self.bus).await.map_err(|error| error.to_string())?;
+        let now = self.clock.now();
+        for due in expiries.due(now) {
+            let (_, wallet, grant) = &due;
+            match self.ledger.post(wallet, Intent::ExpireGrant { grant: grant.clone(), now }).await {
+                Ok(posted) if posted.grants.iter().any(|lot| lot.grant == *grant) => {}
+                Ok(_) => expiries.done(&due),
+                Err(NotPosted::Unavailable(why)) => return Err(why),
+                Err(why @ (NotPosted::Refused(_) | NotPosted::Unreadable(_))) => {
+                    tracing::error!(%why, %wallet, "a grant is not expired");
+                    expiries.done(&due);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Expires, settles and forgets what it is time for. Answers where the oldest call still needed begins; nothing

@@ -12,9 +12,9 @@ use bus::{AppendError, Bus, Clock, ReadError, Recorded, Unavailable};
 use bytes::Bytes;
 use futures::StreamExt;
 use jiff::Timestamp;
-use money::posting::{Change, POSTINGS_MAX, TopUp};
+use money::posting::{Change, POSTINGS_MAX, TopUp, TopUpId};
 use money::wallet::LegState;
-use money::{Applied, Currency, Ended, Hold, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
+use money::{Applied, Currency, Ended, Hold, Lot, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
 use proto::{Event, EventId, Filter, Leg, Stream, Subject, WalletId};
 use tokio::sync::oneshot;
 
@@ -32,6 +32,7 @@ pub(crate) enum Intent {
     Expire { leg: Leg, answered_at: Option<Timestamp> },
     TopUp { currency: Currency, top_up: TopUp },
     Change { currency: Option<Currency>, change: Change },
+    ExpireGrant { grant: TopUpId, now: Timestamp },
 }
 
 impl Intent {
@@ -39,7 +40,7 @@ impl Intent {
         match self {
             Self::Place(hold) => Some(&hold.leg),
             Self::Settle { leg, .. } | Self::Expire { leg, .. } => Some(leg),
-            Self::TopUp { .. } | Self::Change { .. } => None,
+            Self::TopUp { .. } | Self::Change { .. } | Self::ExpireGrant { .. } => None,
         }
     }
 }
@@ -52,6 +53,8 @@ pub(crate) struct Posted {
     /// What the intent's leg was charged, once it is closed.
     pub charged: Option<Micros>,
     pub facts: WalletFacts,
+    /// The grants that have something left.
+    pub grants: Vec<Lot>,
 }
 
 /// Why nothing was posted.
@@ -301,6 +304,7 @@ fn decide(
                 Some(currency) => (Some(currency), command::change(wallet, currency, change.clone())),
                 None => (None, Err(Refused::NoCurrency)),
             },
+            Intent::ExpireGrant { grant, now } => (wallet.facts().currency, command::expire_grant(wallet, grant, *now)),
         };
         let posting = decided?;
         let new = posting.is_some();
@@ -313,7 +317,7 @@ fn decide(
             LegState::Closed(closed) => Some(closed.charged),
             LegState::Open(_) | LegState::Unknown => None,
         });
-        Ok(Posted { new, charged, facts: wallet.facts() })
+        Ok(Posted { new, charged, facts: wallet.facts_at(time), grants: wallet.grants().collect() })
     });
     (outcomes.collect(), event)
 }

@@ -9,6 +9,7 @@ pub mod admission;
 mod billing;
 mod call;
 pub mod credit;
+mod expiry;
 pub mod ledger;
 pub mod order;
 pub mod tombstone;

@@ -170,6 +170,8 @@ pub(crate) enum WalletCommand {
     },
     /// Put money in.
     Topup(TopUp),
+    /// Give credit that is spent in its turn, and may expire.
+    Grant(WalletGrant),
     /// Say what a wallet may be used for; what is not named stays. `none` takes a limit away.
     Set(Box<WalletSet>),
 }
@@ -186,6 +188,21 @@ pub(crate) struct TopUp {
     pub(crate) id: Option<String>,
     #[arg(long, default_value = "")]
     pub(crate) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletGrant {
+    #[command(flatten)]
+    pub(crate) top_up: TopUp,
+    /// A day, to its end in UTC, or a time such as 2026-12-31T12:00:00Z. Without it the grant never expires.
+    #[arg(long, value_name = "TIME", value_parser = end_of_day)]
+    pub(crate) expires: Option<jiff::Timestamp>,
+    /// The lower, the earlier it is spent. Plain top-ups have 100.
+    #[arg(long, default_value_t = money::lots::PRIORITY_DEFAULT)]
+    pub(crate) priority: u16,
+    /// Somebody paid for it.
+    #[arg(long)]
+    pub(crate) paid: bool,
 }
 
 #[derive(Debug, Args)]
@@ -308,6 +325,14 @@ impl fmt::Display for Role {
     }
 }
 
+/// A time, or the end of a day in UTC.
+fn end_of_day(text: &str) -> Result<jiff::Timestamp, String> {
+    let day = |date: jiff::civil::Date| date.tomorrow().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let end = text.parse().ok().and_then(day).map(|midnight| midnight.timestamp());
+    let time = if text.contains('T') { text.parse().ok() } else { end };
+    time.ok_or_else(|| "write a day such as 2026-12-31 or a time such as 2026-12-31T12:00:00Z".to_owned())
+}
+
 fn whole_seconds(text: &str) -> Result<u32, String> {
     let secs = match text.parse::<u32>() {
         Ok(secs) => Some(secs),
@@ -335,6 +360,14 @@ mod tests {
         assert!(role(&["callbus", "all"]).is_err());
         assert!(role(&["callbus", "sim", "call"]).is_err(), "whom?");
         assert!(role(&["callbus", "sim", "call", "--to", "+1", "--busy", "--no-answer"]).is_err());
+    }
+
+    #[test]
+    fn a_day_lasts_to_its_end() {
+        for (text, end) in [("2026-12-31", "2027-01-01T00:00:00Z"), ("2026-12-31T12:00:00Z", "2026-12-31T12:00:00Z")] {
+            assert_eq!(end_of_day(text), end.parse().map_err(|_| String::new()), "{text}");
+        }
+        assert!(["", "tomorrow", "2026-02-30"].into_iter().all(|text| end_of_day(text).is_err()));
     }
 
     #[test]

@@ -13,8 +13,9 @@ use proto::Leg;
 use crate::amount::Micros;
 use crate::currency::Currency;
 use crate::limits::{Limits, Spent};
-use crate::posting::{Posting, WalletEvent};
-use crate::wallet::{Wallet, WalletFacts, WalletStatus};
+use crate::lots::Share;
+use crate::posting::{Posting, TopUp, TopUpId, WalletEvent};
+use crate::wallet::{self, Wallet, WalletFacts, WalletStatus};
 
 /// How long a leg that has ended refuses a new hold, in milliseconds. A live ask is minutes old at most, since its
 /// signature would be refused; the wallet itself remembers longer.
@@ -29,6 +30,8 @@ pub struct Admission {
     credit_limit: Micros,
     limits: Limits,
     spent: Spent,
+    /// What is left of the grants that expire, and when they do.
+    grants: BTreeMap<TopUpId, (i64, Micros)>,
     /// The newest second in which a call began, and how many did. Lost with the state: a second is soon over.
     began: (i64, u32),
     held: Micros,
@@ -118,6 +121,10 @@ impl Admission {
             credit_limit,
             limits,
             spent,
+            grants: wallet
+                .grants()
+                .filter_map(|lot| Some((lot.grant, (lot.terms.expires_at?.as_millisecond(), lot.left))))
+                .collect(),
             began: (0, 0),
             held,
             open: wallet.holds().map(|hold| (hold.leg.clone(), firm(hold.amount))).collect(),
@@ -148,7 +155,7 @@ impl Admission {
             return HoldReply::Closed;
         }
         let (amount, second) = (amount.max(Micros::ZERO), now.as_second());
-        if let Some(limit) = self.limit(second, date, amount) {
+        if let Some(limit) = self.limit(now, date, amount) {
             return HoldReply::Limited(limit);
         }
         self.began = (self.began.0.max(second), self.began_in(second).saturating_add(1));
@@ -182,14 +189,21 @@ impl Admission {
         }
         for posting in &event.postings {
             match posting {
-                Posting::TopUpPosted(top_up) => self.posted = self.posted.saturating_add(top_up.amount),
+                Posting::TopUpPosted(TopUp { id, amount, grant, .. }) => {
+                    self.posted = self.posted.saturating_add(*amount);
+                    self.add_to_grant(id, grant.and_then(|terms| terms.expires_at), *amount);
+                }
                 Posting::HoldPlaced(hold) => {
                     let decision = self.remove(&hold.leg).and_then(|open| open.decision);
                     self.insert(&hold.leg, Open { amount: hold.amount, tentative_until: None, decision });
                 }
-                Posting::CallCharged(charge) => self.charge(&charge.leg, charge.amount, time),
+                Posting::CallCharged(charge) => self.charge(&charge.leg, charge.amount, &charge.paid_by, time),
+                Posting::GrantExpired(expiry) => {
+                    self.posted = self.posted.saturating_sub(expiry.amount);
+                    self.add_to_grant(&expiry.grant, Some(expiry.expires_at), expiry.amount.negated());
+                }
                 Posting::HoldReleased(release) => self.end(&release.leg, time),
-                Posting::HoldExpired(expiry) => self.charge(&expiry.leg, expiry.amount, time),
+                Posting::HoldExpired(expiry) => self.charge(&expiry.leg, expiry.amount, &expiry.paid_by, time),
                 Posting::WalletChanged(change) => {
                     self.status = change.status.unwrap_or(self.status);
                     self.credit_limit = change.credit_limit.unwrap_or(self.credit_limit);
@@ -206,7 +220,7 @@ impl Admission {
     pub fn facts(&mut self, now: Timestamp) -> WalletFacts {
         self.sweep(now.as_millisecond());
         let Self { currency, status, posted, credit_limit, held, spent, .. } = *self;
-        let (available, limits) = (self.available(), self.limits.clone());
+        let (available, limits) = (self.available(now), self.limits.clone());
         WalletFacts { currency, status, posted, credit_limit, held, available, limits, spent }
     }
 
@@ -219,11 +233,13 @@ impl Admission {
         &self.limits
     }
 
-    fn available(&self) -> Micros {
-        self.posted.saturating_add(self.credit_limit).saturating_sub(self.held)
+    fn available(&self, now: Timestamp) -> Micros {
+        let expired = self.grants.values().filter(|(expires, _)| *expires <= now.as_millisecond());
+        let expired = expired.fold(Micros::ZERO, |sum, (_, left)| sum.saturating_add(*left));
+        wallet::available(self.posted, self.held, self.credit_limit, expired)
     }
 
-    fn limit(&self, second: i64, date: Date, amount: Micros) -> Option<Limit> {
+    fn limit(&self, now: Timestamp, date: Date, amount: Micros) -> Option<Limit> {
         if self.status != WalletStatus::Active {
             return Some(Limit::Status(self.status));
         }
@@ -231,7 +247,7 @@ impl Admission {
         if concurrent_max.is_some_and(|max| self.open.len() >= max as usize) {
             return Some(Limit::Concurrent);
         }
-        if calls_per_sec_max.is_some_and(|max| self.began_in(second) >= max) {
+        if calls_per_sec_max.is_some_and(|max| self.began_in(now.as_second()) >= max) {
             return Some(Limit::Velocity);
         }
         let (day, month) = self.spent.on(date);
@@ -242,7 +258,7 @@ impl Admission {
         if let Some(left) = left(spend_month_max, month).filter(|left| amount > *left) {
             return Some(Limit::SpendMonth { left });
         }
-        let available = self.available();
+        let available = self.available(now);
         (amount > available).then_some(Limit::Credit { available })
     }
 
@@ -269,10 +285,24 @@ impl Admission {
         Some(open)
     }
 
-    fn charge(&mut self, leg: &Leg, amount: Micros, time: Timestamp) {
+    fn charge(&mut self, leg: &Leg, amount: Micros, paid_by: &[Share], time: Timestamp) {
+        for share in paid_by {
+            self.add_to_grant(&share.grant, share.expires_at, share.amount.negated());
+        }
         self.posted = self.posted.saturating_sub(amount);
         self.spent.add(self.limits.date(time), amount);
         self.end(leg, time);
+    }
+
+    /// Grants that never expire need not be told from other money here.
+    fn add_to_grant(&mut self, id: &TopUpId, expires_at: Option<Timestamp>, amount: Micros) {
+        let Some(expires_at) = expires_at else { return };
+        let left = self.grants.get(id).map(|(_, left)| *left).unwrap_or_default().saturating_add(amount);
+        if left > Micros::ZERO {
+            self.grants.insert(id.clone(), (expires_at.as_millisecond(), left));
+        } else {
+            self.grants.remove(id);
+        }
     }
 
     fn end(&mut self, leg: &Leg, time: Timestamp) {

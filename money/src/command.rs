@@ -9,7 +9,8 @@ use proto::Leg;
 use crate::amount::{Micros, Overflow};
 use crate::currency::Currency;
 use crate::hold::{Ended, Hold};
-use crate::posting::{Change, Charge, Expiry, Posting, Release, TopUp, TopUpId};
+use crate::lots::{GRANTS_MAX, GrantTerms};
+use crate::posting::{Change, Charge, Expiry, GrantExpiry, Posting, Release, TopUp, TopUpId};
 use crate::rate::{CannotRate, cost};
 use crate::wallet::{LegState, Wallet};
 
@@ -24,7 +25,9 @@ pub enum Refused {
     Amount(Micros),
     #[error("set a limit to {0}: it must not be negative")]
     Limit(Micros),
-    #[error("post the top-up {id:?} of {asked}: it was posted before, with {posted}; use a new id", id = id.as_str())]
+    #[error("post a grant: {GRANTS_MAX} of the wallet have something left; use a top-up")]
+    Grants,
+    #[error("post the top-up {id:?} of {asked}: it was posted before, with {posted}, or on other terms; use a new id", id = id.as_str())]
     IdTaken { id: TopUpId, posted: Micros, asked: Micros },
     #[error("place the hold of a leg authorised at {0}: the wallet may have closed and forgotten it")]
     Late(Timestamp),
@@ -81,6 +84,7 @@ pub fn settle(wallet: &Wallet, leg: &Leg, ended: Ended) -> Result<Option<Posting
         overrun: cost.amount > held,
         answered_at: hold.price.has_periods().then_some(answered_at),
         ended_at,
+        paid_by: wallet.shares(cost.amount),
     })))
 }
 
@@ -94,19 +98,19 @@ pub fn expire(wallet: &Wallet, leg: &Leg, answered_at: Option<Timestamp>) -> Res
     let amount = if answered_at.is_some() { hold.amount } else { Micros::ZERO };
     wallet.facts().posted.checked_sub(amount)?;
     let (leg, call, held) = (hold.leg.clone(), hold.call.clone(), hold.amount);
-    Ok(Some(Posting::HoldExpired(Expiry { leg, call, held, amount, answered_at })))
+    Ok(Some(Posting::HoldExpired(Expiry { leg, call, held, amount, answered_at, paid_by: wallet.shares(amount) })))
 }
 
-/// Posts money that came in. The first posting gives a wallet its currency. `None` when this id was posted before.
+/// Posts money that came in, or was granted. The first posting gives a wallet its currency. `None` when this id was posted before.
 ///
 /// # Errors
 /// When the amount is not positive, the currencies differ, the id stands for another amount, or the balance would
 /// become too large.
 pub fn top_up(wallet: &Wallet, currency: Currency, top_up: TopUp) -> Result<Option<Posting>, Refused> {
-    let TopUp { id, amount, .. } = &top_up;
+    let TopUp { id, amount, grant, .. } = &top_up;
     check_currency(wallet, currency)?;
     if let Some(posted) = wallet.top_up(id) {
-        return if posted == *amount {
+        return if posted == *amount && wallet.grant_terms(id) == *grant {
             Ok(None)
         } else {
             Err(Refused::IdTaken { id: id.clone(), posted, asked: *amount })
@@ -115,9 +119,29 @@ pub fn top_up(wallet: &Wallet, currency: Currency, top_up: TopUp) -> Result<Opti
     if *amount <= Micros::ZERO {
         return Err(Refused::Amount(*amount));
     }
+    if grant.is_some() && wallet.grants().count() >= GRANTS_MAX {
+        return Err(Refused::Grants);
+    }
     let facts = wallet.facts();
     facts.posted.checked_add(*amount)?.checked_add(facts.credit_limit)?;
     Ok(Some(Posting::TopUpPosted(top_up)))
+}
+
+/// Takes what is left of a grant that has expired by now, except what holds stand on: that goes when they are closed.
+/// `None` when there is nothing to take.
+///
+/// # Errors
+/// When the balance would become too small to be posted.
+pub fn expire_grant(wallet: &Wallet, id: &TopUpId, now: Timestamp) -> Result<Option<Posting>, Refused> {
+    let Some(GrantTerms { kind, expires_at: Some(expires_at), .. }) = wallet.grant_terms(id) else { return Ok(None) };
+    let ((left, expiries), facts) = (wallet.grant_left(id), wallet.facts());
+    let amount = left.min(facts.posted.saturating_sub(facts.held));
+    if expires_at > now || amount <= Micros::ZERO {
+        return Ok(None);
+    }
+    facts.posted.checked_sub(amount)?;
+    let nth = expiries.saturating_add(1);
+    Ok(Some(Posting::GrantExpired(GrantExpiry { grant: id.clone(), nth, amount, kind, expires_at })))
 }
 
 /// Changes a wallet's settings. `None` when they are so already.

@@ -30,6 +30,7 @@ pub mod import;
 
 pub mod hold;
 pub mod limits;
+pub mod lots;
 pub mod posting;
 pub mod wallet;
 
@@ -39,12 +40,13 @@ pub mod admission;
 
 pub use admission::{Admission, Applied, HoldReply, Limit};
 pub use amount::{Micros, Nanos, Overflow};
-pub use command::{Refused, change, expire, place, settle, top_up};
+pub use command::{Refused, change, expire, expire_grant, place, settle, top_up};
 pub use currency::Currency;
 pub use deck::{Deck, DeckRef, DeckRow};
 pub use grant::{Answer, Grant, grant, least};
 pub use hold::{Ended, Hold};
 pub use limits::{Barred, Destination, Destinations, Edit, Limits, LimitsEdit, Spent, check_call};
+pub use lots::{GrantKind, GrantTerms, Lot, Share};
 pub use period::{Among, Period};
 pub use posting::{Account, Posting, TopUpId, WalletEvent, entries};
 pub use price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, PriceRows, Tier};

@@ -8,6 +8,7 @@ use crate::amount::Micros;
 use crate::currency::Currency;
 use crate::hold::Hold;
 use crate::limits::LimitsEdit;
+use crate::lots::{GrantKind, GrantTerms, Share};
 use crate::wallet::WalletStatus;
 
 /// Most postings one event carries, so that it stays well below what a broker takes.
@@ -33,6 +34,7 @@ pub enum Posting {
     HoldReleased(Release),
     HoldExpired(Expiry),
     WalletChanged(Change),
+    GrantExpired(GrantExpiry),
 }
 
 impl Posting {
@@ -44,7 +46,8 @@ impl Posting {
             | Self::HoldPlaced(_)
             | Self::CallCharged(_)
             | Self::HoldReleased(_)
-            | Self::HoldExpired(_) => None,
+            | Self::HoldExpired(_)
+            | Self::GrantExpired(_) => None,
         }
     }
 }
@@ -55,6 +58,9 @@ pub struct TopUp {
     pub id: TopUpId,
     /// More than 0.
     pub amount: Micros,
+    /// Present when it is a grant, which is spent in its turn and may expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantTerms>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
     /// Who posted it: a person or a program, as the API knows them.
@@ -79,6 +85,9 @@ pub struct Charge {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Timestamp>,
     pub ended_at: Timestamp,
+    /// What grants paid of it; the wallet's own money paid the rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paid_by: Vec<Share>,
 }
 
 /// A leg ended without an answer, or after 0 s: its hold is freed, nothing is taken.
@@ -100,6 +109,20 @@ pub struct Expiry {
     pub amount: Micros,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Timestamp>,
+    /// What grants paid of `amount`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paid_by: Vec<Share>,
+}
+
+/// A grant has expired, and this was left of it. Again when it got something back later, or when holds stood in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantExpiry {
+    pub grant: TopUpId,
+    /// 1 for its first expiry.
+    pub nth: u32,
+    pub amount: Micros,
+    pub kind: GrantKind,
+    pub expires_at: Timestamp,
 }
 
 /// The wallet's settings were changed; what is absent stayed.
@@ -163,19 +186,28 @@ pub enum Account {
     Held,
     /// Where top-ups come from.
     Funding,
-    /// Where charges go.
+    /// Where charges go, and paid grants that expire.
     Revenue,
+    /// Where promotional grants come from, and go to when they expire.
+    Promotion,
 }
 
 /// The double entry of a posting: what each account gains. Always sums to zero; entries of nothing are left out.
 pub fn entries(posting: &Posting) -> Vec<(Account, Micros)> {
     let moves = match posting {
-        Posting::TopUpPosted(top_up) => vec![(Account::Funding, Account::Free, top_up.amount)],
+        Posting::TopUpPosted(TopUp { amount, grant, .. }) => match grant.map(|terms| terms.kind) {
+            Some(GrantKind::Granted) => vec![(Account::Promotion, Account::Free, *amount)],
+            Some(GrantKind::Paid) | None => vec![(Account::Funding, Account::Free, *amount)],
+        },
         Posting::HoldPlaced(hold) => vec![(Account::Free, Account::Held, hold.amount)],
         Posting::CallCharged(charge) => free_and_take(charge.held, charge.amount),
         Posting::HoldReleased(release) => free_and_take(release.held, Micros::ZERO),
         Posting::HoldExpired(expiry) => free_and_take(expiry.held, expiry.amount),
         Posting::WalletChanged(_) => vec![],
+        Posting::GrantExpired(expiry) => match expiry.kind {
+            GrantKind::Granted => vec![(Account::Free, Account::Promotion, expiry.amount)],
+            GrantKind::Paid => vec![(Account::Free, Account::Revenue, expiry.amount)],
+        },
     };
     let moves = moves.into_iter().filter(|(_, _, amount)| *amount != Micros::ZERO);
     moves.flat_map(|(from, to, amount)| [(from, amount.negated()), (to, amount)]).collect()

@@ -11,7 +11,8 @@ use crate::amount::Micros;
 use crate::currency::Currency;
 use crate::hold::Hold;
 use crate::limits::{Limits, Spent};
-use crate::posting::{Change, Posting, TopUpId, WalletEvent};
+use crate::lots::{GrantTerms, Lot, Lots, Share};
+use crate::posting::{Change, GrantExpiry, Posting, TopUp, TopUpId, WalletEvent};
 
 /// How long a wallet remembers the legs that were closed. What happens to a leg longer gone is
 /// never posted by itself.
@@ -32,6 +33,7 @@ pub struct Wallet {
     /// The closed legs, the longest closed first.
     closed_order: VecDeque<Leg>,
     top_ups: BTreeMap<TopUpId, Micros>,
+    lots: Lots,
     latest: Timestamp,
     last_seq: u64,
     impossible: u64,
@@ -59,7 +61,7 @@ pub struct WalletFacts {
     pub credit_limit: Micros,
     /// The sum of the open holds.
     pub held: Micros,
-    /// What a new hold may take: posted + credit limit − held.
+    /// What a new hold may take: posted + credit limit − held, and of expired grants nothing but what holds stand on.
     pub available: Micros,
     pub limits: Limits,
     /// What was charged, estimates included; what a refund or a correction gives back was spent all the same.
@@ -122,16 +124,17 @@ impl Wallet {
         }
         let at = self.latest.max(time);
         let changed = match posting {
-            Posting::TopUpPosted(top_up) => self.take_top_up(&top_up.id, top_up.amount),
+            Posting::TopUpPosted(top_up) => self.take_top_up(top_up),
             Posting::HoldPlaced(hold) => self.open(hold),
             Posting::CallCharged(charge) => {
-                self.close(&charge.leg, charge.amount, at) && self.spend(time, charge.amount)
+                self.close(&charge.leg, charge.amount, at) && self.spend(time, charge.amount, &charge.paid_by)
             }
             Posting::HoldReleased(release) => self.close(&release.leg, Micros::ZERO, at),
             Posting::HoldExpired(expiry) => {
-                self.close(&expiry.leg, expiry.amount, at) && self.spend(time, expiry.amount)
+                self.close(&expiry.leg, expiry.amount, at) && self.spend(time, expiry.amount, &expiry.paid_by)
             }
             Posting::WalletChanged(change) => self.take_change(change),
+            Posting::GrantExpired(expiry) => self.take_expiry(expiry),
         };
         // Time moves on only now, so that the fold judged a hold's age as the command did that placed it.
         self.latest = at;
@@ -139,22 +142,56 @@ impl Wallet {
         changed
     }
 
+    /// As of the newest event.
     pub fn facts(&self) -> WalletFacts {
+        self.facts_at(self.latest)
+    }
+
+    pub fn facts_at(&self, now: Timestamp) -> WalletFacts {
         WalletFacts {
             currency: self.currency,
             status: self.status,
             posted: self.posted,
             credit_limit: self.credit_limit,
             held: self.held,
-            available: self.available(),
+            available: available(self.posted, self.held, self.credit_limit, self.expired_at(now)),
             limits: self.limits.clone(),
             spent: self.spent,
         }
     }
 
-    /// What a new hold may take: posted + credit limit − held. Below zero after an overrun.
+    /// What a new hold may take, as of the newest event. Below zero after an overrun.
     pub fn available(&self) -> Micros {
-        self.posted.saturating_add(self.credit_limit).saturating_sub(self.held)
+        self.facts().available
+    }
+
+    /// What is left of the grants that have expired by then.
+    fn expired_at(&self, now: Timestamp) -> Micros {
+        // To the millisecond, as admission has it.
+        let over = |at: Timestamp| at.as_millisecond() <= now.as_millisecond();
+        let expired = self.lots.live().filter(|lot| lot.terms.expires_at.is_some_and(over));
+        expired.fold(Micros::ZERO, |sum, lot| sum.saturating_add(lot.left))
+    }
+
+    /// The grants that have something left, in the order of spending.
+    pub fn grants(&self) -> impl Iterator<Item = Lot> {
+        self.lots.live()
+    }
+
+    /// The terms of a grant that was posted.
+    pub fn grant_terms(&self, id: &TopUpId) -> Option<GrantTerms> {
+        self.lots.terms(id)
+    }
+
+    /// What is left of a grant, and how often it has expired.
+    pub(crate) fn grant_left(&self, id: &TopUpId) -> (Micros, u32) {
+        self.lots.left(id)
+    }
+
+    /// What grants would pay of a debit.
+    pub(crate) fn shares(&self, amount: Micros) -> Vec<Share> {
+        let own = self.lots.live().fold(self.posted, |own, lot| own.saturating_sub(lot.left));
+        self.lots.shares(own, amount)
     }
 
     pub fn leg(&self, leg: &Leg) -> LegState<'_> {
@@ -206,14 +243,27 @@ impl Wallet {
         (change.status.unwrap_or(self.status), change.credit_limit.unwrap_or(self.credit_limit), limits)
     }
 
-    fn take_top_up(&mut self, id: &TopUpId, amount: Micros) -> bool {
+    fn take_top_up(&mut self, top_up: &TopUp) -> bool {
+        let TopUp { id, amount, grant, .. } = top_up;
         if self.top_ups.contains_key(id) {
             return false;
         }
-        let Ok(posted) = self.posted.checked_add(amount) else { return self.cannot() };
+        let Ok(posted) = self.posted.checked_add(*amount) else { return self.cannot() };
         self.posted = posted;
-        self.top_ups.insert(id.clone(), amount);
+        self.top_ups.insert(id.clone(), *amount);
+        if let Some(terms) = grant {
+            self.lots.grant(id, *terms, *amount);
+        }
         true
+    }
+
+    fn take_expiry(&mut self, expiry: &GrantExpiry) -> bool {
+        let Ok(posted) = self.posted.checked_sub(expiry.amount) else { return self.cannot() };
+        let new = self.lots.expire(&expiry.grant, expiry.nth, expiry.amount);
+        if new {
+            self.posted = posted;
+        }
+        new
     }
 
     fn take_change(&mut self, change: &Change) -> bool {
@@ -248,7 +298,8 @@ impl Wallet {
         true
     }
 
-    fn spend(&mut self, time: Timestamp, amount: Micros) -> bool {
+    fn spend(&mut self, time: Timestamp, amount: Micros, paid_by: &[Share]) -> bool {
+        self.lots.take(paid_by);
         self.spent.add(self.limits.date(time), amount);
         true
     }
@@ -268,4 +319,11 @@ impl Wallet {
             self.closed_order.pop_front();
         }
     }
+}
+
+/// What a new hold may take. Of what is left of expired grants nothing is, but holds that stand on it stay covered:
+/// expiry never makes a wallet overdrawn.
+pub(crate) fn available(posted: Micros, held: Micros, credit_limit: Micros, expired: Micros) -> Micros {
+    let free = posted.saturating_sub(held);
+    free.saturating_sub(expired.min(free.max(Micros::ZERO))).saturating_add(credit_limit)
 }

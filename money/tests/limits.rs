@@ -31,7 +31,13 @@ fn leg(name: &str) -> Leg {
 /// A wallet with 10 EUR and these limits.
 fn wallet(edit: &str) -> Wallet {
     let mut wallet = Wallet::default();
-    let money = TopUp { id: TopUpId::new("t").unwrap(), amount: micros("10"), note: String::new(), by: "t".into() };
+    let money = TopUp {
+        id: TopUpId::new("t").unwrap(),
+        amount: micros("10"),
+        grant: None,
+        note: String::new(),
+        by: "t".into(),
+    };
     let limits = Change { limits: Some(serde_json::from_str(edit).unwrap()), ..Change::default() };
     let first = top_up(&wallet, eur(), money).unwrap().unwrap();
     let second = change(&wallet, eur(), limits).unwrap();

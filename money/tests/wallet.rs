@@ -58,7 +58,13 @@ fn ended(duration_secs: u32) -> Ended {
 }
 
 fn topped_up(id: &str, amount: &str) -> TopUp {
-    TopUp { id: TopUpId::new(id).unwrap(), amount: micros(amount), note: String::new(), by: "test".to_owned() }
+    TopUp {
+        id: TopUpId::new(id).unwrap(),
+        amount: micros(amount),
+        grant: None,
+        note: String::new(),
+        by: "test".to_owned(),
+    }
 }
 
 fn event(postings: Vec<Posting>) -> WalletEvent {

@@ -5,8 +5,8 @@ use billing::admission::{Admission, ApplyReply, HoldRequest, MemoryAdmission, Po
 use jiff::{SignedDuration, Timestamp};
 use money::posting::{Change, TopUp};
 use money::{
-    Applied, Currency, Edit, Ended, Hold, LimitsEdit, Micros, Nanos, Posting, Price, Rounding, Tier, TopUpId, Wallet,
-    WalletEvent, WalletStatus, Zone, command,
+    Applied, Currency, Edit, Ended, GrantKind, GrantTerms, Hold, LimitsEdit, Micros, Nanos, Posting, Price, Rounding,
+    Tier, TopUpId, Wallet, WalletEvent, WalletStatus, Zone, command,
 };
 use proto::{EventId, Leg, WalletId};
 use tests::redis::Redis;
@@ -97,7 +97,20 @@ fn currency() -> Currency {
 fn top_up(dice: &mut Dice) -> Result<TopUp> {
     let id = TopUpId::new(format!("t{}", dice.below(1_000_000)))?;
     let amount = dice.amount()?.max(Micros::new(1)?);
-    Ok(TopUp { id, amount, note: String::new(), by: "story".into() })
+    Ok(TopUp { id, amount, grant: None, note: String::new(), by: "story".into() })
+}
+
+/// Half of what comes in is a grant; most expire within the history.
+fn terms(dice: &mut Dice, now: Timestamp) -> Result<Option<GrantTerms>> {
+    let secs = i64::try_from(dice.below(200_000))?;
+    Ok(match dice.below(6) {
+        0..=2 => None,
+        n => Some(GrantTerms {
+            kind: if n == 3 { GrantKind::Paid } else { GrantKind::Granted },
+            priority: [10, 100, 200][dice.below(3) as usize],
+            expires_at: (n < 5).then_some(now + SignedDuration::from_secs(secs)),
+        }),
+    })
 }
 
 /// Limits so tight that histories run into all of them; in one of two zones, so that days end at different times.
@@ -143,7 +156,7 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
         admission.load(&history.id, &history.wallet, history.now).await?;
     }
     for step in 0..STEPS {
-        match history.dice.below(12) {
+        match history.dice.below(13) {
             0..=3 => {
                 let (hold, decision) = (history.hold()?, format!("decision {step}"));
                 let request = HoldRequest {
@@ -167,7 +180,13 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
                 let most_secs = [2_000, 90_000, 3_000_000][history.dice.below(3) as usize];
                 history.now += SignedDuration::from_secs(i64::try_from(history.dice.below(most_secs))?);
             }
-            6 => history.post(|wallet, dice| Ok(command::top_up(wallet, currency(), top_up(dice)?)?))?,
+            6 => {
+                let now = history.now;
+                history.post(|wallet, dice| {
+                    let grant = terms(dice, now)?;
+                    Ok(command::top_up(wallet, currency(), TopUp { grant, ..top_up(dice)? })?)
+                })?;
+            }
             7 => {
                 let hold = history.hold()?;
                 history.post(|wallet, _| Ok(command::place(wallet, &hold)?))?;
@@ -188,7 +207,14 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
                 let (leg, at) = (history.leg(), history.now);
                 history.post(|wallet, dice| Ok(command::expire(wallet, &leg, (dice.below(2) > 0).then_some(at))?))?;
             }
-            10 => history.post(|wallet, dice| {
+            10 => {
+                let now = history.now;
+                history.post(|wallet, _| {
+                    let expired = wallet.grants().map(|lot| command::expire_grant(wallet, &lot.grant, now));
+                    Ok(expired.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().next())
+                })?;
+            }
+            11 => history.post(|wallet, dice| {
                 let status =
                     [WalletStatus::Active, WalletStatus::Active, WalletStatus::Blocked][dice.below(3) as usize];
                 let change = Change {

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result};
 use proto::svaml::Action;
 use serde_json::Value;
+use simulator::{Hangup, Party};
 use tests::World;
 use tests::role::binary;
 use tests::world::{ALLOWED, POLICY, WALLET};
@@ -13,6 +14,7 @@ use crate::calls::{script, stories};
 
 stories! {
     super::POLICY => each_limit_refuses_with_its_own_reason,
+    super::POLICY => a_grant_pays_first_and_what_is_left_expires,
 }
 
 /// Runs `callbus wallet …` against the installation; what it prints as JSON.
@@ -87,5 +89,29 @@ async fn each_limit_refuses_with_its_own_reason(mut world: World) -> Result<()> 
     assert!(String::from_utf8_lossy(&nameless.stderr).contains("without a currency"));
     let named = wallet(&mut world, &["set", "nobody", "--credit-limit", "5", "--currency", "SEK"])?;
     assert_eq!((&named["wallet"]["available"], &named["wallet"]["currency"]), (&"5".into(), &"SEK".into()));
+    Ok(())
+}
+
+async fn a_grant_pays_first_and_what_is_left_expires(mut world: World) -> Result<()> {
+    world.top_up(WALLET, "100").await?;
+    let soon = (tests::world::now() + jiff::SignedDuration::from_secs(600)).to_string();
+    let gift = ["grant", WALLET, "2", "EUR", "--id", "gift", "--priority", "10", "--expires", &soon];
+    assert_eq!(wallet(&mut world, &gift)?["duplicate"], false);
+    assert_eq!(wallet(&mut world, &gift)?["duplicate"], true);
+    let stale = ["grant", WALLET, "7", "EUR", "--id", "stale", "--expires", "2026-01-01"];
+    wallet(&mut world, &stale)?;
+    let page = tests::eventually("what has expired is taken", async || {
+        let page = world.get(&format!("/v1/wallets/{WALLET}")).await?;
+        Ok((page["facts"]["posted"] == "102").then_some(page))
+    })
+    .await?;
+    assert_eq!((&page["grants"][0]["grant"], &page["grants"][1]), (&"gift".into(), &Value::Null));
+
+    let mut call = script(ALLOWED);
+    call.hangup = Hangup { after_secs: 60, by: Party::Caller };
+    let report = world.platform(1)?.call(call).await;
+    world.cdr(&report.call).await?;
+    let page = world.get(&format!("/v1/wallets/{WALLET}")).await?;
+    assert_eq!((&page["facts"]["posted"], &page["grants"][0]["left"]), (&"100.8".into(), &"0.8".into()));
     Ok(())
 }

@@ -7,7 +7,8 @@
 --         calls_per_sec_max spend_day_max spend_month_max, '' where there is none; date, yyyymmdd, with spent_day and
 --         spent_month; second with its calls)                      2 open (hash leg -> amount)
 --       3 tentative (zset leg by when it frees itself, ms)       4 ended (zset leg by when it is forgotten, ms)
---       5 decisions (hash leg -> decision)
+--       5 decisions (hash leg -> decision)                        6 grants that expire (zset grant by when, ms)
+--       7 left (hash grant -> what is left of it)
 
 local function number(key, field)
   return tonumber(redis.call('HGET', key, field))
@@ -39,6 +40,27 @@ local function sweep(keys, now)
   redis.call('ZREMRANGEBYSCORE', keys[4], '-inf', now)
 end
 
+-- What a new hold may take: of what is left of expired grants nothing, but holds that stand on it stay covered.
+local function available(keys, now)
+  local expired = 0
+  for _, grant in ipairs(redis.call('ZRANGEBYSCORE', keys[6], '-inf', now)) do
+    expired = expired + number(keys[7], grant)
+  end
+  local free = number(keys[1], 'posted') - number(keys[1], 'held')
+  return free - math.min(expired, math.max(free, 0)) + number(keys[1], 'limit')
+end
+
+local function add_to_grant(keys, grant, expires, amount)
+  local left = (number(keys[7], grant) or 0) + amount
+  if left > 0 then
+    redis.call('HSET', keys[7], grant, string.format('%.0f', left))
+    redis.call('ZADD', keys[6], expires, grant)
+  else
+    redis.call('HDEL', keys[7], grant)
+    redis.call('ZREM', keys[6], grant)
+  end
+end
+
 local function loaded(keys)
   return redis.call('EXISTS', keys[1]) == 1
 end
@@ -64,7 +86,7 @@ local function began_in(keys, second)
 end
 
 -- The first check that fails, in the order of the checks.
-local function limit(keys, second, date, amount)
+local function limit(keys, now, second, date, amount)
   local status = redis.call('HGET', keys[1], 'status')
   if status ~= 'active' then return { 'STATUS', status } end
   local concurrent_max = number(keys[1], 'concurrent_max')
@@ -77,7 +99,7 @@ local function limit(keys, second, date, amount)
   if left and amount > left - day - held then return { 'SPEND_DAY', string.format('%.0f', left - day - held) } end
   left = number(keys[1], 'spend_month_max')
   if left and amount > left - month - held then return { 'SPEND_MONTH', string.format('%.0f', left - month - held) } end
-  local available = number(keys[1], 'posted') + number(keys[1], 'limit') - held
+  local available = available(keys, now)
   if amount > available then return { 'CREDIT', string.format('%.0f', available) } end
 end
 
@@ -94,7 +116,7 @@ local function hold(keys, args)
   if redis.call('ZSCORE', keys[4], leg) then return { 'CLOSED' } end
   if amount < 0 then amount = 0 end
   local second = math.floor(tonumber(args[1]) / 1000)
-  local limited = limit(keys, second, tonumber(args[6]), amount)
+  local limited = limit(keys, args[1], second, tonumber(args[6]), amount)
   if limited then return limited end
   local calls, newest = began_in(keys, second) + 1, math.max(second, number(keys[1], 'second'))
   redis.call('HSET', keys[1], 'second', string.format('%.0f', newest), 'calls', string.format('%.0f', calls))
@@ -114,13 +136,15 @@ end
 local function facts(keys, args)
   if not loaded(keys) then return { 'NOT_LOADED' } end
   sweep(keys, args[1])
-  return redis.call('HMGET', keys[1], 'currency', 'status', 'posted', 'limit', 'held', 'limits',
+  local found = redis.call('HMGET', keys[1], 'currency', 'status', 'posted', 'limit', 'held', 'limits',
     'date', 'spent_day', 'spent_month')
+  table.insert(found, string.format('%.0f', available(keys, args[1])))
+  return found
 end
 
 -- args: prev_seq, seq, ended_until, currency, then three per posting:
 --   'add' '' amount | 'place' leg amount | 'end' leg '' | 'date' yyyymmdd '', of the charges that follow |
---   'charge' leg amount | 'set' field value
+--   'charge' '' amount | 'set' field value | 'expires' ms '', of the grants that follow | 'grant' id amount
 local function apply(keys, args)
   if not loaded(keys) then return { 'NOT_LOADED' } end
   local have, seq = number(keys[1], 'seq'), tonumber(args[2])
@@ -128,7 +152,7 @@ local function apply(keys, args)
   if tonumber(args[1]) ~= have then return { 'GAP', string.format('%.0f', have) } end
   redis.call('HSET', keys[1], 'seq', args[2])
   if redis.call('HGET', keys[1], 'currency') == '' then redis.call('HSET', keys[1], 'currency', args[4]) end
-  local date
+  local date, expires
   for i = 5, #args, 3 do
     local what, leg, amount = args[i], args[i + 1], tonumber(args[i + 2])
     if what == 'add' then
@@ -146,6 +170,10 @@ local function apply(keys, args)
     elseif what == 'charge' then
       add(keys[1], 'posted', -amount)
       spend(keys, date, amount)
+    elseif what == 'expires' then
+      expires = leg
+    elseif what == 'grant' then
+      add_to_grant(keys, leg, expires, amount)
     elseif what == 'set' then
       redis.call('HSET', keys[1], leg, args[i + 2])
     end
@@ -153,15 +181,18 @@ local function apply(keys, args)
   return { 'OK' }
 end
 
--- args: number of fields, (field value)* of the state, number of holds, (leg amount)*, (leg ended_until)*
+-- args: number of fields, (field value)* of the state, number of holds, (leg amount)*, number of grants,
+--   (grant expires left)*, (leg ended_until)*
 local function load(keys, args)
   if loaded(keys) then return { 'OLD' } end
-  for i = 2, 5 do redis.call('DEL', keys[i]) end
+  for i = 2, 7 do redis.call('DEL', keys[i]) end
   local fields_end = 1 + 2 * tonumber(args[1])
   redis.call('HSET', keys[1], 'second', '0', 'calls', '0', unpack(args, 2, fields_end))
   local holds_end = fields_end + 1 + 2 * tonumber(args[fields_end + 1])
   for i = fields_end + 2, holds_end, 2 do redis.call('HSET', keys[2], args[i], args[i + 1]) end
-  for i = holds_end + 1, #args, 2 do redis.call('ZADD', keys[4], args[i + 1], args[i]) end
+  local grants_end = holds_end + 1 + 3 * tonumber(args[holds_end + 1])
+  for i = holds_end + 2, grants_end, 3 do add_to_grant(keys, args[i], args[i + 1], tonumber(args[i + 2])) end
+  for i = grants_end + 1, #args, 2 do redis.call('ZADD', keys[4], args[i + 1], args[i]) end
   return { 'OK' }
 end
 

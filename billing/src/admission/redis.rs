@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use money::admission::ENDED_MEMORY_MILLIS;
-use money::posting::{Change, Charge, Expiry, Release};
+use money::posting::{Change, Charge, Expiry, GrantExpiry, Release, TopUp, TopUpId};
 use money::{Applied, Currency, Limit, Limits, Micros, Posting, Spent, Wallet, WalletEvent, WalletFacts, WalletStatus};
 use proto::{Leg, WalletId};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -94,7 +94,9 @@ impl RedisAdmission {
     pub(super) async fn facts(&self, now: Timestamp, wallet: &WalletId) -> Result<Option<WalletFacts>, AdmissionError> {
         let mut call = self.function("callbus_2_facts", wallet);
         let reply = self.call(call.arg(now.as_millisecond())).await?;
-        let [currency, status, posted, limit, held, limits, date, spent_day, spent_month] = reply.0.as_slice() else {
+        let [currency, status, posted, limit, held, limits, date, spent_day, spent_month, available] =
+            reply.0.as_slice()
+        else {
             return if reply.word() == "NOT_LOADED" { Ok(None) } else { Err(reply.unexpected()) };
         };
         let (posted, credit_limit, held) = (micros(posted)?, micros(limit)?, micros(held)?);
@@ -104,7 +106,7 @@ impl RedisAdmission {
             posted,
             credit_limit,
             held,
-            available: posted.saturating_add(credit_limit).saturating_sub(held),
+            available: micros(available)?,
             limits: parse_limits(text(limits))?,
             spent: Spent {
                 date: date_of(text(date)).ok_or_else(|| reply.unexpected())?,
@@ -171,6 +173,12 @@ impl RedisAdmission {
         for hold in wallet.holds() {
             call.arg(hold.leg.as_str()).arg(hold.amount.get());
         }
+        let expiring = wallet.grants().filter_map(|lot| Some((lot.grant, lot.terms.expires_at?, lot.left)));
+        let expiring: Vec<_> = expiring.collect();
+        call.arg(expiring.len());
+        for (grant, expires_at, left) in expiring {
+            call.arg(grant.as_str()).arg(expires_at.as_millisecond()).arg(left.get());
+        }
         for (leg, closed) in wallet.closed() {
             let until = ended_until(closed.at);
             if until > now.as_millisecond() {
@@ -188,8 +196,8 @@ impl RedisAdmission {
     fn function(&self, name: &str, wallet: &WalletId) -> Cmd {
         let slot = self.slot(wallet);
         let mut call = redis::cmd("FCALL");
-        call.arg(name).arg(5).arg(&slot);
-        for part in ["open", "tentative", "ended", "decisions"] {
+        call.arg(name).arg(7).arg(&slot);
+        for part in ["open", "tentative", "ended", "decisions", "grants", "left"] {
             call.arg(format!("{slot}:{part}"));
         }
         call
@@ -221,9 +229,20 @@ impl RedisAdmission {
 
 fn posting_args(call: &mut Cmd, posting: &Posting) {
     match posting {
-        Posting::TopUpPosted(top_up) => three(call, "add", "", top_up.amount.get()),
+        Posting::TopUpPosted(TopUp { id, amount, grant, .. }) => {
+            three(call, "add", "", amount.get());
+            add_to_grant(call, id, grant.and_then(|terms| terms.expires_at), *amount);
+        }
+        Posting::GrantExpired(GrantExpiry { grant, amount, expires_at, .. }) => {
+            three(call, "add", "", amount.negated().get());
+            add_to_grant(call, grant, Some(*expires_at), amount.negated());
+        }
         Posting::HoldPlaced(hold) => three(call, "place", hold.leg.as_str(), hold.amount.get()),
-        Posting::CallCharged(Charge { leg, amount, .. }) | Posting::HoldExpired(Expiry { leg, amount, .. }) => {
+        Posting::CallCharged(Charge { leg, amount, paid_by, .. })
+        | Posting::HoldExpired(Expiry { leg, amount, paid_by, .. }) => {
+            for share in paid_by {
+                add_to_grant(call, &share.grant, share.expires_at, share.amount.negated());
+            }
             three(call, "charge", "", amount.get());
             three(call, "end", leg.as_str(), "");
         }
@@ -237,6 +256,14 @@ fn posting_args(call: &mut Cmd, posting: &Posting) {
                 three(call, "set", "limit", limit.get());
             }
         }
+    }
+}
+
+/// Grants that never expire need not be told from other money here.
+fn add_to_grant(call: &mut Cmd, id: &TopUpId, expires_at: Option<Timestamp>, amount: Micros) {
+    if let Some(expires_at) = expires_at {
+        three(call, "expires", &expires_at.as_millisecond().to_string(), "");
+        three(call, "grant", id.as_str(), amount.get());
     }
 }
 

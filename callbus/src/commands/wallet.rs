@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::{TopUp, WalletSet};
+use crate::cli::{TopUp, WalletGrant, WalletSet};
 use crate::client::{ApiClient, segment};
 use crate::config::Config;
 use crate::config::secret::random_token;
@@ -52,6 +52,16 @@ pub(crate) async fn show(config: &Config, output: Output, wallet: &str) -> Resul
             text(&spent["month"])
         ));
     }
+    let grants: Vec<_> = items(&page["grants"])
+        .map(|lot| {
+            let terms = &lot["terms"];
+            [&lot["grant"], &lot["left"], &terms["kind"], &terms["priority"], &terms["expires_at"]].map(text)
+        })
+        .collect();
+    if !grants.is_empty() {
+        output.line("");
+        output.table(["GRANT", "LEFT", "KIND", "PRIORITY", "EXPIRES"], grants);
+    }
     let holds: Vec<_> = items(&page["holds"])
         .map(|hold| ["call", "amount", "granted_secs", "prefix", "expires_at"].map(|name| text(&hold[name])))
         .collect();
@@ -71,13 +81,16 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
     }
     let row = |line: &Value| {
         let posting = &line["posting"];
-        let about = ["call", "note", "id"].into_iter().map(|name| text(&posting[name])).find(|text| !text.is_empty());
+        let about =
+            ["call", "note", "id", "grant"].into_iter().map(|name| text(&posting[name])).find(|text| !text.is_empty());
         let what = match posting["type"].as_str() {
+            Some("TopUpPosted") if posting["grant"].is_object() => "grant",
             Some("TopUpPosted") => "top-up",
             Some("HoldPlaced") => "held",
             Some("CallCharged") => "charged",
             Some("HoldReleased") => "released",
             Some("HoldExpired") => "expired",
+            Some("GrantExpired") => "grant expired",
             Some(_) | None => "changed",
         };
         let [seq, amount, balance, held] = ["seq", "amount", "balance", "held"].map(|name| text(&line[name]));
@@ -90,13 +103,26 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
 }
 
 pub(crate) async fn top_up(config: &Config, output: Output, top_up: TopUp) -> Result<(), Failure> {
+    post(config, output, top_up, "topups", json!({})).await
+}
+
+pub(crate) async fn grant(config: &Config, output: Output, grant: WalletGrant) -> Result<(), Failure> {
+    let WalletGrant { top_up, expires, priority, paid } = grant;
+    let kind = if paid { "paid" } else { "granted" };
+    post(config, output, top_up, "grants", json!({ "kind": kind, "priority": priority, "expires_at": expires })).await
+}
+
+/// Posts money; an id makes it safe to send again.
+async fn post(config: &Config, output: Output, top_up: TopUp, to: &str, mut body: Value) -> Result<(), Failure> {
     let TopUp { wallet, amount, currency, id, note } = top_up;
     let id = match id {
         Some(id) => id,
         None => random_token()?,
     };
-    let body = json!({ "id": id, "amount": amount, "currency": currency, "note": note });
-    let path = format!("/v1/wallets/{}/topups", segment(&wallet));
+    for (name, value) in [("id", &id), ("amount", &amount), ("currency", &currency), ("note", &note)] {
+        body[name] = json!(value);
+    }
+    let path = format!("/v1/wallets/{}/{to}", segment(&wallet));
     let receipt: Value = ApiClient::new(config)?.post(&path, &body).await?;
     if output.json {
         output.json(&receipt);
