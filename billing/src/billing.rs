@@ -316,6 +316,9 @@ impl Books {
                 () = stop.cancelled() => return,
             }
             self.ledger.catch_up_admission().await;
+            if let Err(why) = self.expire_grants(&mut expiries).await {
+                tracing::warn!(why, "grants expire later");
+            }
             let oldest = match self.sweep(&mut steady_since).await {
                 Ok(oldest) => oldest,
                 Err(why) => {
@@ -324,11 +327,6 @@ impl Books {
                     continue;
                 }
             };
-            if oldest.is_some()
-                && let Err(why) = self.expire_grants(&mut expiries).await
-            {
-                tracing::warn!(why, "grants expire later");
-            }
             if oldest.is_some() && oldest != kept {
                 match self.bus.set_checkpoint(CONSUMER, oldest.unwrap_or_default()).await {
                     Ok(()) => kept = oldest,
@@ -338,7 +336,8 @@ impl Books {
         }
     }
 
-    /// Takes what is left of grants whose time is over. What holds stand on is tried again.
+    /// Takes what is left of grants whose time is over. What holds stand on is tried again. Those who stand by do it too:
+    /// without calls the broker lets nobody work, and the expected sequence makes it happen once.
     async fn expire_grants(&self, expiries: &mut Expiries) -> Result<(), String> {
         expiries.catch_up(&self.bus).await.map_err(|error| error.to_string())?;
         let now = self.clock.now();
