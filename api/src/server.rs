@@ -100,6 +100,8 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/wallets/{id}/ledger", get(wallets::ledger))
         .route("/wallets/{id}/topups", post(wallets::top_up))
         .route("/wallets/{id}/grants", post(wallets::grant))
+        .route("/wallets/{id}/refunds", post(wallets::refund))
+        .route("/wallets/{id}/corrections", post(wallets::correct))
         .route("/decks/{name}", decks)
         .route("/decks/{name}/price", get(decks::price))
         .route("/rejected", get(rejected::list))

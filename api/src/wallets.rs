@@ -13,9 +13,10 @@ use jiff::Timestamp;
 use money::lots::PRIORITY_DEFAULT;
 use money::posting::{Change, TopUp};
 use money::{
-    Currency, GrantKind, GrantTerms, Hold, LimitsEdit, Lot, Micros, Posting, TopUpId, Wallet, WalletFacts, WalletStatus,
+    Currency, GrantKind, GrantTerms, Hold, LimitsEdit, Lot, Micros, Posting, PostingId, Wallet, WalletFacts,
+    WalletStatus,
 };
-use proto::WalletId;
+use proto::{CallId, WalletId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +93,7 @@ pub(crate) struct LedgerQuery {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TopUpRequest {
-    id: TopUpId,
+    id: PostingId,
     amount: Micros,
     currency: Currency,
     #[serde(default)]
@@ -103,7 +104,7 @@ struct TopUpRequest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GrantRequest {
-    id: TopUpId,
+    id: PostingId,
     amount: Micros,
     currency: Currency,
     #[serde(default = "granted")]
@@ -121,6 +122,29 @@ fn granted() -> GrantKind {
 
 fn priority_default() -> u16 {
     PRIORITY_DEFAULT
+}
+
+/// Body of a refund; without an amount, of all that is left of the charge.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefundRequest {
+    id: PostingId,
+    call: CallId,
+    amount: Option<Micros>,
+    #[serde(default)]
+    note: String,
+}
+
+/// Body of a correction.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CorrectionRequest {
+    id: PostingId,
+    call: CallId,
+    /// What the call should have cost.
+    to: Micros,
+    #[serde(default)]
+    note: String,
 }
 
 /// Body of a change; what is absent stays.
@@ -219,6 +243,28 @@ pub(crate) async fn grant(
     let (amount, note) = (positive(amount)?, line(note)?);
     let top_up = TopUp { id: grant, amount, grant: Some(terms), note, by: BY.to_owned() };
     post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
+}
+
+/// 201 for a new refund, 200 for one that is posted already.
+pub(crate) async fn refund(
+    State(desk): State<Arc<Desk>>,
+    Path(wallet): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let RefundRequest { id, call, amount, note } = parse(body, "{id, call, amount: \"0.50\", note}")?;
+    let (amount, note) = (amount.map(positive).transpose()?, line(note)?);
+    post(&desk, wallet, Ordered::Refund { call, id, amount, note, by: BY.to_owned() }, StatusCode::CREATED).await
+}
+
+/// 201 for a new correction, 200 for one that is posted already or changes nothing.
+pub(crate) async fn correct(
+    State(desk): State<Arc<Desk>>,
+    Path(wallet): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let CorrectionRequest { id, call, to, note } = parse(body, "{id, call, to: \"0.50\", note}")?;
+    let note = line(note)?;
+    post(&desk, wallet, Ordered::Correct { call, id, to, note, by: BY.to_owned() }, StatusCode::CREATED).await
 }
 
 /// 200, whether or not it was so before.

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use bus::{Bus, ReadError, Unavailable};
 use futures::StreamExt;
 use jiff::Timestamp;
-use money::{Posting, TopUpId, WalletEvent};
+use money::{Posting, PostingId, Share, WalletEvent};
 use proto::{Filter, Stream, Subject, WalletId};
 
 /// A grant, by when it expires.
-pub(crate) type Due = (Timestamp, WalletId, TopUpId);
+pub(crate) type Due = (Timestamp, WalletId, PostingId);
 
 /// The grants that may have something left. It grows with them, not with the history.
 #[derive(Debug, Default)]
@@ -54,12 +54,14 @@ impl Expiries {
 }
 
 /// What a posting adds to grants that expire.
-fn gains(posting: &Posting) -> Vec<(Timestamp, TopUpId)> {
+fn gains(posting: &Posting) -> Vec<(Timestamp, PostingId)> {
     match posting {
         Posting::TopUpPosted(top_up) => {
             let expires_at = top_up.grant.and_then(|terms| terms.expires_at);
             expires_at.map(|at| (at, top_up.id.clone())).into_iter().collect()
         }
+        Posting::RefundPosted(refund) => returns(&refund.returned_to),
+        Posting::ChargeCorrected(correction) => returns(&correction.returned_to),
         Posting::HoldPlaced(_)
         | Posting::CallCharged(_)
         | Posting::HoldReleased(_)
@@ -67,4 +69,8 @@ fn gains(posting: &Posting) -> Vec<(Timestamp, TopUpId)> {
         | Posting::WalletChanged(_)
         | Posting::GrantExpired(_) => Vec::new(),
     }
+}
+
+fn returns(shares: &[Share]) -> Vec<(Timestamp, PostingId)> {
+    shares.iter().filter_map(|share| Some((share.expires_at?, share.grant.clone()))).collect()
 }

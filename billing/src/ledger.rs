@@ -12,10 +12,10 @@ use bus::{AppendError, Bus, Clock, ReadError, Recorded, Unavailable};
 use bytes::Bytes;
 use futures::StreamExt;
 use jiff::Timestamp;
-use money::posting::{Change, POSTINGS_MAX, TopUp, TopUpId};
+use money::posting::{Change, POSTINGS_MAX, PostingId, TopUp};
 use money::wallet::LegState;
-use money::{Applied, Currency, Ended, Hold, Lot, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
-use proto::{Event, EventId, Filter, Leg, Stream, Subject, WalletId};
+use money::{Applied, Charged, Currency, Ended, Hold, Lot, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
+use proto::{CallId, Event, EventId, Filter, Leg, Stream, Subject, WalletId};
 use tokio::sync::oneshot;
 
 use crate::admission::{Admission, ApplyReply, Position};
@@ -32,7 +32,9 @@ pub(crate) enum Intent {
     Expire { leg: Leg, answered_at: Option<Timestamp> },
     TopUp { currency: Currency, top_up: TopUp },
     Change { currency: Option<Currency>, change: Change },
-    ExpireGrant { grant: TopUpId, now: Timestamp },
+    Refund { charged: Charged, id: PostingId, amount: Option<Micros>, note: String, by: String },
+    Correct { charged: Charged, id: PostingId, to: Micros, note: String, by: String },
+    ExpireGrant { grant: PostingId, now: Timestamp },
 }
 
 impl Intent {
@@ -40,7 +42,11 @@ impl Intent {
         match self {
             Self::Place(hold) => Some(&hold.leg),
             Self::Settle { leg, .. } | Self::Expire { leg, .. } => Some(leg),
-            Self::TopUp { .. } | Self::Change { .. } | Self::ExpireGrant { .. } => None,
+            Self::TopUp { .. }
+            | Self::Change { .. }
+            | Self::Refund { .. }
+            | Self::Correct { .. }
+            | Self::ExpireGrant { .. } => None,
         }
     }
 }
@@ -199,6 +205,13 @@ impl Ledger {
         }
     }
 
+    /// What a call was charged, as it stands in the log for ever; of several legs only one was. A wallet forgets it sooner.
+    pub(crate) async fn charged(&self, id: &WalletId, call: &CallId) -> Result<Option<Charged>, NotPosted> {
+        let events = events(&self.bus, id, 0).await?;
+        let charges = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
+        Ok(charges.filter(|charged| charged.call == *call && charged.amount > Micros::ZERO).last())
+    }
+
     /// Marks the wallets of the newest events: a process that died may not have told admission of them.
     pub(crate) async fn doubt_newest(&self) -> Result<(), Unavailable> {
         let wallets = Filter::All(Stream::Wallets);
@@ -304,6 +317,14 @@ fn decide(
                 Some(currency) => (Some(currency), command::change(wallet, currency, change.clone())),
                 None => (None, Err(Refused::NoCurrency)),
             },
+            Intent::Refund { charged, id, amount, note, by } => {
+                let refund = command::refund(wallet, charged, id.clone(), *amount, note.clone(), by.clone());
+                (wallet.facts().currency, refund)
+            }
+            Intent::Correct { charged, id, to, note, by } => {
+                let correction = command::correct(wallet, charged, id.clone(), *to, note.clone(), by.clone());
+                (wallet.facts().currency, correction)
+            }
             Intent::ExpireGrant { grant, now } => (wallet.facts().currency, command::expire_grant(wallet, grant, *now)),
         };
         let posting = decided?;

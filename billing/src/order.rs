@@ -5,8 +5,8 @@ use std::time::Duration;
 use bus::{AskError, Bus, Question};
 use bytes::Bytes;
 use money::posting::{Change, TopUp};
-use money::{Currency, WalletFacts};
-use proto::WalletId;
+use money::{Charged, Currency, Micros, PostingId, WalletFacts};
+use proto::{CallId, WalletId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -35,6 +35,22 @@ pub enum Ordered {
     Change {
         currency: Option<Currency>,
         change: Change,
+    },
+    /// Of what a call was charged; without an amount all that is left.
+    Refund {
+        call: CallId,
+        id: PostingId,
+        amount: Option<Micros>,
+        note: String,
+        by: String,
+    },
+    /// What a call was charged becomes `to`.
+    Correct {
+        call: CallId,
+        id: PostingId,
+        to: Micros,
+        note: String,
+        by: String,
     },
 }
 
@@ -87,9 +103,20 @@ async fn post(ledger: &Ledger, question: &[u8]) -> Result<Receipt, OrderError> {
     let intent = match what {
         Ordered::TopUp { currency, top_up } => Intent::TopUp { currency, top_up },
         Ordered::Change { currency, change } => Intent::Change { currency, change },
+        Ordered::Refund { call, id, amount, note, by } => {
+            Intent::Refund { charged: charged(ledger, &wallet, &call).await?, id, amount, note, by }
+        }
+        Ordered::Correct { call, id, to, note, by } => {
+            Intent::Correct { charged: charged(ledger, &wallet, &call).await?, id, to, note, by }
+        }
     };
     let posted = ledger.post(&wallet, intent).await?;
     Ok(Receipt { duplicate: !posted.new, wallet: posted.facts })
+}
+
+async fn charged(ledger: &Ledger, wallet: &WalletId, call: &CallId) -> Result<Charged, OrderError> {
+    let found = ledger.charged(wallet, call).await?;
+    found.ok_or_else(|| OrderError::Refused(format!("{wallet} was not charged for the call {call}")))
 }
 
 impl From<NotPosted> for OrderError {

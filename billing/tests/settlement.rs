@@ -10,7 +10,7 @@ use bus::{Bus, Cache, Clock};
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use money::posting::TopUp;
-use money::{DeckRef, GrantKind, GrantTerms, Hold, Micros, Nanos, Price, Rounding, Tier, TopUpId, Wallet};
+use money::{DeckRef, GrantKind, GrantTerms, Hold, Micros, Nanos, PostingId, Price, Rounding, Tier, Wallet};
 use proto::{
     CallId, Decided, DecisionKey, Event, EventId, Filter, Kind, Outcome, Partition, Settled, Stream, Subject, WalletId,
 };
@@ -288,7 +288,7 @@ async fn a_grant_expires_by_billings_own_clock_once() -> Result<()> {
     let mut office = Office::new()?;
     office.open();
     let grant = GrantTerms { kind: GrantKind::Granted, priority: 1, expires_at: Some(at(600)?) };
-    let (id, amount) = (TopUpId::new("gift")?, Micros::parse("5")?);
+    let (id, amount) = (PostingId::new("gift")?, Micros::parse("5")?);
     let top_up = TopUp { id, amount, grant: Some(grant), note: String::new(), by: "test".to_owned() };
     let what = Ordered::TopUp { currency: "EUR".parse()?, top_up };
     let gift = Order { wallet: WalletId::new("acme")?, what };

@@ -172,6 +172,10 @@ pub(crate) enum WalletCommand {
     Topup(TopUp),
     /// Give credit that is spent in its turn, and may expire.
     Grant(WalletGrant),
+    /// Give back what a call was charged, or some of it.
+    Refund(WalletRefund),
+    /// Make what a call was charged another amount.
+    Correct(WalletCorrection),
     /// Say what a wallet may be used for; what is not named stays. `none` takes a limit away.
     Set(Box<WalletSet>),
 }
@@ -203,6 +207,32 @@ pub(crate) struct WalletGrant {
     /// Somebody paid for it.
     #[arg(long)]
     pub(crate) paid: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletRefund {
+    pub(crate) wallet: String,
+    pub(crate) call: String,
+    /// All that is left of the charge, without it.
+    pub(crate) amount: Option<String>,
+    /// Names the refund: sent twice, it is posted once. Without it each is a new one.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletCorrection {
+    pub(crate) wallet: String,
+    pub(crate) call: String,
+    /// What the call should have cost.
+    pub(crate) to: String,
+    /// Names the correction: sent twice, it is posted once. Without it each is a new one.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
 }
 
 #[derive(Debug, Args)]

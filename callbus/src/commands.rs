@@ -47,6 +47,8 @@ pub(crate) async fn run(
         }
         Operation::Wallet(WalletCommand::Topup(top_up)) => wallet::top_up(&config()?, output, top_up).await,
         Operation::Wallet(WalletCommand::Grant(grant)) => wallet::grant(&config()?, output, grant).await,
+        Operation::Wallet(WalletCommand::Refund(refund)) => wallet::refund(&config()?, output, refund).await,
+        Operation::Wallet(WalletCommand::Correct(correction)) => wallet::correct(&config()?, output, correction).await,
         Operation::Wallet(WalletCommand::Set(set)) => wallet::set(&config()?, output, *set).await,
         Operation::Deck(DeckCommand::Import { file, name }) => deck::import(&config()?, output, &file, &name).await,
         Operation::Deck(DeckCommand::Ls) => deck::ls(&config()?, output).await,

@@ -14,7 +14,7 @@ use crate::amount::Micros;
 use crate::currency::Currency;
 use crate::limits::{Limits, Spent};
 use crate::lots::Share;
-use crate::posting::{Posting, TopUp, TopUpId, WalletEvent};
+use crate::posting::{Correction, Posting, PostingId, TopUp, WalletEvent};
 use crate::wallet::{self, Wallet, WalletFacts, WalletStatus};
 
 /// How long a leg that has ended refuses a new hold, in milliseconds. A live ask is minutes old at most, since its
@@ -31,7 +31,7 @@ pub struct Admission {
     limits: Limits,
     spent: Spent,
     /// What is left of the grants that expire, and when they do.
-    grants: BTreeMap<TopUpId, (i64, Micros)>,
+    grants: BTreeMap<PostingId, (i64, Micros)>,
     /// The newest second in which a call began, and how many did. Lost with the state: a second is soon over.
     began: (i64, u32),
     held: Micros,
@@ -202,6 +202,15 @@ impl Admission {
                     self.posted = self.posted.saturating_sub(expiry.amount);
                     self.add_to_grant(&expiry.grant, Some(expiry.expires_at), expiry.amount.negated());
                 }
+                Posting::RefundPosted(refund) => {
+                    self.posted = self.posted.saturating_add(refund.amount);
+                    self.give(&refund.returned_to);
+                }
+                Posting::ChargeCorrected(Correction { from, to, paid_by, returned_to, .. }) => {
+                    self.posted = self.posted.saturating_add(from.saturating_sub(*to));
+                    self.take(paid_by);
+                    self.give(returned_to);
+                }
                 Posting::HoldReleased(release) => self.end(&release.leg, time),
                 Posting::HoldExpired(expiry) => self.charge(&expiry.leg, expiry.amount, &expiry.paid_by, time),
                 Posting::WalletChanged(change) => {
@@ -286,16 +295,22 @@ impl Admission {
     }
 
     fn charge(&mut self, leg: &Leg, amount: Micros, paid_by: &[Share], time: Timestamp) {
-        for share in paid_by {
-            self.add_to_grant(&share.grant, share.expires_at, share.amount.negated());
-        }
+        self.take(paid_by);
         self.posted = self.posted.saturating_sub(amount);
         self.spent.add(self.limits.date(time), amount);
         self.end(leg, time);
     }
 
+    fn take(&mut self, shares: &[Share]) {
+        shares.iter().for_each(|share| self.add_to_grant(&share.grant, share.expires_at, share.amount.negated()));
+    }
+
+    fn give(&mut self, shares: &[Share]) {
+        shares.iter().for_each(|share| self.add_to_grant(&share.grant, share.expires_at, share.amount));
+    }
+
     /// Grants that never expire need not be told from other money here.
-    fn add_to_grant(&mut self, id: &TopUpId, expires_at: Option<Timestamp>, amount: Micros) {
+    fn add_to_grant(&mut self, id: &PostingId, expires_at: Option<Timestamp>, amount: Micros) {
         let Some(expires_at) = expires_at else { return };
         let left = self.grants.get(id).map(|(_, left)| *left).unwrap_or_default().saturating_add(amount);
         if left > Micros::ZERO {

@@ -32,6 +32,7 @@ pub mod hold;
 pub mod limits;
 pub mod lots;
 pub mod posting;
+pub mod charge;
 pub mod wallet;
 
 pub mod command;
@@ -40,7 +41,8 @@ pub mod admission;
 
 pub use admission::{Admission, Applied, HoldReply, Limit};
 pub use amount::{Micros, Nanos, Overflow};
-pub use command::{Refused, change, expire, expire_grant, place, settle, top_up};
+pub use charge::{Charged, Standing};
+pub use command::{Refused, change, correct, expire, expire_grant, place, refund, settle, top_up};
 pub use currency::Currency;
 pub use deck::{Deck, DeckRef, DeckRow};
 pub use grant::{Answer, Grant, grant, least};
@@ -48,7 +50,7 @@ pub use hold::{Ended, Hold};
 pub use limits::{Barred, Destination, Destinations, Edit, Limits, LimitsEdit, Spent, check_call};
 pub use lots::{GrantKind, GrantTerms, Lot, Share};
 pub use period::{Among, Period};
-pub use posting::{Account, Posting, TopUpId, WalletEvent, entries};
+pub use posting::{Account, Posting, PostingId, WalletEvent, entries};
 pub use price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, PriceRows, Tier};
 pub use rate::{CannotRate, Cost, connect_fee, cost, first_minute};
 pub use rounding::{Rounding, RoundingMethod};

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
-use crate::posting::TopUpId;
+use crate::posting::PostingId;
 
 /// Most grants of a wallet that have something left.
 pub const GRANTS_MAX: usize = 100;
@@ -40,7 +40,7 @@ pub enum GrantKind {
 /// What a grant paid, or got back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
-    pub grant: TopUpId,
+    pub grant: PostingId,
     pub amount: Micros,
     /// The grant's, for whoever keeps no terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub struct Share {
 /// A grant, and what is left of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lot {
-    pub grant: TopUpId,
+    pub grant: PostingId,
     pub terms: GrantTerms,
     pub left: Micros,
 }
@@ -58,9 +58,9 @@ pub struct Lot {
 /// The grants of a wallet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Lots {
-    known: BTreeMap<TopUpId, Known>,
+    known: BTreeMap<PostingId, Known>,
     /// Those with something left, in the order of spending.
-    live: BTreeMap<Turn, (TopUpId, Micros)>,
+    live: BTreeMap<Turn, (PostingId, Micros)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ struct Known {
 type Turn = (u16, Timestamp, GrantKind, usize);
 
 impl Lots {
-    pub(crate) fn grant(&mut self, id: &TopUpId, terms: GrantTerms, amount: Micros) {
+    pub(crate) fn grant(&mut self, id: &PostingId, terms: GrantTerms, amount: Micros) {
         let nth = self.known.len().saturating_add(1);
         self.known.insert(id.clone(), Known { terms, nth, expiries: 0 });
         self.give(&[Share { grant: id.clone(), amount, expires_at: None }]);
@@ -113,7 +113,7 @@ impl Lots {
     }
 
     /// Takes the `nth` expiry of a grant; false when it was taken before.
-    pub(crate) fn expire(&mut self, id: &TopUpId, nth: u32, amount: Micros) -> bool {
+    pub(crate) fn expire(&mut self, id: &PostingId, nth: u32, amount: Micros) -> bool {
         match self.known.get_mut(id) {
             Some(known) if known.expiries < nth => known.expiries = nth,
             Some(_) | None => return false,
@@ -122,12 +122,12 @@ impl Lots {
         true
     }
 
-    pub(crate) fn terms(&self, id: &TopUpId) -> Option<GrantTerms> {
+    pub(crate) fn terms(&self, id: &PostingId) -> Option<GrantTerms> {
         self.known.get(id).map(|known| known.terms)
     }
 
     /// What is left of a grant, and how often it has expired.
-    pub(crate) fn left(&self, id: &TopUpId) -> (Micros, u32) {
+    pub(crate) fn left(&self, id: &PostingId) -> (Micros, u32) {
         let Some(known) = self.known.get(id) else { return (Micros::ZERO, 0) };
         (self.live.get(&known.turn()).map(|(_, left)| *left).unwrap_or_default(), known.expiries)
     }
@@ -139,7 +139,7 @@ impl Lots {
             .filter_map(|(_, (grant, left))| Some(Lot { grant: grant.clone(), terms: self.terms(grant)?, left: *left }))
     }
 
-    fn add(&mut self, id: &TopUpId, amount: Micros) {
+    fn add(&mut self, id: &PostingId, amount: Micros) {
         let Some(turn) = self.known.get(id).map(Known::turn) else { return };
         let (left, _) = self.left(id);
         let left = left.saturating_add(amount);

@@ -35,6 +35,8 @@ pub enum Posting {
     HoldExpired(Expiry),
     WalletChanged(Change),
     GrantExpired(GrantExpiry),
+    RefundPosted(Refund),
+    ChargeCorrected(Correction),
 }
 
 impl Posting {
@@ -47,7 +49,9 @@ impl Posting {
             | Self::CallCharged(_)
             | Self::HoldReleased(_)
             | Self::HoldExpired(_)
-            | Self::GrantExpired(_) => None,
+            | Self::GrantExpired(_)
+            | Self::RefundPosted(_)
+            | Self::ChargeCorrected(_) => None,
         }
     }
 }
@@ -55,7 +59,7 @@ impl Posting {
 /// Money came in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopUp {
-    pub id: TopUpId,
+    pub id: PostingId,
     /// More than 0.
     pub amount: Micros,
     /// Present when it is a grant, which is spent in its turn and may expire.
@@ -117,12 +121,47 @@ pub struct Expiry {
 /// A grant has expired, and this was left of it. Again when it got something back later, or when holds stood in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantExpiry {
-    pub grant: TopUpId,
+    pub grant: PostingId,
     /// 1 for its first expiry.
     pub nth: u32,
     pub amount: Micros,
     pub kind: GrantKind,
     pub expires_at: Timestamp,
+}
+
+/// Some of a charge, or all of it, was given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refund {
+    pub id: PostingId,
+    pub leg: Leg,
+    pub call: CallId,
+    pub amount: Micros,
+    /// What of it went back to the grants that had paid; the rest is the wallet's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returned_to: Vec<Share>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    pub by: String,
+}
+
+/// A charge was wrong, and is another one now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    pub id: PostingId,
+    pub leg: Leg,
+    pub call: CallId,
+    /// The charge with the corrections before this one, without refunds.
+    pub from: Micros,
+    pub to: Micros,
+    /// What grants paid of a charge that became larger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paid_by: Vec<Share>,
+    /// What went back to grants of one that became smaller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returned_to: Vec<Share>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    pub by: String,
 }
 
 /// The wallet's settings were changed; what is absent stayed.
@@ -139,23 +178,24 @@ pub struct Change {
     pub by: String,
 }
 
-/// The name of a top-up, given by whoever posts it. The same id is the same top-up, for ever.
+/// The name of what somebody asked to be posted: a top-up, a grant, a refund, a correction. The same id is the same
+/// posting, for ever.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TopUpId(String);
+pub struct PostingId(String);
 
-/// Text that cannot name a top-up.
+/// Text that cannot name a posting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a top-up id: write 1 to 128 visible ASCII characters")]
-pub struct NotATopUpId;
+#[error("not an id: write 1 to 128 visible ASCII characters")]
+pub struct NotAPostingId;
 
-impl TopUpId {
+impl PostingId {
     /// # Errors
     /// When it is not 1 to 128 visible ASCII characters.
-    pub fn new(text: impl Into<String>) -> Result<Self, NotATopUpId> {
+    pub fn new(text: impl Into<String>) -> Result<Self, NotAPostingId> {
         let text = text.into();
         let valid = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if valid { Ok(Self(text)) } else { Err(NotATopUpId) }
+        if valid { Ok(Self(text)) } else { Err(NotAPostingId) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -163,15 +203,15 @@ impl TopUpId {
     }
 }
 
-impl TryFrom<String> for TopUpId {
-    type Error = NotATopUpId;
-    fn try_from(text: String) -> Result<Self, NotATopUpId> {
+impl TryFrom<String> for PostingId {
+    type Error = NotAPostingId;
+    fn try_from(text: String) -> Result<Self, NotAPostingId> {
         Self::new(text)
     }
 }
 
-impl From<TopUpId> for String {
-    fn from(id: TopUpId) -> String {
+impl From<PostingId> for String {
+    fn from(id: PostingId) -> String {
         id.0
     }
 }
@@ -204,6 +244,10 @@ pub fn entries(posting: &Posting) -> Vec<(Account, Micros)> {
         Posting::HoldReleased(release) => free_and_take(release.held, Micros::ZERO),
         Posting::HoldExpired(expiry) => free_and_take(expiry.held, expiry.amount),
         Posting::WalletChanged(_) => vec![],
+        Posting::RefundPosted(refund) => vec![(Account::Revenue, Account::Free, refund.amount)],
+        Posting::ChargeCorrected(Correction { from, to, .. }) => {
+            vec![(Account::Revenue, Account::Free, from.saturating_sub(*to))]
+        }
         Posting::GrantExpired(expiry) => match expiry.kind {
             GrantKind::Granted => vec![(Account::Free, Account::Promotion, expiry.amount)],
             GrantKind::Paid => vec![(Account::Free, Account::Revenue, expiry.amount)],

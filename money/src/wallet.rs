@@ -8,11 +8,12 @@ use proto::Leg;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
+use crate::charge::{Adjustments, Asked, Charged, Standing};
 use crate::currency::Currency;
 use crate::hold::Hold;
 use crate::limits::{Limits, Spent};
 use crate::lots::{GrantTerms, Lot, Lots, Share};
-use crate::posting::{Change, GrantExpiry, Posting, TopUp, TopUpId, WalletEvent};
+use crate::posting::{Change, Correction, GrantExpiry, Posting, PostingId, Refund, TopUp, WalletEvent};
 
 /// How long a wallet remembers the legs that were closed. What happens to a leg longer gone is
 /// never posted by itself.
@@ -32,8 +33,9 @@ pub struct Wallet {
     closed: BTreeMap<Leg, Closed>,
     /// The closed legs, the longest closed first.
     closed_order: VecDeque<Leg>,
-    top_ups: BTreeMap<TopUpId, Micros>,
+    top_ups: BTreeMap<PostingId, Micros>,
     lots: Lots,
+    adjustments: Adjustments,
     latest: Timestamp,
     last_seq: u64,
     impossible: u64,
@@ -135,6 +137,8 @@ impl Wallet {
             }
             Posting::WalletChanged(change) => self.take_change(change),
             Posting::GrantExpired(expiry) => self.take_expiry(expiry),
+            Posting::RefundPosted(refund) => self.take_refund(refund),
+            Posting::ChargeCorrected(correction) => self.take_correction(correction),
         };
         // Time moves on only now, so that the fold judged a hold's age as the command did that placed it.
         self.latest = at;
@@ -179,13 +183,23 @@ impl Wallet {
     }
 
     /// The terms of a grant that was posted.
-    pub fn grant_terms(&self, id: &TopUpId) -> Option<GrantTerms> {
+    pub fn grant_terms(&self, id: &PostingId) -> Option<GrantTerms> {
         self.lots.terms(id)
     }
 
     /// What is left of a grant, and how often it has expired.
-    pub(crate) fn grant_left(&self, id: &TopUpId) -> (Micros, u32) {
+    pub(crate) fn grant_left(&self, id: &PostingId) -> (Micros, u32) {
         self.lots.left(id)
+    }
+
+    /// What became of a charge of this wallet.
+    pub fn standing(&self, charged: &Charged) -> Standing {
+        self.adjustments.standing(charged)
+    }
+
+    /// What the id of a refund or a correction stands for.
+    pub(crate) fn asked(&self, id: &PostingId) -> Option<&Asked> {
+        self.adjustments.asked(id)
     }
 
     /// What grants would pay of a debit.
@@ -218,7 +232,7 @@ impl Wallet {
     }
 
     /// The amount of a top-up that was posted.
-    pub fn top_up(&self, id: &TopUpId) -> Option<Micros> {
+    pub fn top_up(&self, id: &PostingId) -> Option<Micros> {
         self.top_ups.get(id).copied()
     }
 
@@ -255,6 +269,28 @@ impl Wallet {
             self.lots.grant(id, *terms, *amount);
         }
         true
+    }
+
+    fn take_refund(&mut self, refund: &Refund) -> bool {
+        let Ok(posted) = self.posted.checked_add(refund.amount) else { return self.cannot() };
+        let new = self.adjustments.refund(refund);
+        if new {
+            self.posted = posted;
+            self.lots.give(&refund.returned_to);
+        }
+        new
+    }
+
+    fn take_correction(&mut self, correction: &Correction) -> bool {
+        let Correction { from, to, paid_by, returned_to, .. } = correction;
+        let Ok(posted) = self.posted.checked_add(from.saturating_sub(*to)) else { return self.cannot() };
+        let new = self.adjustments.correct(correction);
+        if new {
+            self.posted = posted;
+            self.lots.take(paid_by);
+            self.lots.give(returned_to);
+        }
+        new
     }
 
     fn take_expiry(&mut self, expiry: &GrantExpiry) -> bool {

@@ -1,17 +1,19 @@
-//! Grants: in which order they are spent, and what becomes of them when they expire.
+//! Grants: in which order they are spent, what becomes of them when they expire, and how refunds find back to them.
 #![expect(clippy::unwrap_used, reason = "a test stops where its data is wrong")]
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use money::posting::TopUp;
 use money::{
-    Account, Admission, Currency, DeckRef, Ended, GrantKind, GrantTerms, Hold, HoldReply, Micros, Posting, Price,
-    Refused, TopUpId, Wallet, WalletEvent, entries, expire_grant, place, settle, top_up,
+    Account, Admission, Charged, Currency, DeckRef, Ended, GrantKind, GrantTerms, Hold, HoldReply, Micros, Posting,
+    PostingId, Price, Refused, Share, Wallet, WalletEvent, correct, entries, expire_grant, place, refund, settle,
+    top_up,
 };
 use proptest::prelude::*;
 use proto::{CallId, EventId, Leg, WalletId};
 
 const EVENT: &str = include_str!("../fixtures/events/wallet.v1.grants.json");
+const REFUNDS: &str = include_str!("../fixtures/events/wallet.v1.refunds.json");
 
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + secs).unwrap()
@@ -25,8 +27,8 @@ fn eur() -> Currency {
     "EUR".parse().unwrap()
 }
 
-fn id(name: &str) -> TopUpId {
-    TopUpId::new(name).unwrap()
+fn id(name: &str) -> PostingId {
+    PostingId::new(name).unwrap()
 }
 
 fn leg(name: &str) -> Leg {
@@ -107,6 +109,27 @@ impl Book {
             Posting::GrantExpired(expiry) => Some(expiry.amount.to_string()),
             _ => None,
         }
+    }
+
+    fn charged(&self, name: &str) -> Option<Charged> {
+        let postings = self.log.iter().flat_map(|event| &event.postings);
+        postings.filter_map(Charged::of).find(|charged| charged.leg == leg(name))
+    }
+
+    /// What went back to grants; the rest is the wallet's own.
+    fn refund(&mut self, name: &str, id: &str, amount: Option<&str>) -> Result<Option<Vec<Share>>, Refused> {
+        let (charged, note, by) = (self.charged(name).unwrap(), String::new(), "test".to_owned());
+        let refund = refund(&self.wallet, &charged, PostingId::new(id).unwrap(), amount.map(micros), note, by)?;
+        Ok(match self.append(900, refund) {
+            Some(Posting::RefundPosted(refund)) => Some(refund.returned_to),
+            _ => None,
+        })
+    }
+
+    fn correct(&mut self, name: &str, id: &str, to: &str) -> Result<bool, Refused> {
+        let (charged, note, by) = (self.charged(name).unwrap(), String::new(), "test".to_owned());
+        let correction = correct(&self.wallet, &charged, PostingId::new(id).unwrap(), micros(to), note, by)?;
+        Ok(self.append(900, correction).is_some())
     }
 
     /// What the fold says is available, and admission says the same.
@@ -206,11 +229,84 @@ fn the_same_id_is_the_same_grant() {
     assert!(top_up(&book.wallet, eur(), money("more", "1", None)).unwrap().is_some());
 }
 
+#[test]
+fn the_shapes_of_refunds_are_read_and_written_for_ever() {
+    let event: WalletEvent = serde_json::from_str(REFUNDS).unwrap();
+    assert_eq!(serde_json::to_value(&event).unwrap(), serde_json::from_str::<serde_json::Value>(REFUNDS).unwrap());
+    let mut wallet = Wallet::default();
+    wallet.apply(1, at(0), &serde_json::from_str(EVENT).unwrap());
+    wallet.apply(2, at(0), &event);
+    assert_eq!(wallet.facts().posted, micros("22.1"));
+    wallet.apply(3, at(0), &event);
+    assert_eq!(wallet.facts().posted, micros("22.1"), "each id once");
+}
+
+#[test]
+fn a_refund_goes_back_to_who_paid_and_never_above_the_charge() {
+    let share = |grant: &str, amount: &str, expires: Option<i64>| Share {
+        grant: id(grant),
+        amount: micros(amount),
+        expires_at: expires.map(at),
+    };
+    let mut book = Book::new(&[
+        money("own", "1", None),
+        money("gift", "2", terms(GrantKind::Granted, 1, Some(5_000))),
+        money("pack", "3", terms(GrantKind::Paid, 2, None)),
+    ]);
+    book.hold(0, "call", 6);
+    book.charge(0, "call", 6);
+    assert_eq!(book.refund("call", "r1", Some("2")), Ok(Some(vec![share("pack", "1", None)])), "its own money first");
+    assert_eq!(book.refund("call", "r1", Some("2")), Ok(None), "again");
+    assert_eq!(book.refund("call", "r1", None), Ok(None), "again");
+    assert_eq!(book.refund("call", "r1", Some("3")), Err(Refused::AnotherId(id("r1"))));
+    assert_eq!(book.refund("call", "gift", Some("1")), Err(Refused::AnotherId(id("gift"))));
+    assert!(matches!(top_up(&book.wallet, eur(), money("r1", "1", None)), Err(Refused::AnotherId(_))));
+    let above = Refused::AboveCharge { asked: micros("4.1"), left: micros("4") };
+    assert_eq!(book.refund("call", "r2", Some("4.1")), Err(above));
+    assert_eq!(book.refund("call", "r2", Some("0")), Err(Refused::Amount(Micros::ZERO)));
+    let rest = vec![share("pack", "2", None), share("gift", "2", Some(5_000))];
+    assert_eq!(book.refund("call", "r2", None), Ok(Some(rest)));
+    assert!(matches!(book.refund("call", "r3", None), Err(Refused::AboveCharge { .. })));
+    assert_eq!((book.available(900), book.available(5_000)), ("6".to_owned(), "4".to_owned()));
+    assert_eq!(book.expire(5_000, "gift").as_deref(), Some("2"), "what came back expires with it");
+}
+
+#[test]
+fn what_goes_back_to_an_expired_grant_expires_again() {
+    let mut book = Book::new(&[money("gift", "5", terms(GrantKind::Granted, 1, Some(100)))]);
+    book.hold(0, "call", 3);
+    book.charge(0, "call", 3);
+    assert_eq!(book.expire(100, "gift").as_deref(), Some("2"));
+    assert!(book.refund("call", "r", None).unwrap().is_some());
+    assert_eq!((book.available(900), book.expire(900, "gift")), ("0".to_owned(), Some("3".to_owned())));
+    assert_eq!(book.wallet.facts().posted, Micros::ZERO);
+}
+
+#[test]
+fn a_charge_is_corrected_up_and_down() {
+    let mut book =
+        Book::new(&[money("own", "10", None), money("gift", "4", terms(GrantKind::Granted, 1, Some(5_000)))]);
+    book.hold(0, "call", 3);
+    book.charge(0, "call", 3);
+    assert_eq!(book.correct("call", "c1", "6"), Ok(true));
+    assert_eq!((book.available(900), book.wallet.grants().count()), ("8".to_owned(), 0));
+    assert_eq!(book.correct("call", "c1", "6"), Ok(false), "again");
+    assert_eq!(book.correct("call", "c1", "7"), Err(Refused::AnotherId(id("c1"))));
+    assert_eq!(book.correct("call", "c2", "6"), Ok(false), "it is so already");
+    assert!(book.refund("call", "r1", Some("1")).is_ok());
+    let below = Refused::BelowRefunds { to: micros("0.5"), refunded: micros("1") };
+    assert_eq!(book.correct("call", "c3", "0.5"), Err(below));
+    assert_eq!(book.correct("call", "c3", "1"), Ok(true));
+    let left: Vec<_> = book.wallet.grants().map(|lot| lot.left).collect();
+    assert_eq!((book.available(900), left), ("14".to_owned(), vec![micros("4")]), "all is back where it was");
+    assert!(matches!(book.refund("call", "r2", Some("1")), Err(Refused::AboveCharge { .. })));
+}
+
 proptest! {
     /// Grants, calls and expiries at random: no grant pays more than it had, every charge is paid in full, expiry never
     /// overdraws, and admission agrees with the fold at every step.
     #[test]
-    fn grants_add_up(steps in proptest::collection::vec((0..5_u8, 0..8_usize, 1..9_u32, 0..4_u16), 1..60)) {
+    fn grants_add_up(steps in proptest::collection::vec((0..7_u8, 0..8_usize, 1..9_u32, 0..4_u16), 1..60)) {
         let mut book = Book::new(&[money("own", "5", None)]);
         for (now, (step, n, amount, priority)) in (0..).zip(steps) {
             let (name, before) = (n.to_string(), book.wallet.facts_at(at(now)));
@@ -225,6 +321,16 @@ proptest! {
                 }
                 1 if before.available >= micros(&amount.to_string()) => book.hold(now, &name, amount),
                 2 => { book.charge(now, &name, amount); }
+                3 | 4 if book.charged(&name).is_some() => {
+                    let (id, to) = (format!("{step} {now}").replace(' ', "-"), amount.to_string());
+                    // Refused or posted, the sums hold.
+                    let _ = match step {
+                        3 => book.refund(&name, &id, Some(&to)).map(drop),
+                        _ => book.correct(&name, &id, &to).map(drop),
+                    };
+                    let standing = book.wallet.standing(&book.charged(&name).unwrap());
+                    prop_assert!(Micros::ZERO <= standing.left() && standing.refunded <= standing.charged);
+                }
                 _ => {
                     if book.expire(now, &name).is_some() {
                         let after = book.wallet.facts_at(at(now));

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use money::posting::{Change, TopUp};
 use money::{
-    Admission, Barred, Currency, Destinations, Edit, HoldReply, Limit, Limits, LimitsEdit, Micros, Posting, Price,
-    Spent, TopUpId, Wallet, WalletEvent, WalletFacts, WalletStatus, change, check_call, top_up,
+    Admission, Barred, Currency, Destinations, Edit, HoldReply, Limit, Limits, LimitsEdit, Micros, Posting, PostingId,
+    Price, Spent, Wallet, WalletEvent, WalletFacts, WalletStatus, change, check_call, top_up,
 };
 use proto::{EventId, Leg, PhoneNumber, WalletId};
 
@@ -32,7 +32,7 @@ fn leg(name: &str) -> Leg {
 fn wallet(edit: &str) -> Wallet {
     let mut wallet = Wallet::default();
     let money = TopUp {
-        id: TopUpId::new("t").unwrap(),
+        id: PostingId::new("t").unwrap(),
         amount: micros("10"),
         grant: None,
         note: String::new(),

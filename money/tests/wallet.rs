@@ -9,7 +9,7 @@ use money::posting::{Change, TopUp};
 use money::wallet::{LEG_MEMORY, LegState};
 use money::{
     Account, Admission, Applied, Currency, DeckRef, Edit, Ended, Hold, HoldReply, Limit, LimitsEdit, Micros, Posting,
-    Refused, TopUpId, Wallet, WalletEvent, WalletStatus, change, cost, entries, expire, place, settle, top_up,
+    PostingId, Refused, Wallet, WalletEvent, WalletStatus, change, cost, entries, expire, place, settle, top_up,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
@@ -59,7 +59,7 @@ fn ended(duration_secs: u32) -> Ended {
 
 fn topped_up(id: &str, amount: &str) -> TopUp {
     TopUp {
-        id: TopUpId::new(id).unwrap(),
+        id: PostingId::new(id).unwrap(),
         amount: micros(amount),
         grant: None,
         note: String::new(),
@@ -209,7 +209,7 @@ fn what_is_refused() {
     let other = Refused::Currency { wallet: eur(), asked: usd };
     assert_eq!(top_up(&book.wallet, usd, topped_up("second", "1")), Err(other));
     assert_eq!(top_up(&book.wallet, eur(), topped_up("first", "10")), Ok(None));
-    let taken = Refused::IdTaken { id: TopUpId::new("first").unwrap(), posted: micros("10"), asked: micros("11") };
+    let taken = Refused::IdTaken { id: PostingId::new("first").unwrap(), posted: micros("10"), asked: micros("11") };
     assert_eq!(top_up(&book.wallet, eur(), topped_up("first", "11")), Err(taken));
     for amount in ["0", "-1"] {
         assert_eq!(top_up(&book.wallet, eur(), topped_up("x", amount)), Err(Refused::Amount(micros(amount))));

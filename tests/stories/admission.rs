@@ -5,8 +5,8 @@ use billing::admission::{Admission, ApplyReply, HoldRequest, MemoryAdmission, Po
 use jiff::{SignedDuration, Timestamp};
 use money::posting::{Change, TopUp};
 use money::{
-    Applied, Currency, Edit, Ended, GrantKind, GrantTerms, Hold, LimitsEdit, Micros, Nanos, Posting, Price, Rounding,
-    Tier, TopUpId, Wallet, WalletEvent, WalletStatus, Zone, command,
+    Applied, Charged, Currency, Edit, Ended, GrantKind, GrantTerms, Hold, LimitsEdit, Micros, Nanos, Posting,
+    PostingId, Price, Rounding, Tier, Wallet, WalletEvent, WalletStatus, Zone, command,
 };
 use proto::{EventId, Leg, WalletId};
 use tests::redis::Redis;
@@ -95,7 +95,7 @@ fn currency() -> Currency {
 }
 
 fn top_up(dice: &mut Dice) -> Result<TopUp> {
-    let id = TopUpId::new(format!("t{}", dice.below(1_000_000)))?;
+    let id = PostingId::new(format!("t{}", dice.below(1_000_000)))?;
     let amount = dice.amount()?.max(Micros::new(1)?);
     Ok(TopUp { id, amount, grant: None, note: String::new(), by: "story".into() })
 }
@@ -156,7 +156,7 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
         admission.load(&history.id, &history.wallet, history.now).await?;
     }
     for step in 0..STEPS {
-        match history.dice.below(13) {
+        match history.dice.below(15) {
             0..=3 => {
                 let (hold, decision) = (history.hold()?, format!("decision {step}"));
                 let request = HoldRequest {
@@ -225,6 +225,21 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
                 };
                 Ok(command::change(wallet, currency(), change)?)
             })?,
+            12 => {
+                let log = history.log.clone();
+                history.post(|wallet, dice| {
+                    let postings = log.iter().flat_map(|(_, _, _, event)| &event.postings);
+                    let Some(charged) = postings.filter_map(Charged::of).last() else { return Ok(None) };
+                    let (id, note, by) = (PostingId::new(step.to_string())?, String::new(), "story".to_owned());
+                    // Many are refused.
+                    let amount = Micros::new(dice.amount()?.get() / 8)?;
+                    let posting = match dice.below(2) {
+                        0 => command::refund(wallet, &charged, id, Some(amount), note, by),
+                        _ => command::correct(wallet, &charged, id, amount, note, by),
+                    };
+                    Ok(posting.unwrap_or_default())
+                })?;
+            }
             _ => tell(&mut history, local, remote).await?,
         }
         let facts = (local.facts(history.now, &history.id).await?, remote.facts(history.now, &history.id).await?);

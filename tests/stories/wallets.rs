@@ -113,5 +113,17 @@ async fn a_grant_pays_first_and_what_is_left_expires(mut world: World) -> Result
     world.cdr(&report.call).await?;
     let page = world.get(&format!("/v1/wallets/{WALLET}")).await?;
     assert_eq!((&page["facts"]["posted"], &page["grants"][0]["left"]), (&"100.8".into(), &"0.8".into()));
+
+    let call = report.call.to_string();
+    let refund = ["refund", WALLET, &call, "0.2", "--id", "complaint", "--note", "bad line"];
+    assert_eq!(wallet(&mut world, &refund)?["wallet"]["posted"], "101");
+    assert_eq!(wallet(&mut world, &refund)?["duplicate"], true);
+    let above = run(&mut world, &["refund", WALLET, &call, "1.1"])?;
+    assert!(String::from_utf8_lossy(&above.stderr).contains("1 of the charge is left"));
+    assert_eq!(wallet(&mut world, &["correct", WALLET, &call, "0.5"])?["wallet"]["posted"], "101.7");
+    let unknown = run(&mut world, &["refund", WALLET, "nobody"])?;
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("was not charged"));
+    let page = world.get(&format!("/v1/wallets/{WALLET}")).await?;
+    assert_eq!(page["grants"][0]["left"], "1.7", "back to the grant that paid");
     Ok(())
 }

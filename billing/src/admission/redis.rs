@@ -7,8 +7,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use money::admission::ENDED_MEMORY_MILLIS;
-use money::posting::{Change, Charge, Expiry, GrantExpiry, Release, TopUp, TopUpId};
-use money::{Applied, Currency, Limit, Limits, Micros, Posting, Spent, Wallet, WalletEvent, WalletFacts, WalletStatus};
+use money::posting::{Change, Charge, Correction, Expiry, GrantExpiry, PostingId, Refund, Release, TopUp};
+use money::{
+    Applied, Currency, Limit, Limits, Micros, Posting, Share, Spent, Wallet, WalletEvent, WalletFacts, WalletStatus,
+};
 use proto::{Leg, WalletId};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Cmd, ToRedisArgs, Value};
@@ -240,11 +242,18 @@ fn posting_args(call: &mut Cmd, posting: &Posting) {
         Posting::HoldPlaced(hold) => three(call, "place", hold.leg.as_str(), hold.amount.get()),
         Posting::CallCharged(Charge { leg, amount, paid_by, .. })
         | Posting::HoldExpired(Expiry { leg, amount, paid_by, .. }) => {
-            for share in paid_by {
-                add_to_grant(call, &share.grant, share.expires_at, share.amount.negated());
-            }
+            take(call, paid_by);
             three(call, "charge", "", amount.get());
             three(call, "end", leg.as_str(), "");
+        }
+        Posting::RefundPosted(Refund { amount, returned_to, .. }) => {
+            three(call, "add", "", amount.get());
+            give(call, returned_to);
+        }
+        Posting::ChargeCorrected(Correction { from, to, paid_by, returned_to, .. }) => {
+            three(call, "add", "", from.saturating_sub(*to).get());
+            take(call, paid_by);
+            give(call, returned_to);
         }
         Posting::HoldReleased(Release { leg, .. }) => three(call, "end", leg.as_str(), ""),
         // Its limits are set beside this: they need those before it.
@@ -259,8 +268,16 @@ fn posting_args(call: &mut Cmd, posting: &Posting) {
     }
 }
 
+fn take(call: &mut Cmd, shares: &[Share]) {
+    shares.iter().for_each(|share| add_to_grant(call, &share.grant, share.expires_at, share.amount.negated()));
+}
+
+fn give(call: &mut Cmd, shares: &[Share]) {
+    shares.iter().for_each(|share| add_to_grant(call, &share.grant, share.expires_at, share.amount));
+}
+
 /// Grants that never expire need not be told from other money here.
-fn add_to_grant(call: &mut Cmd, id: &TopUpId, expires_at: Option<Timestamp>, amount: Micros) {
+fn add_to_grant(call: &mut Cmd, id: &PostingId, expires_at: Option<Timestamp>, amount: Micros) {
     if let Some(expires_at) = expires_at {
         three(call, "expires", &expires_at.as_millisecond().to_string(), "");
         three(call, "grant", id.as_str(), amount.get());

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::{TopUp, WalletGrant, WalletSet};
+use crate::cli::{TopUp, WalletCorrection, WalletGrant, WalletRefund, WalletSet};
 use crate::client::{ApiClient, segment};
 use crate::config::Config;
 use crate::config::secret::random_token;
@@ -91,6 +91,8 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
             Some("HoldReleased") => "released",
             Some("HoldExpired") => "expired",
             Some("GrantExpired") => "grant expired",
+            Some("RefundPosted") => "refunded",
+            Some("ChargeCorrected") => "corrected",
             Some(_) | None => "changed",
         };
         let [seq, amount, balance, held] = ["seq", "amount", "balance", "held"].map(|name| text(&line[name]));
@@ -103,34 +105,56 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
 }
 
 pub(crate) async fn top_up(config: &Config, output: Output, top_up: TopUp) -> Result<(), Failure> {
-    post(config, output, top_up, "topups", json!({})).await
+    let TopUp { wallet, amount, currency, id, note } = top_up;
+    let what = format!("{amount} {currency}");
+    let body = json!({ "amount": amount, "currency": currency, "note": note });
+    post(config, output, &wallet, "topups", id, &what, body).await
 }
 
 pub(crate) async fn grant(config: &Config, output: Output, grant: WalletGrant) -> Result<(), Failure> {
-    let WalletGrant { top_up, expires, priority, paid } = grant;
-    let kind = if paid { "paid" } else { "granted" };
-    post(config, output, top_up, "grants", json!({ "kind": kind, "priority": priority, "expires_at": expires })).await
+    let WalletGrant { top_up: TopUp { wallet, amount, currency, id, note }, expires, priority, paid } = grant;
+    let (what, kind) = (format!("{amount} {currency}"), if paid { "paid" } else { "granted" });
+    let body = json!({
+        "amount": amount, "currency": currency, "note": note, "kind": kind, "priority": priority, "expires_at": expires,
+    });
+    post(config, output, &wallet, "grants", id, &what, body).await
 }
 
-/// Posts money; an id makes it safe to send again.
-async fn post(config: &Config, output: Output, top_up: TopUp, to: &str, mut body: Value) -> Result<(), Failure> {
-    let TopUp { wallet, amount, currency, id, note } = top_up;
-    let id = match id {
-        Some(id) => id,
-        None => random_token()?,
+pub(crate) async fn refund(config: &Config, output: Output, refund: WalletRefund) -> Result<(), Failure> {
+    let WalletRefund { wallet, call, amount, id, note } = refund;
+    let body = json!({ "call": call, "amount": amount, "note": note });
+    post(config, output, &wallet, "refunds", id, "the refund", body).await
+}
+
+pub(crate) async fn correct(config: &Config, output: Output, correction: WalletCorrection) -> Result<(), Failure> {
+    let WalletCorrection { wallet, call, to, id, note } = correction;
+    let body = json!({ "call": call, "to": to, "note": note });
+    post(config, output, &wallet, "corrections", id, "the correction", body).await
+}
+
+/// Posts something under an id, which makes it safe to send again.
+async fn post(
+    config: &Config,
+    output: Output,
+    wallet: &str,
+    to: &str,
+    id: Option<String>,
+    what: &str,
+    mut body: Value,
+) -> Result<(), Failure> {
+    body["id"] = match id {
+        Some(id) => json!(id),
+        None => json!(random_token()?),
     };
-    for (name, value) in [("id", &id), ("amount", &amount), ("currency", &currency), ("note", &note)] {
-        body[name] = json!(value);
-    }
-    let path = format!("/v1/wallets/{}/{to}", segment(&wallet));
+    let path = format!("/v1/wallets/{}/{to}", segment(wallet));
     let receipt: Value = ApiClient::new(config)?.post(&path, &body).await?;
     if output.json {
         output.json(&receipt);
         return Ok(());
     }
-    let what = if receipt["duplicate"] == true { "was posted before" } else { "posted" };
+    let done = if receipt["duplicate"] == true { "was posted before" } else { "posted" };
     let balance = output.toned(Tone::Good, text(&receipt["wallet"]["posted"]));
-    output.line(format!("{amount} {currency} {what}; {wallet} has {balance} {currency}"));
+    output.line(format!("{what} {done}; {wallet} has {balance} {}", text(&receipt["wallet"]["currency"])));
     Ok(())
 }
 
