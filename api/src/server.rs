@@ -20,7 +20,7 @@ use crate::call_list::CallList;
 use crate::problem::Problem;
 use crate::token::Token;
 use crate::wallet_list::WalletList;
-use crate::{calls, decks, rejected, wallets};
+use crate::{calls, decks, rejected, wallet_statement, wallets};
 
 /// Bodies other than price lists are short.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -98,6 +98,8 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/wallets", get(wallets::list))
         .route("/wallets/{id}", get(wallets::show).patch(wallets::change))
         .route("/wallets/{id}/ledger", get(wallets::ledger))
+        .route("/wallets/{id}/verify", get(wallets::verify))
+        .route("/wallets/{id}/statement", get(wallet_statement::show))
         .route("/wallets/{id}/topups", post(wallets::top_up))
         .route("/wallets/{id}/grants", post(wallets::grant))
         .route("/wallets/{id}/refunds", post(wallets::refund))

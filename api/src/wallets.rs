@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use billing::ledger;
 use billing::order::{Order, OrderError, Ordered, Receipt, order};
+use billing::verify::Verified;
 use bytes::Bytes;
 use jiff::Timestamp;
 use money::lots::PRIORITY_DEFAULT;
@@ -219,6 +220,12 @@ pub(crate) async fn ledger(
     Ok(Json(LedgerPage { wallet: id, currency: wallet.facts().currency, postings }))
 }
 
+/// Whether admission says what the log says.
+pub(crate) async fn verify(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<Verified>, Problem> {
+    let verified = billing::verify::verify(&desk.bus, &wallet_id(id)?).await;
+    verified.map(Json).map_err(Problem::Unavailable)
+}
+
 /// 201 for a new top-up, 200 for one that is posted already: sending it again is always safe.
 pub(crate) async fn top_up(
     State(desk): State<Arc<Desk>>,
@@ -309,10 +316,10 @@ fn line(note: String) -> Result<String, Problem> {
     short.then_some(note).ok_or_else(|| Problem::Invalid(format!("the note is over {NOTE_CHARS_MAX} characters")))
 }
 
-fn wallet_id(text: String) -> Result<WalletId, Problem> {
+pub(crate) fn wallet_id(text: String) -> Result<WalletId, Problem> {
     WalletId::new(text).map_err(|error| Problem::Invalid(error.to_string()))
 }
 
-fn no_wallet(id: &WalletId) -> Problem {
+pub(crate) fn no_wallet(id: &WalletId) -> Problem {
     Problem::NotFound(format!("wallet {id}: a wallet begins with its first top-up"))
 }

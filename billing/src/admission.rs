@@ -125,6 +125,17 @@ impl Admission {
         }
     }
 
+    /// What the log has told of the wallet, tentative holds left out, and its last event; `None` when it is not loaded.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time.
+    pub async fn firm(&self, wallet: &WalletId) -> Result<Option<(u64, WalletFacts)>, AdmissionError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.firm(wallet)),
+            Self::Redis(redis) => redis.firm(wallet).await,
+        }
+    }
+
     /// Where the wallet stands; `None` when it is not loaded.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use crate::admission::Admission;
 use crate::call::{Call, CallLeg, Ending};
 use crate::expiry::Expiries;
 use crate::ledger::{Intent, Ledger, NotPosted};
-use crate::{order, tombstone};
+use crate::{order, tombstone, verify};
 
 /// Name of billing's consumer of the calls, and of its checkpoint.
 pub const CONSUMER: &str = "billing";
@@ -96,7 +96,7 @@ impl Billing {
         let till = ServeSpec {
             name: "billing".to_owned(),
             group: "billing".to_owned(),
-            subjects: vec![order::SUBJECT.to_owned()],
+            subjects: vec![order::SUBJECT.to_owned(), verify::SUBJECT.to_owned()],
             concurrency_max: ORDERS_MAX,
         };
         let consume = self.bus.consume(
@@ -115,7 +115,12 @@ impl Billing {
             till,
             move |asked| {
                 let books = Arc::clone(&ordering);
-                async move { order::take(&books.ledger, &asked.data).await }
+                async move {
+                    match asked.subject == verify::SUBJECT {
+                        true => verify::take(&books.bus, &books.admission, &asked.data).await,
+                        false => order::take(&books.ledger, &asked.data).await,
+                    }
+                }
             },
             stop.clone(),
         );

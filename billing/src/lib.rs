@@ -13,6 +13,7 @@ mod expiry;
 pub mod ledger;
 pub mod order;
 pub mod tombstone;
+pub mod verify;
 
 pub use admission::{Admission, AdmissionError, HoldReply};
 pub use billing::{Billing, CONSUMER};

@@ -168,6 +168,10 @@ pub(crate) enum WalletCommand {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
+    /// Opening balance, every posting with its cause, closing balance.
+    Statement(WalletStatement),
+    /// Compare what admission says of a wallet, or of all, with the log; exit 3 when something differs.
+    Verify { wallet: Option<String> },
     /// Put money in.
     Topup(TopUp),
     /// Give credit that is spent in its turn, and may expire.
@@ -207,6 +211,23 @@ pub(crate) struct WalletGrant {
     /// Somebody paid for it.
     #[arg(long)]
     pub(crate) paid: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletStatement {
+    pub(crate) wallet: String,
+    /// A day in UTC or a time; from the beginning without it.
+    #[arg(long, value_name = "TIME", value_parser = begin_of_day)]
+    pub(crate) from: Option<jiff::Timestamp>,
+    /// A day in UTC, to its end, or a time; to now without it.
+    #[arg(long, value_name = "TIME", value_parser = end_of_day)]
+    pub(crate) to: Option<jiff::Timestamp>,
+    /// Print CSV.
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Show numbers in full.
+    #[arg(long)]
+    pub(crate) reveal: bool,
 }
 
 #[derive(Debug, Args)]
@@ -355,6 +376,14 @@ impl fmt::Display for Role {
     }
 }
 
+/// A time, or the begin of a day in UTC.
+fn begin_of_day(text: &str) -> Result<jiff::Timestamp, String> {
+    let day = |date: jiff::civil::Date| date.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let begin = text.parse().ok().and_then(day).map(|midnight| midnight.timestamp());
+    let time = if text.contains('T') { text.parse().ok() } else { begin };
+    time.ok_or_else(|| "write a day such as 2026-12-31 or a time such as 2026-12-31T12:00:00Z".to_owned())
+}
+
 /// A time, or the end of a day in UTC.
 fn end_of_day(text: &str) -> Result<jiff::Timestamp, String> {
     let day = |date: jiff::civil::Date| date.tomorrow().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
@@ -397,6 +426,7 @@ mod tests {
         for (text, end) in [("2026-12-31", "2027-01-01T00:00:00Z"), ("2026-12-31T12:00:00Z", "2026-12-31T12:00:00Z")] {
             assert_eq!(end_of_day(text), end.parse().map_err(|_| String::new()), "{text}");
         }
+        assert_eq!(begin_of_day("2026-12-31"), "2026-12-31T00:00:00Z".parse().map_err(|_| String::new()));
         assert!(["", "tomorrow", "2026-02-30"].into_iter().all(|text| end_of_day(text).is_err()));
     }
 

@@ -45,6 +45,8 @@ pub(crate) async fn run(
         Operation::Wallet(WalletCommand::Ledger { wallet, limit }) => {
             wallet::ledger(&config()?, output, &wallet, limit).await
         }
+        Operation::Wallet(WalletCommand::Statement(asked)) => wallet::statement(&config()?, output, asked).await,
+        Operation::Wallet(WalletCommand::Verify { wallet }) => wallet::verify(&config()?, output, wallet).await,
         Operation::Wallet(WalletCommand::Topup(top_up)) => wallet::top_up(&config()?, output, top_up).await,
         Operation::Wallet(WalletCommand::Grant(grant)) => wallet::grant(&config()?, output, grant).await,
         Operation::Wallet(WalletCommand::Refund(refund)) => wallet::refund(&config()?, output, refund).await,

@@ -233,6 +233,15 @@ impl Admission {
         WalletFacts { currency, status, posted, credit_limit, held, available, limits, spent }
     }
 
+    /// What the log has told: as [`Admission::facts`], but without tentative holds, and no time passes.
+    pub fn firm(&self) -> WalletFacts {
+        let open = self.open.values().filter(|open| open.tentative_until.is_none());
+        let held = open.fold(Micros::ZERO, |held, open| held.saturating_add(open.amount));
+        let Self { currency, status, posted, credit_limit, spent, .. } = *self;
+        let (available, limits) = (posted.saturating_add(credit_limit).saturating_sub(held), self.limits.clone());
+        WalletFacts { currency, status, posted, credit_limit, held, available, limits, spent }
+    }
+
     /// Place in the log of the last event applied.
     pub fn last_seq(&self) -> u64 {
         self.last_seq

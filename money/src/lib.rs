@@ -5,7 +5,7 @@
 //! [`zone`]; how a cost came about can be shown ([`mod@explain`]), and prices as samples write them be read ([`spec`]).
 //! A [`deck`] finds the price of a number and is read from CSV ([`import`]). Before a call [`admission`] holds its cost,
 //! where the wallet's [`limits`] let it;//! what then happens to a [`hold`] is a [`posting`], which the [`command`] functions decide and whose fold is the
-//! [`wallet`].
+//! [`wallet`]. A [`mod@statement`] tells them.
 //!
 //! The rules of rating, with worked examples, stand in `docs/rating.md`; those of holds in `ARCHITECTURE.md`.
 //!
@@ -38,6 +38,7 @@ pub mod wallet;
 pub mod command;
 
 pub mod admission;
+pub mod statement;
 
 pub use admission::{Admission, Applied, HoldReply, Limit};
 pub use amount::{Micros, Nanos, Overflow};
@@ -54,5 +55,6 @@ pub use posting::{Account, Posting, PostingId, WalletEvent, entries};
 pub use price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, PriceRows, Tier};
 pub use rate::{CannotRate, Cost, connect_fee, cost, first_minute};
 pub use rounding::{Rounding, RoundingMethod};
+pub use statement::{Statement, statement};
 pub use wallet::{Wallet, WalletFacts, WalletStatus};
 pub use zone::Zone;

@@ -418,6 +418,7 @@ proptest! {
             let (facts, wallet) = (admission.facts(at(now)), book.wallet.facts());
             prop_assert_eq!(facts.held.get(), wallet.held.get() + tentative);
             prop_assert_eq!((facts.posted, facts.status), (wallet.posted, wallet.status));
+            prop_assert_eq!(admission.firm(), wallet);
         }
         for hold in asked.values() {
             admission.free(&hold.leg);

@@ -19,7 +19,7 @@ stories! {
 
 /// Runs `callbus wallet …` against the installation; what it prints as JSON.
 fn wallet(world: &mut World, arguments: &[&str]) -> Result<Value> {
-    let output = run(world, arguments)?;
+    let output = run(world, &[&["--json"], arguments].concat())?;
     anyhow::ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_slice(&output.stdout)?)
 }
@@ -28,7 +28,7 @@ fn run(world: &mut World, arguments: &[&str]) -> Result<Output> {
     let config = world.config();
     let directory = config.parent().context("a directory")?;
     let mut command = Command::new(binary()?);
-    command.current_dir(directory).envs(world.command_settings()?).args(["wallet", "--json"]).args(arguments);
+    command.current_dir(directory).envs(world.command_settings()?).arg("wallet").args(arguments);
     command.output().context("run callbus")
 }
 
@@ -125,5 +125,37 @@ async fn a_grant_pays_first_and_what_is_left_expires(mut world: World) -> Result
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("was not charged"));
     let page = world.get(&format!("/v1/wallets/{WALLET}")).await?;
     assert_eq!(page["grants"][0]["left"], "1.7", "back to the grant that paid");
+
+    let page = wallet(&mut world, &["statement", WALLET])?;
+    assert_eq!((&page["statement"]["opening"], &page["statement"]["closing"]), (&"0".into(), &"101.7".into()));
+    let csv = run(&mut world, &["statement", WALLET, "--csv"])?;
+    let rows: Vec<String> = String::from_utf8(csv.stdout)?.lines().map(str::to_owned).collect();
+    assert!(rows[0].starts_with("time,what,amount,balance,call,leg,deck"), "{rows:?}");
+    assert!(rows[1].starts_with(",opening,,0,") && rows.iter().any(|row| row.contains(",charged,-1.2,")), "{rows:?}");
+    assert!(rows.last().is_some_and(|row| row.starts_with(",closing,,101.7,")), "{rows:?}");
+    assert!(run(&mut world, &["statement", WALLET, "--from", "2026-01-01"])?.status.success());
+
+    let verified = run(&mut world, &["verify"])?;
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
+    assert_eq!(wallet(&mut world, &["verify", WALLET])?[0]["differences"], serde_json::json!([]));
+    Ok(())
+}
+
+/// Somebody changes Redis behind everybody's back; `verify` says so, and by how much.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_differs_is_named() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "100").await?;
+    refused(&world, 1).await?;
+    world.billing_caught_up().await?;
+    let client = redis::Client::open(world.servers()?.1.url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*w:*}").query_async(&mut connection).await?;
+    let [key] = keys.as_slice() else { anyhow::bail!("one wallet is loaded: {keys:?}") };
+    let _: i64 = redis::cmd("HINCRBY").arg(key).arg("posted").arg(500_000).query_async(&mut connection).await?;
+    let verified = run(&mut world, &["verify"])?;
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert_eq!(verified.status.code(), Some(3), "{said}");
+    assert!(said.contains("posted") && said.contains("0.5"), "{said}");
     Ok(())
 }

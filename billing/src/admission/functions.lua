@@ -132,13 +132,27 @@ local function free(keys, args)
   return { 'OK' }
 end
 
+local function facts_now(keys, now)
+  local found = redis.call('HMGET', keys[1], 'currency', 'status', 'posted', 'limit', 'held', 'limits',
+    'date', 'spent_day', 'spent_month')
+  table.insert(found, string.format('%.0f', available(keys, now)))
+  return found
+end
+
 -- args: now
 local function facts(keys, args)
   if not loaded(keys) then return { 'NOT_LOADED' } end
   sweep(keys, args[1])
-  local found = redis.call('HMGET', keys[1], 'currency', 'status', 'posted', 'limit', 'held', 'limits',
-    'date', 'spent_day', 'spent_month')
-  table.insert(found, string.format('%.0f', available(keys, args[1])))
+  return facts_now(keys, args[1])
+end
+
+-- What the log has told, without tentative holds, and the last event. No args: no time passes.
+local function firm(keys)
+  if not loaded(keys) then return { 'NOT_LOADED' } end
+  local found, held = facts_now(keys, 0), number(keys[1], 'held')
+  for _, leg in ipairs(redis.call('ZRANGE', keys[3], 0, -1)) do held = held - number(keys[2], leg) end
+  found[5] = string.format('%.0f', held)
+  table.insert(found, redis.call('HGET', keys[1], 'seq'))
   return found
 end
 
@@ -199,5 +213,6 @@ end
 redis.register_function('callbus_2_hold', hold)
 redis.register_function('callbus_2_free', free)
 redis.register_function('callbus_2_facts', facts)
+redis.register_function('callbus_2_firm', firm)
 redis.register_function('callbus_2_apply', apply)
 redis.register_function('callbus_2_load', load)

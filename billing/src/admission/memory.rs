@@ -37,6 +37,10 @@ impl MemoryAdmission {
         self.lock().get_mut(wallet).map(|admission| admission.facts(now))
     }
 
+    pub(super) fn firm(&self, wallet: &WalletId) -> Option<(u64, WalletFacts)> {
+        self.lock().get(wallet).map(|admission| (admission.last_seq(), admission.firm()))
+    }
+
     pub(super) fn position(&self, wallet: &WalletId) -> Option<Position> {
         self.lock()
             .get(wallet)

@@ -96,26 +96,16 @@ impl RedisAdmission {
     pub(super) async fn facts(&self, now: Timestamp, wallet: &WalletId) -> Result<Option<WalletFacts>, AdmissionError> {
         let mut call = self.function("callbus_2_facts", wallet);
         let reply = self.call(call.arg(now.as_millisecond())).await?;
-        let [currency, status, posted, limit, held, limits, date, spent_day, spent_month, available] =
-            reply.0.as_slice()
-        else {
-            return if reply.word() == "NOT_LOADED" { Ok(None) } else { Err(reply.unexpected()) };
-        };
-        let (posted, credit_limit, held) = (micros(posted)?, micros(limit)?, micros(held)?);
-        Ok(Some(WalletFacts {
-            currency: Some(text(currency)).filter(|c| !c.is_empty()).and_then(|c| c.parse::<Currency>().ok()),
-            status: status_of(text(status)).ok_or_else(|| reply.unexpected())?,
-            posted,
-            credit_limit,
-            held,
-            available: micros(available)?,
-            limits: parse_limits(text(limits))?,
-            spent: Spent {
-                date: date_of(text(date)).ok_or_else(|| reply.unexpected())?,
-                day: micros(spent_day)?,
-                month: micros(spent_month)?,
-            },
-        }))
+        if reply.word() == "NOT_LOADED" { Ok(None) } else { reply.facts().map(Some) }
+    }
+
+    pub(super) async fn firm(&self, wallet: &WalletId) -> Result<Option<(u64, WalletFacts)>, AdmissionError> {
+        let reply = self.call(&self.function("callbus_2_firm", wallet)).await?;
+        if reply.word() == "NOT_LOADED" {
+            return Ok(None);
+        }
+        let seq = reply.0.last().and_then(|seq| text(seq).parse().ok()).ok_or_else(|| reply.unexpected())?;
+        Ok(Some((seq, reply.facts()?)))
     }
 
     pub(super) async fn apply(
@@ -328,6 +318,28 @@ impl Reply {
 
     fn rest(&self) -> &[Value] {
         self.0.get(1..).unwrap_or_default()
+    }
+
+    fn facts(&self) -> Result<WalletFacts, AdmissionError> {
+        let [currency, status, posted, limit, held, limits, date, spent_day, spent_month, available, ..] =
+            self.0.as_slice()
+        else {
+            return Err(self.unexpected());
+        };
+        Ok(WalletFacts {
+            currency: Some(text(currency)).filter(|c| !c.is_empty()).and_then(|c| c.parse::<Currency>().ok()),
+            status: status_of(text(status)).ok_or_else(|| self.unexpected())?,
+            posted: micros(posted)?,
+            credit_limit: micros(limit)?,
+            held: micros(held)?,
+            available: micros(available)?,
+            limits: parse_limits(text(limits))?,
+            spent: Spent {
+                date: date_of(text(date)).ok_or_else(|| self.unexpected())?,
+                day: micros(spent_day)?,
+                month: micros(spent_month)?,
+            },
+        })
     }
 
     fn unexpected(&self) -> AdmissionError {

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::{TopUp, WalletCorrection, WalletGrant, WalletRefund, WalletSet};
+use crate::cli::{TopUp, WalletCorrection, WalletGrant, WalletRefund, WalletSet, WalletStatement};
 use crate::client::{ApiClient, segment};
 use crate::config::Config;
 use crate::config::secret::random_token;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output::{Output, Tone};
 
 /// Characters of a time without fractions of a second.
@@ -102,6 +102,118 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
     let rows = items(&page["postings"]).map(row).collect();
     output.table(["SEQ", "TIME (UTC)", "WHAT", "AMOUNT", "BALANCE", "HELD", "ABOUT"], rows);
     Ok(())
+}
+
+pub(crate) async fn statement(config: &Config, output: Output, asked: WalletStatement) -> Result<(), Failure> {
+    let WalletStatement { wallet, from, to, csv, reveal } = asked;
+    let mut path = format!("/v1/wallets/{}/statement?reveal={}", segment(&wallet), u8::from(reveal));
+    for (name, time) in [("from", from), ("to", to)] {
+        if let Some(time) = time {
+            path += &format!("&{name}={time}");
+        }
+    }
+    let page: Value = ApiClient::new(config)?.get(&path).await?;
+    let statement = &page["statement"];
+    if output.json {
+        output.json(&page);
+        return Ok(());
+    }
+    let row = |line: &Value| {
+        let price = &line["price"];
+        let [time, what, amount, balance, call, leg] =
+            ["time", "what", "amount", "balance", "call", "leg"].map(|name| text(&line[name]));
+        let [deck, version] = ["name", "version"].map(|name| text(&price["deck"][name]));
+        let [billed, id, note] = ["billed_secs", "id", "note"].map(|name| text(&line[name]));
+        [time, what, amount, balance, call, leg, deck, version, text(&price["prefix"]), billed, id, note]
+    };
+    let rows: Vec<_> = items(&statement["lines"]).map(row).collect();
+    let [opening, closing, currency] = ["opening", "closing", "currency"].map(|name| text(&statement[name]));
+    if csv {
+        let headings = [
+            "time",
+            "what",
+            "amount",
+            "balance",
+            "call",
+            "leg",
+            "deck",
+            "version",
+            "prefix",
+            "billed_secs",
+            "id",
+            "note",
+        ];
+        let bare = |what: &str, balance: &str| {
+            let mut row: [String; 12] = Default::default();
+            (row[1], row[3]) = (what.to_owned(), balance.to_owned());
+            row
+        };
+        return output.stream(|out| {
+            let mut csv = csv::Writer::from_writer(out);
+            csv.write_record(headings)?;
+            csv.write_record(bare("opening", &opening))?;
+            rows.iter().try_for_each(|row| csv.write_record(row))?;
+            csv.write_record(bare("closing", &closing))?;
+            Ok(csv.flush()?)
+        });
+    }
+    output.line(format!("opening {opening} {currency}"));
+    let short = |[time, what, amount, balance, call, _, deck, _, prefix, billed, id, note]: [String; 12]| {
+        let time: String = time.chars().take(TO_THE_SECOND).collect();
+        [time, what, amount, balance, call, [deck, prefix].join(" "), billed, id, note]
+    };
+    let rows = rows.into_iter().map(short).collect();
+    output.table(["TIME (UTC)", "WHAT", "AMOUNT", "BALANCE", "CALL", "PRICE", "BILLED", "ID", "NOTE"], rows);
+    output.line(format!("closing {closing} {currency}"));
+    Ok(())
+}
+
+/// # Errors
+/// Exit 3 when something differs.
+pub(crate) async fn verify(config: &Config, output: Output, wallet: Option<String>) -> Result<(), Failure> {
+    let api = ApiClient::new(config)?;
+    let wallets = match wallet {
+        Some(wallet) => vec![wallet],
+        None => all(&api).await?,
+    };
+    let mut verified = Vec::new();
+    for wallet in wallets {
+        let page: Value = api.get(&format!("/v1/wallets/{}/verify", segment(&wallet))).await?;
+        verified.push(page);
+    }
+    let differences = |page: &Value| -> Vec<[String; 5]> {
+        let row = |difference: &Value| {
+            let [field, log, admission, by] = ["field", "log", "admission", "by"].map(|name| text(&difference[name]));
+            [text(&page["wallet"]), field, log, admission, by]
+        };
+        items(&page["differences"]).map(row).collect()
+    };
+    let rows: Vec<_> = verified.iter().flat_map(differences).collect();
+    let differ = !rows.is_empty();
+    if output.json {
+        output.json(&verified);
+    } else {
+        let loaded = verified.iter().filter(|page| page["seq"].is_u64()).count();
+        output.line(format!("{} wallets, {loaded} of them in admission, {} differences", verified.len(), rows.len()));
+        if differ {
+            output.table(["WALLET", "FIELD", "LOG", "ADMISSION", "BY"], rows);
+        }
+    }
+    if differ { Err(Failure::say(Exit::CheckFailed, "admission differs from the log")) } else { Ok(()) }
+}
+
+/// The names of all wallets, page by page.
+async fn all(api: &ApiClient) -> Result<Vec<String>, Failure> {
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let after = names.last().map(|last| segment(last)).unwrap_or_default();
+        let page: Value = api.get(&format!("/v1/wallets?after={after}")).await?;
+        let before = names.len();
+        names.extend(items(&page["wallets"]).map(|wallet| text(&wallet["wallet"])));
+        if names.len() == before {
+            return Ok(names);
+        }
+    }
 }
 
 pub(crate) async fn top_up(config: &Config, output: Output, top_up: TopUp) -> Result<(), Failure> {
