@@ -208,8 +208,8 @@ impl Ledger {
     /// What a call was charged, as it stands in the log for ever; of several legs only one was. A wallet forgets it sooner.
     pub(crate) async fn charged(&self, id: &WalletId, call: &CallId) -> Result<Option<Charged>, NotPosted> {
         let events = events(&self.bus, id, 0).await?;
-        let charges = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
-        Ok(charges.filter(|charged| charged.call == *call && charged.amount > Micros::ZERO).last())
+        let mut charges = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
+        Ok(charges.rfind(|charged| charged.call == *call && charged.amount > Micros::ZERO))
     }
 
     /// Marks the wallets of the newest events: a process that died may not have told admission of them.

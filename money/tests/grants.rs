@@ -105,10 +105,9 @@ impl Book {
     }
 
     fn expire(&mut self, secs: i64, name: &str) -> Option<String> {
-        match self.append(secs, expire_grant(&self.wallet, &id(name), at(secs)).unwrap())? {
-            Posting::GrantExpired(expiry) => Some(expiry.amount.to_string()),
-            _ => None,
-        }
+        let expired = self.append(secs, expire_grant(&self.wallet, &id(name), at(secs)).unwrap())?;
+        let Posting::GrantExpired(expiry) = expired else { return None };
+        Some(expiry.amount.to_string())
     }
 
     fn charged(&self, name: &str) -> Option<Charged> {

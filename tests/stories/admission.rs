@@ -229,7 +229,7 @@ async fn live(seed: u64, local: &Admission, remote: &Admission) -> Result<()> {
                 let log = history.log.clone();
                 history.post(|wallet, dice| {
                     let postings = log.iter().flat_map(|(_, _, _, event)| &event.postings);
-                    let Some(charged) = postings.filter_map(Charged::of).last() else { return Ok(None) };
+                    let Some(charged) = postings.filter_map(Charged::of).next_back() else { return Ok(None) };
                     let (id, note, by) = (PostingId::new(step.to_string())?, String::new(), "story".to_owned());
                     // Many are refused.
                     let amount = Micros::new(dice.amount()?.get() / 8)?;
