@@ -13,6 +13,7 @@ mod calls;
 mod call_list;
 mod why;
 mod masked;
+mod wallet_statement;
 mod wallets;
 mod wallet_list;
 mod decks;

@@ -23,7 +23,7 @@ use crate::lists::Lists;
 use crate::problem::Problem;
 use crate::token::Token;
 use crate::wallet_list::WalletList;
-use crate::{calls, decks, lists, policies, rejected, wallets};
+use crate::{calls, decks, lists, policies, rejected, wallet_statement, wallets};
 
 /// Bodies other than price lists are short.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -113,9 +113,14 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/calls", get(calls::list))
         .route("/calls/{id}", get(calls::show))
         .route("/wallets", get(wallets::list))
-        .route("/wallets/{id}", get(wallets::show))
+        .route("/wallets/{id}", get(wallets::show).patch(wallets::change))
         .route("/wallets/{id}/ledger", get(wallets::ledger))
+        .route("/wallets/{id}/verify", get(wallets::verify))
+        .route("/wallets/{id}/statement", get(wallet_statement::show))
         .route("/wallets/{id}/topups", post(wallets::top_up))
+        .route("/wallets/{id}/grants", post(wallets::grant))
+        .route("/wallets/{id}/refunds", post(wallets::refund))
+        .route("/wallets/{id}/corrections", post(wallets::correct))
         .route("/decks/{name}", decks)
         .route("/decks/{name}/versions", get(decks::versions))
         .route("/decks/{name}/diff", get(decks::diff::show))

@@ -1,4 +1,4 @@
-//! `/v1/wallets`: balances, histories, and money coming in.
+//! `/v1/wallets`: balances, histories, money coming in, and what a wallet may be used for.
 
 use std::sync::Arc;
 
@@ -7,12 +7,18 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use billing::ledger;
-use billing::top_up::{TopUpError, TopUpOrder, TopUpReceipt, order};
+use billing::order::{Order, OrderError, Ordered, Receipt, order};
+use billing::verify::Verified;
 use bytes::Bytes;
 use jiff::Timestamp;
-use money::posting::TopUp;
-use money::{Currency, Hold, Micros, Posting, TopUpId, Wallet, WalletFacts};
-use proto::WalletId;
+use money::lots::PRIORITY_DEFAULT;
+use money::posting::{Change, TopUp};
+use money::{
+    Currency, GrantKind, GrantTerms, Hold, LimitsEdit, Lot, Micros, Posting, PostingId, Wallet, WalletFacts,
+    WalletStatus,
+};
+use proto::{CallId, WalletId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -25,6 +31,8 @@ const POSTINGS_MAX: usize = 10_000;
 const POSTINGS_DEFAULT: usize = 1_000;
 /// A note is a line, not a document.
 const NOTE_CHARS_MAX: usize = 500;
+/// Who posts, as the ledger knows it: the API has one token.
+const BY: &str = "api";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Wallets {
@@ -43,6 +51,8 @@ struct WalletSummary {
 pub(crate) struct WalletPage {
     wallet: WalletId,
     facts: WalletFacts,
+    /// Those with something left, in the order of spending.
+    grants: Vec<Lot>,
     holds: Vec<Hold>,
 }
 
@@ -84,9 +94,69 @@ pub(crate) struct LedgerQuery {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TopUpRequest {
-    id: TopUpId,
+    id: PostingId,
     amount: Micros,
     currency: Currency,
+    #[serde(default)]
+    note: String,
+}
+
+/// Body of a grant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantRequest {
+    id: PostingId,
+    amount: Micros,
+    currency: Currency,
+    #[serde(default = "granted")]
+    kind: GrantKind,
+    #[serde(default = "priority_default")]
+    priority: u16,
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    note: String,
+}
+
+fn granted() -> GrantKind {
+    GrantKind::Granted
+}
+
+fn priority_default() -> u16 {
+    PRIORITY_DEFAULT
+}
+
+/// Body of a refund; without an amount, of all that is left of the charge.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefundRequest {
+    id: PostingId,
+    call: CallId,
+    amount: Option<Micros>,
+    #[serde(default)]
+    note: String,
+}
+
+/// Body of a correction.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CorrectionRequest {
+    id: PostingId,
+    call: CallId,
+    /// What the call should have cost.
+    to: Micros,
+    #[serde(default)]
+    note: String,
+}
+
+/// Body of a change; what is absent stays.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeRequest {
+    /// For a wallet that is not there yet.
+    currency: Option<Currency>,
+    status: Option<WalletStatus>,
+    credit_limit: Option<Micros>,
+    limits: Option<LimitsEdit>,
     #[serde(default)]
     note: String,
 }
@@ -100,9 +170,10 @@ pub(crate) async fn list(
     list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
     let after = query.after.unwrap_or_default();
     let page = list.all().filter(|(id, _)| id.as_str() > after.as_str()).take(WALLETS_MAX);
+    let now = desk.clock.now();
     let wallets = page.map(|(id, wallet)| WalletSummary {
         wallet: id.clone(),
-        facts: wallet.facts(),
+        facts: wallet.facts_at(now),
         open_holds: wallet.holds().count(),
     });
     Ok(Json(Wallets { wallets: wallets.collect() }))
@@ -113,8 +184,8 @@ pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) 
     let mut list = desk.wallets.lock().await;
     list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
     let wallet = list.get(&id).ok_or_else(|| no_wallet(&id))?;
-    let (facts, holds) = (wallet.facts(), wallet.holds().cloned().collect());
-    Ok(Json(WalletPage { wallet: id, facts, holds }))
+    let (facts, holds) = (wallet.facts_at(desk.clock.now()), wallet.holds().cloned().collect());
+    Ok(Json(WalletPage { wallet: id, facts, grants: wallet.grants().collect(), holds }))
 }
 
 pub(crate) async fn ledger(
@@ -149,36 +220,106 @@ pub(crate) async fn ledger(
     Ok(Json(LedgerPage { wallet: id, currency: wallet.facts().currency, postings }))
 }
 
+/// Whether admission says what the log says.
+pub(crate) async fn verify(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<Verified>, Problem> {
+    let verified = billing::verify::verify(&desk.bus, &wallet_id(id)?).await;
+    verified.map(Json).map_err(Problem::Unavailable)
+}
+
 /// 201 for a new top-up, 200 for one that is posted already: sending it again is always safe.
 pub(crate) async fn top_up(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<TopUpReceipt>), Problem> {
-    let wallet = wallet_id(id)?;
-    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
-    let request: TopUpRequest = serde_json::from_slice(&body).map_err(|error| {
-        Problem::Invalid(format!("the body is not {{id, amount: \"12.50\", currency: \"EUR\", note}}: {error}"))
-    })?;
-    if request.amount <= Micros::ZERO {
-        return Err(Problem::Invalid(format!("the amount is {}; a top-up is more than 0", request.amount)));
-    }
-    if request.note.chars().count() > NOTE_CHARS_MAX {
-        return Err(Problem::Invalid(format!("the note is over {NOTE_CHARS_MAX} characters")));
-    }
-    let top_up = TopUp { id: request.id, amount: request.amount, note: request.note, by: "api".to_owned() };
-    match order(&desk.bus, &TopUpOrder { wallet, currency: request.currency, top_up }).await {
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let TopUpRequest { id: top_up, amount, currency, note } =
+        parse(body, "{id, amount: \"12.50\", currency: \"EUR\", note}")?;
+    let top_up = TopUp { id: top_up, amount: positive(amount)?, grant: None, note: line(note)?, by: BY.to_owned() };
+    post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
+}
+
+/// 201 for a new grant, 200 for one that is posted already.
+pub(crate) async fn grant(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let GrantRequest { id: grant, amount, currency, kind, priority, expires_at, note } =
+        parse(body, "{id, amount: \"5\", currency: \"EUR\", kind, priority, expires_at, note}")?;
+    let terms = GrantTerms { kind, priority, expires_at };
+    let (amount, note) = (positive(amount)?, line(note)?);
+    let top_up = TopUp { id: grant, amount, grant: Some(terms), note, by: BY.to_owned() };
+    post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
+}
+
+/// 201 for a new refund, 200 for one that is posted already.
+pub(crate) async fn refund(
+    State(desk): State<Arc<Desk>>,
+    Path(wallet): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let RefundRequest { id, call, amount, note } = parse(body, "{id, call, amount: \"0.50\", note}")?;
+    let (amount, note) = (amount.map(positive).transpose()?, line(note)?);
+    post(&desk, wallet, Ordered::Refund { call, id, amount, note, by: BY.to_owned() }, StatusCode::CREATED).await
+}
+
+/// 201 for a new correction, 200 for one that is posted already or changes nothing.
+pub(crate) async fn correct(
+    State(desk): State<Arc<Desk>>,
+    Path(wallet): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let CorrectionRequest { id, call, to, note } = parse(body, "{id, call, to: \"0.50\", note}")?;
+    let note = line(note)?;
+    post(&desk, wallet, Ordered::Correct { call, id, to, note, by: BY.to_owned() }, StatusCode::CREATED).await
+}
+
+/// 200, whether or not it was so before.
+pub(crate) async fn change(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let ChangeRequest { currency, status, credit_limit, limits, note } =
+        parse(body, "{status, credit_limit, limits, currency, note}")?;
+    let change = Change { status, credit_limit, limits, note: line(note)?, by: BY.to_owned() };
+    post(&desk, id, Ordered::Change { currency, change }, StatusCode::OK).await
+}
+
+async fn post(
+    desk: &Desk,
+    wallet: String,
+    what: Ordered,
+    created: StatusCode,
+) -> Result<(StatusCode, Json<Receipt>), Problem> {
+    let wallet = wallet_id(wallet)?;
+    match order(&desk.bus, &Order { wallet, what }).await {
         Ok(receipt) if receipt.duplicate => Ok((StatusCode::OK, Json(receipt))),
-        Ok(receipt) => Ok((StatusCode::CREATED, Json(receipt))),
-        Err(TopUpError::Refused(why)) => Err(Problem::Conflict(why)),
-        Err(TopUpError::Unavailable(why)) => Err(Problem::Unavailable(why)),
+        Ok(receipt) => Ok((created, Json(receipt))),
+        Err(OrderError::Refused(why)) => Err(Problem::Conflict(why)),
+        Err(OrderError::Unavailable(why)) => Err(Problem::Unavailable(why)),
     }
 }
 
-fn wallet_id(text: String) -> Result<WalletId, Problem> {
+fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>, shape: &str) -> Result<T, Problem> {
+    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
+    serde_json::from_slice(&body).map_err(|error| Problem::Invalid(format!("the body is not {shape}: {error}")))
+}
+
+fn positive(amount: Micros) -> Result<Micros, Problem> {
+    let more = amount > Micros::ZERO;
+    more.then_some(amount).ok_or_else(|| Problem::Invalid(format!("the amount is {amount}; it must be more than 0")))
+}
+
+fn line(note: String) -> Result<String, Problem> {
+    let short = note.chars().count() <= NOTE_CHARS_MAX;
+    short.then_some(note).ok_or_else(|| Problem::Invalid(format!("the note is over {NOTE_CHARS_MAX} characters")))
+}
+
+pub(crate) fn wallet_id(text: String) -> Result<WalletId, Problem> {
     WalletId::new(text).map_err(|error| Problem::Invalid(error.to_string()))
 }
 
-fn no_wallet(id: &WalletId) -> Problem {
+pub(crate) fn no_wallet(id: &WalletId) -> Problem {
     Problem::NotFound(format!("wallet {id}: a wallet begins with its first top-up"))
 }

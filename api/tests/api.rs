@@ -138,6 +138,33 @@ async fn a_top_up_is_posted_once() {
 }
 
 #[tokio::test]
+async fn a_wallet_is_changed_as_often_as_asked_and_posted_once() {
+    let world = World::with_billing().await;
+    let change = |body: Value| answer(world.request(Method::PATCH, "/v1/wallets/alice").json(&body));
+    let limits = json!({ "credit_limit": "5", "limits": { "concurrent_max": 2, "allowed": ["SE", "+47"] } });
+    let (status, receipt) = change(limits.clone()).await;
+    assert_eq!(
+        (status, &receipt["duplicate"], &receipt["wallet"]["available"]),
+        (200, &json!(false), &json!("5.000001"))
+    );
+    assert_eq!(receipt["wallet"]["limits"], json!({ "concurrent_max": 2, "allowed": ["47", "SE"] }));
+    assert_eq!(change(limits).await.1["duplicate"], true);
+    let (_, receipt) = change(json!({ "limits": { "concurrent_max": null }, "status": "blocked" })).await;
+    assert_eq!(receipt["wallet"]["limits"], json!({ "allowed": ["47", "SE"] }));
+    assert_eq!(world.get("/v1/wallets/alice").await.1["facts"]["status"], "blocked");
+    for (body, expected) in [
+        (json!({ "limits": { "concurrent": 2 } }), 422),
+        (json!({ "limits": { "allowed": [] } }), 422),
+        (json!({ "limits": { "time_zone": "Mars" } }), 422),
+        (json!({ "status": "asleep" }), 422),
+        (json!({ "credit_limit": "-1" }), 409),
+        (json!({ "currency": "USD" }), 409),
+    ] {
+        assert_eq!(change(body.clone()).await.0, expected, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn without_billing_nothing_is_posted_and_503_says_so() {
     let world = World::start().await;
     let (status, problem) = world.top_up("t-1", "1", "EUR").await;

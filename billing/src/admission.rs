@@ -10,7 +10,8 @@ mod redis;
 use bus::trace;
 use bytes::Bytes;
 use jiff::Timestamp;
-use money::{Applied, Micros, Wallet, WalletEvent, WalletFacts};
+use jiff::civil::Date;
+use money::{Applied, Limit, Limits, Micros, Posting, Wallet, WalletEvent, WalletFacts};
 use proto::{Leg, WalletId};
 use tracing::{Instrument, info_span};
 
@@ -31,11 +32,9 @@ pub enum HoldReply {
     Ok,
     /// The leg has a hold already; this is the decision kept with it.
     Dup(Bytes),
-    Insufficient {
-        available: Micros,
-    },
-    /// The wallet is not active, the leg has ended, or it is held by a decision nobody remembers.
+    /// The leg has ended, or it is held by a decision nobody remembers.
     Closed,
+    Limited(Limit),
     NotLoaded,
 }
 
@@ -53,10 +52,33 @@ pub struct HoldRequest<'a> {
     pub wallet: &'a WalletId,
     pub leg: &'a Leg,
     pub amount: Micros,
+    /// What the wallet's calendar shows now.
+    pub date: Date,
     /// When it frees itself, should its decision never reach the log.
     pub expires_at: Timestamp,
     /// The decision, kept for whoever asks about the same leg again.
     pub decision: &'a [u8],
+}
+
+/// The last event a wallet was told of, and what the next one is to be read by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    pub seq: u64,
+    /// As that event left them.
+    pub limits: Limits,
+}
+
+impl Position {
+    pub(crate) fn of(wallet: &Wallet) -> Self {
+        Self { seq: wallet.last_seq(), limits: wallet.limits().clone() }
+    }
+
+    /// Where the wallet stands after the event at `seq`.
+    #[must_use]
+    pub fn after(self, seq: u64, event: &WalletEvent) -> Self {
+        let edits = event.postings.iter().filter_map(Posting::limits_edit);
+        Self { seq, limits: edits.fold(self.limits, |limits, edit| limits.edited(edit)) }
+    }
 }
 
 /// The place where credit is held did not do what was asked, or not in time.
@@ -76,17 +98,6 @@ impl Admission {
             }
         };
         held.instrument(info_span!(target: trace::TARGET, "hold", { trace::SPAN_KIND } = "client")).await
-    }
-
-    /// The decision kept with the hold of a leg, while it is held.
-    ///
-    /// # Errors
-    /// When Redis cannot be reached in time.
-    pub async fn decision(&self, wallet: &WalletId, leg: &Leg) -> Result<Option<Bytes>, AdmissionError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.decision(wallet, leg)),
-            Self::Redis(redis) => redis.decision(wallet, leg).await,
-        }
     }
 
     /// Frees a tentative hold whose decision will not be sent.
@@ -114,31 +125,42 @@ impl Admission {
         }
     }
 
-    /// Place in the log of the last event applied; `None` when the wallet is not loaded.
+    /// What the log has told of the wallet, tentative holds left out, and its last event; `None` when it is not loaded.
     ///
     /// # Errors
     /// When Redis cannot be reached in time.
-    pub async fn last_seq(&self, wallet: &WalletId) -> Result<Option<u64>, AdmissionError> {
+    pub async fn firm(&self, wallet: &WalletId) -> Result<Option<(u64, WalletFacts)>, AdmissionError> {
         match self {
-            Self::Memory(memory) => Ok(memory.last_seq(wallet)),
-            Self::Redis(redis) => redis.last_seq(wallet).await,
+            Self::Memory(memory) => Ok(memory.firm(wallet)),
+            Self::Redis(redis) => redis.firm(wallet).await,
         }
     }
 
-    /// Takes one event of the wallet's history, which must follow `prev_seq`.
+    /// Where the wallet stands; `None` when it is not loaded.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time.
+    pub async fn position(&self, wallet: &WalletId) -> Result<Option<Position>, AdmissionError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.position(wallet)),
+            Self::Redis(redis) => redis.position(wallet).await,
+        }
+    }
+
+    /// Takes one event of the wallet's history, which must follow that position.
     ///
     /// # Errors
     /// When Redis cannot be reached in time; the event is then missing there until it is applied again.
     pub async fn apply(
         &self,
-        prev_seq: u64,
+        after: &Position,
         seq: u64,
         time: Timestamp,
         event: &WalletEvent,
     ) -> Result<ApplyReply, AdmissionError> {
         match self {
-            Self::Memory(memory) => Ok(memory.apply(prev_seq, seq, time, event)),
-            Self::Redis(redis) => redis.apply(prev_seq, seq, time, event).await,
+            Self::Memory(memory) => Ok(memory.apply(after.seq, seq, time, event)),
+            Self::Redis(redis) => redis.apply(after, seq, time, event).await,
         }
     }
 

@@ -20,8 +20,9 @@ use tracing::{Instrument, Span, info_span};
 
 use crate::admission::Admission;
 use crate::call::{Call, CallLeg, Ending};
+use crate::expiry::Expiries;
 use crate::ledger::{Intent, Ledger, NotPosted};
-use crate::{tombstone, top_up};
+use crate::{order, tombstone, verify};
 
 /// Name of billing's consumer of the calls, and of its checkpoint.
 pub const CONSUMER: &str = "billing";
@@ -31,7 +32,7 @@ const CALLS: Filter = Filter::All(Stream::Calls);
 /// Calls worked on at the same time; each waits for at most a few appends.
 const IN_FLIGHT_MAX: usize = 64;
 
-const TOP_UPS_MAX: usize = 64;
+const ORDERS_MAX: usize = 64;
 
 /// The log or the broker is away: wait, and go on where we were.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -95,8 +96,8 @@ impl Billing {
         let till = ServeSpec {
             name: "billing".to_owned(),
             group: "billing".to_owned(),
-            subjects: vec![top_up::SUBJECT.to_owned()],
-            concurrency_max: TOP_UPS_MAX,
+            subjects: vec![order::SUBJECT.to_owned(), verify::SUBJECT.to_owned()],
+            concurrency_max: ORDERS_MAX,
         };
         let consume = self.bus.consume(
             consumer,
@@ -114,7 +115,12 @@ impl Billing {
             till,
             move |asked| {
                 let books = Arc::clone(&ordering);
-                async move { top_up::take(&books.ledger, &asked.data).await }
+                async move {
+                    match asked.subject == verify::SUBJECT {
+                        true => verify::take(&books.bus, &books.admission, &asked.data).await,
+                        false => order::take(&books.ledger, &asked.data).await,
+                    }
+                }
             },
             stop.clone(),
         );
@@ -308,13 +314,16 @@ impl Books {
     async fn sweep_until(&self, stop: CancellationToken) {
         let mut ticks = interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut kept, mut steady_since) = (None, None);
+        let (mut kept, mut steady_since, mut expiries) = (None, None, Expiries::default());
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
             self.ledger.catch_up_admission().await;
+            if let Err(why) = self.expire_grants(&mut expiries).await {
+                tracing::warn!(why, "grants expire later");
+            }
             let oldest = match self.sweep(&mut steady_since).await {
                 Ok(oldest) => oldest,
                 Err(why) => {
@@ -330,6 +339,26 @@ impl Books {
                 }
             }
         }
+    }
+
+    /// Takes what is left of grants whose time is over. What holds stand on is tried again. Those who stand by do it too:
+    /// without calls the broker lets nobody work, and the expected sequence makes it happen once.
+    async fn expire_grants(&self, expiries: &mut Expiries) -> Result<(), String> {
+        expiries.catch_up(&self.bus).await.map_err(|error| error.to_string())?;
+        let now = self.clock.now();
+        for due in expiries.due(now) {
+            let (_, wallet, grant) = &due;
+            match self.ledger.post(wallet, Intent::ExpireGrant { grant: grant.clone(), now }).await {
+                Ok(posted) if posted.grants.iter().any(|lot| lot.grant == *grant) => {}
+                Ok(_) => expiries.done(&due),
+                Err(NotPosted::Unavailable(why)) => return Err(why),
+                Err(why @ (NotPosted::Refused(_) | NotPosted::Unreadable(_))) => {
+                    tracing::error!(%why, %wallet, "a grant is not expired");
+                    expiries.done(&due);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Expires, settles and forgets what it is time for. Answers where the oldest call still needed begins; nothing

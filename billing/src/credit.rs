@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bus::{Bus, Clock};
-use bytes::Bytes;
 use jiff::Timestamp;
 use money::{Applied, Wallet, WalletFacts};
 use proto::{Filter, Leg, Stream, WalletId};
@@ -50,9 +49,7 @@ impl Credit {
                 self.load(request.wallet).await?;
                 Ok(self.admission.hold(now, request).await?)
             }
-            reply @ (HoldReply::Ok | HoldReply::Dup(_) | HoldReply::Insufficient { .. } | HoldReply::Closed) => {
-                Ok(reply)
-            }
+            reply @ (HoldReply::Ok | HoldReply::Dup(_) | HoldReply::Closed | HoldReply::Limited(_)) => Ok(reply),
         }
     }
 
@@ -67,15 +64,6 @@ impl Credit {
         }
         let folded = self.load(wallet).await?;
         Ok(self.admission.facts(now, wallet).await?.unwrap_or_else(|| folded.facts()))
-    }
-
-    /// What another worker decided about this leg, if it holds credit for it: the credit that seems to be missing may
-    /// be missing because of the very same call.
-    ///
-    /// # Errors
-    /// When admission cannot be reached.
-    pub async fn decision(&self, wallet: &WalletId, leg: &Leg) -> Result<Option<Bytes>, CreditError> {
-        Ok(self.admission.decision(wallet, leg).await?)
     }
 
     /// Frees a hold whose decision will not be sent. Where that fails, it frees itself at its expiry.
@@ -116,10 +104,10 @@ impl Credit {
 
 /// Applies to admission what it is missing of the wallet's events. A wallet that is not loaded misses nothing.
 pub(crate) async fn repair(bus: &Bus, admission: &Admission, id: &WalletId) -> Result<(), CreditError> {
-    let Some(mut prev_seq) = admission.last_seq(id).await? else { return Ok(()) };
-    for posted in ledger::events(bus, id, prev_seq).await? {
-        match admission.apply(prev_seq, posted.seq, posted.time, &posted.event).await? {
-            ApplyReply::Done(Applied::Ok | Applied::Old) => prev_seq = posted.seq,
+    let Some(mut at) = admission.position(id).await? else { return Ok(()) };
+    for posted in ledger::events(bus, id, at.seq).await? {
+        match admission.apply(&at, posted.seq, posted.time, &posted.event).await? {
+            ApplyReply::Done(Applied::Ok | Applied::Old) => at = at.after(posted.seq, &posted.event),
             // Somebody else repairs, or the wallet was lost again: its next load has everything.
             ApplyReply::Done(Applied::Gap { .. }) | ApplyReply::NotLoaded => break,
         }

@@ -12,13 +12,13 @@ use bus::{AppendError, Bus, Clock, ReadError, Recorded, Unavailable};
 use bytes::Bytes;
 use futures::StreamExt;
 use jiff::Timestamp;
-use money::posting::{POSTINGS_MAX, TopUp};
+use money::posting::{Change, POSTINGS_MAX, PostingId, TopUp};
 use money::wallet::LegState;
-use money::{Applied, Currency, Ended, Hold, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
-use proto::{Event, EventId, Filter, Leg, Stream, Subject, WalletId};
+use money::{Applied, Charged, Currency, Ended, Hold, Lot, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
+use proto::{CallId, Event, EventId, Filter, Leg, Stream, Subject, WalletId};
 use tokio::sync::oneshot;
 
-use crate::admission::{Admission, ApplyReply};
+use crate::admission::{Admission, ApplyReply, Position};
 use crate::credit::repair;
 
 /// How often a batch is decided anew because somebody else wrote first.
@@ -31,6 +31,10 @@ pub(crate) enum Intent {
     Settle { leg: Leg, ended: Ended },
     Expire { leg: Leg, answered_at: Option<Timestamp> },
     TopUp { currency: Currency, top_up: TopUp },
+    Change { currency: Option<Currency>, change: Change },
+    Refund { charged: Charged, id: PostingId, amount: Option<Micros>, note: String, by: String },
+    Correct { charged: Charged, id: PostingId, to: Micros, note: String, by: String },
+    ExpireGrant { grant: PostingId, now: Timestamp },
 }
 
 impl Intent {
@@ -38,7 +42,11 @@ impl Intent {
         match self {
             Self::Place(hold) => Some(&hold.leg),
             Self::Settle { leg, .. } | Self::Expire { leg, .. } => Some(leg),
-            Self::TopUp { .. } => None,
+            Self::TopUp { .. }
+            | Self::Change { .. }
+            | Self::Refund { .. }
+            | Self::Correct { .. }
+            | Self::ExpireGrant { .. } => None,
         }
     }
 }
@@ -51,6 +59,8 @@ pub(crate) struct Posted {
     /// What the intent's leg was charged, once it is closed.
     pub charged: Option<Micros>,
     pub facts: WalletFacts,
+    /// The grants that have something left.
+    pub grants: Vec<Lot>,
 }
 
 /// Why nothing was posted.
@@ -195,6 +205,13 @@ impl Ledger {
         }
     }
 
+    /// What a call was charged, as it stands in the log for ever; of several legs only one was. A wallet forgets it sooner.
+    pub(crate) async fn charged(&self, id: &WalletId, call: &CallId) -> Result<Option<Charged>, NotPosted> {
+        let events = events(&self.bus, id, 0).await?;
+        let mut charges = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
+        Ok(charges.rfind(|charged| charged.call == *call && charged.amount > Micros::ZERO))
+    }
+
     /// Marks the wallets of the newest events: a process that died may not have told admission of them.
     pub(crate) async fn doubt_newest(&self) -> Result<(), Unavailable> {
         let wallets = Filter::All(Stream::Wallets);
@@ -241,18 +258,18 @@ impl Ledger {
                 }
             };
             let time = self.clock.now();
-            let prev_seq = wallet.last_seq();
+            let before = Position::of(&wallet);
             let (outcomes, event) = decide(id, &mut wallet, time, intents);
             let Some(event) = event else {
                 *folded = Some(wallet);
                 return Ok(outcomes);
             };
-            let recorded = to_event(id, prev_seq, time, &event);
-            match self.bus.append(&recorded, Some(prev_seq)).await {
+            let recorded = to_event(id, before.seq, time, &event);
+            match self.bus.append(&recorded, Some(before.seq)).await {
                 Ok(appended) if !appended.duplicate => {
                     wallet.apply(appended.seq, time, &event);
                     *folded = Some(wallet);
-                    self.admit(id, prev_seq, appended.seq, time, &event).await;
+                    self.admit(id, &before, appended.seq, time, &event).await;
                     return Ok(outcomes);
                 }
                 // Somebody else wrote, perhaps ourselves before a lost acknowledgement: decide again on what is there.
@@ -265,8 +282,8 @@ impl Ledger {
         Err(NotPosted::Unavailable(format!("post to {id}: others wrote first {CONFLICTS_MAX} times in a row")))
     }
 
-    async fn admit(&self, id: &WalletId, prev_seq: u64, seq: u64, time: Timestamp, event: &WalletEvent) {
-        let outcome = match self.admission.apply(prev_seq, seq, time, event).await {
+    async fn admit(&self, id: &WalletId, before: &Position, seq: u64, time: Timestamp, event: &WalletEvent) {
+        let outcome = match self.admission.apply(before, seq, time, event).await {
             Ok(ApplyReply::Done(Applied::Gap { .. })) => {
                 repair(&self.bus, &self.admission, id).await.map_err(|error| error.to_string())
             }
@@ -296,6 +313,19 @@ fn decide(
                 (wallet.facts().currency, command::expire(wallet, leg, *answered_at))
             }
             Intent::TopUp { currency, top_up } => (Some(*currency), command::top_up(wallet, *currency, top_up.clone())),
+            Intent::Change { currency, change } => match currency.or(wallet.facts().currency) {
+                Some(currency) => (Some(currency), command::change(wallet, currency, change.clone())),
+                None => (None, Err(Refused::NoCurrency)),
+            },
+            Intent::Refund { charged, id, amount, note, by } => {
+                let refund = command::refund(wallet, charged, id.clone(), *amount, note.clone(), by.clone());
+                (wallet.facts().currency, refund)
+            }
+            Intent::Correct { charged, id, to, note, by } => {
+                let correction = command::correct(wallet, charged, id.clone(), *to, note.clone(), by.clone());
+                (wallet.facts().currency, correction)
+            }
+            Intent::ExpireGrant { grant, now } => (wallet.facts().currency, command::expire_grant(wallet, grant, *now)),
         };
         let posting = decided?;
         let new = posting.is_some();
@@ -308,7 +338,7 @@ fn decide(
             LegState::Closed(closed) => Some(closed.charged),
             LegState::Open(_) | LegState::Unknown => None,
         });
-        Ok(Posted { new, charged, facts: wallet.facts() })
+        Ok(Posted { new, charged, facts: wallet.facts_at(time), grants: wallet.grants().collect() })
     });
     (outcomes.collect(), event)
 }

@@ -2,16 +2,18 @@
 //!
 //! Before a call, [`credit`] says what a wallet can pay for and holds it, in memory or in Redis ([`admission`]). After it,
 //! [`Billing`] reads the log: it folds each call ([`call`]), posts what happened to the wallets ([`ledger`]) and writes
-//! the CDR. It alone writes `WALLETS`, top-ups included ([`top_up`]). Losing Redis loses no money: it is loaded again
+//! the CDR. It alone writes `WALLETS`, what people ask for included ([`mod@order`]). Losing Redis loses no money: it is loaded again
 //! from the wallets' own events.
 
 pub mod admission;
 mod billing;
 mod call;
 pub mod credit;
+mod expiry;
 pub mod ledger;
+pub mod order;
 pub mod tombstone;
-pub mod top_up;
+pub mod verify;
 
 pub use admission::{Admission, AdmissionError, HoldReply};
 pub use billing::{Billing, CONSUMER};

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use billing::admission::MemoryAdmission;
+use billing::order::{Order, Ordered, order};
 use billing::{Admission, Billing};
 use bus::{Bus, Cache, Clock};
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
-use money::{DeckRef, Hold, Micros, Nanos, Price, Rounding, Tier, Wallet};
+use money::posting::TopUp;
+use money::{DeckRef, GrantKind, GrantTerms, Hold, Micros, Nanos, PostingId, Price, Rounding, Tier, Wallet};
 use proto::{
     CallId, Decided, DecisionKey, Event, EventId, Filter, Kind, Outcome, Partition, Settled, Stream, Subject, WalletId,
 };
@@ -279,6 +281,34 @@ async fn without_an_end_an_answered_call_keeps_its_hold_and_another_frees_it() -
         assert_eq!(office.posted().await?.1, "0");
         office.close().await;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_grant_expires_by_billings_own_clock_once() -> Result<()> {
+    let mut office = Office::new()?;
+    office.open();
+    let grant = GrantTerms { kind: GrantKind::Granted, priority: 1, expires_at: Some(at(600)?) };
+    let (id, amount) = (PostingId::new("gift")?, Micros::parse("5")?);
+    let top_up = TopUp { id, amount, grant: Some(grant), note: String::new(), by: "test".to_owned() };
+    let what = Ordered::TopUp { currency: "EUR".parse()?, top_up };
+    let gift = Order { wallet: WalletId::new("acme")?, what };
+    // Nobody takes orders until the task has run.
+    while order(&office.bus, &gift).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    office.clock.advance(Duration::from_secs(599));
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(office.posted().await?.0, "5");
+    office.clock.advance(Duration::from_secs(1));
+    while office.posted().await?.0 != "0" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let events = office.wallet().await?.last_seq();
+    office.close().await;
+    office.open();
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(office.wallet().await?.last_seq(), events, "what has expired does not expire again");
     Ok(())
 }
 

@@ -180,8 +180,20 @@ pub(crate) enum WalletCommand {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
+    /// Opening balance, every posting with its cause, closing balance.
+    Statement(WalletStatement),
+    /// Compare what admission says of a wallet, or of all, with the log; exit 3 when something differs.
+    Verify { wallet: Option<String> },
     /// Put money in.
     Topup(TopUp),
+    /// Give credit that is spent in its turn, and may expire.
+    Grant(WalletGrant),
+    /// Give back what a call was charged, or some of it.
+    Refund(WalletRefund),
+    /// Make what a call was charged another amount.
+    Correct(WalletCorrection),
+    /// Say what a wallet may be used for; what is not named stays. `none` takes a limit away.
+    Set(Box<WalletSet>),
 }
 
 #[derive(Debug, Args)]
@@ -194,6 +206,104 @@ pub(crate) struct TopUp {
     /// Names the top-up: sent twice, it is posted once. Without it each is a new one.
     #[arg(long)]
     pub(crate) id: Option<String>,
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletGrant {
+    #[command(flatten)]
+    pub(crate) top_up: TopUp,
+    /// A day, to its end in UTC, or a time such as 2026-12-31T12:00:00Z. Without it the grant never expires.
+    #[arg(long, value_name = "TIME", value_parser = end_of_day)]
+    pub(crate) expires: Option<jiff::Timestamp>,
+    /// The lower, the earlier it is spent. Plain top-ups have 100.
+    #[arg(long, default_value_t = money::lots::PRIORITY_DEFAULT)]
+    pub(crate) priority: u16,
+    /// Somebody paid for it.
+    #[arg(long)]
+    pub(crate) paid: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletStatement {
+    pub(crate) wallet: String,
+    /// A day in UTC or a time; from the beginning without it.
+    #[arg(long, value_name = "TIME", value_parser = begin_of_day)]
+    pub(crate) from: Option<jiff::Timestamp>,
+    /// A day in UTC, to its end, or a time; to now without it.
+    #[arg(long, value_name = "TIME", value_parser = end_of_day)]
+    pub(crate) to: Option<jiff::Timestamp>,
+    /// Print CSV.
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Show numbers in full.
+    #[arg(long)]
+    pub(crate) reveal: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletRefund {
+    pub(crate) wallet: String,
+    pub(crate) call: String,
+    /// All that is left of the charge, without it.
+    pub(crate) amount: Option<String>,
+    /// Names the refund: sent twice, it is posted once. Without it each is a new one.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletCorrection {
+    pub(crate) wallet: String,
+    pub(crate) call: String,
+    /// What the call should have cost.
+    pub(crate) to: String,
+    /// Names the correction: sent twice, it is posted once. Without it each is a new one.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    #[arg(long, default_value = "")]
+    pub(crate) note: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalletSet {
+    pub(crate) wallet: String,
+    /// active, blocked or closed.
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// How far below zero the balance may go.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) credit_limit: Option<String>,
+    /// Calls at the same time.
+    #[arg(long, value_name = "CALLS")]
+    pub(crate) concurrent: Option<String>,
+    /// Calls that may begin in a second.
+    #[arg(long, value_name = "CALLS")]
+    pub(crate) per_second: Option<String>,
+    /// What may be charged and held in a day.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) spend_day: Option<String>,
+    /// What may be charged and held in a month.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) spend_month: Option<String>,
+    /// What a minute may cost.
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) minute_price: Option<String>,
+    /// Only these may be called: prefixes and countries, such as 46,+4720,DE.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) allow: Option<String>,
+    /// These may not be called.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) deny: Option<String>,
+    /// Whose midnight ends a day, such as Europe/Stockholm.
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) time_zone: Option<String>,
+    /// Of a wallet that is not there yet, such as EUR.
+    #[arg(long)]
+    pub(crate) currency: Option<String>,
     #[arg(long, default_value = "")]
     pub(crate) note: String,
 }
@@ -419,6 +529,22 @@ impl fmt::Display for Role {
     }
 }
 
+/// A time, or the begin of a day in UTC.
+fn begin_of_day(text: &str) -> Result<jiff::Timestamp, String> {
+    let day = |date: jiff::civil::Date| date.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let begin = text.parse().ok().and_then(day).map(|midnight| midnight.timestamp());
+    let time = if text.contains('T') { text.parse().ok() } else { begin };
+    time.ok_or_else(|| "write a day such as 2026-12-31 or a time such as 2026-12-31T12:00:00Z".to_owned())
+}
+
+/// A time, or the end of a day in UTC.
+fn end_of_day(text: &str) -> Result<jiff::Timestamp, String> {
+    let day = |date: jiff::civil::Date| date.tomorrow().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let end = text.parse().ok().and_then(day).map(|midnight| midnight.timestamp());
+    let time = if text.contains('T') { text.parse().ok() } else { end };
+    time.ok_or_else(|| "write a day such as 2026-12-31 or a time such as 2026-12-31T12:00:00Z".to_owned())
+}
+
 fn whole_seconds(text: &str) -> Result<u32, String> {
     let secs = match text.parse::<u32>() {
         Ok(secs) => Some(secs),
@@ -461,6 +587,15 @@ mod tests {
         };
         assert_eq!(call.keys, [Input::Digits("1".into()), Input::Words("my bill".into())]);
         assert_eq!(call.conference_keys, [Input::Digits("12#".into())]);
+    }
+
+    #[test]
+    fn a_day_lasts_to_its_end() {
+        for (text, end) in [("2026-12-31", "2027-01-01T00:00:00Z"), ("2026-12-31T12:00:00Z", "2026-12-31T12:00:00Z")] {
+            assert_eq!(end_of_day(text), end.parse().map_err(|_| String::new()), "{text}");
+        }
+        assert_eq!(begin_of_day("2026-12-31"), "2026-12-31T00:00:00Z".parse().map_err(|_| String::new()));
+        assert!(["", "tomorrow", "2026-02-30"].into_iter().all(|text| end_of_day(text).is_err()));
     }
 
     #[test]

@@ -52,6 +52,10 @@ impl ApiClient {
         self.send(self.http.request(Method::POST, self.url(path)).json(body)).await
     }
 
+    pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Failure> {
+        self.send(self.http.request(Method::PATCH, self.url(path)).json(body)).await
+    }
+
     pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T, Failure> {
         self.send(self.http.request(Method::PUT, self.url(path)).body(body)).await
     }

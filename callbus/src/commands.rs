@@ -53,7 +53,13 @@ pub(crate) async fn run(
         Operation::Wallet(WalletCommand::Ledger { wallet, limit }) => {
             wallet::ledger(&config()?, output, &wallet, limit).await
         }
+        Operation::Wallet(WalletCommand::Statement(asked)) => wallet::statement(&config()?, output, asked).await,
+        Operation::Wallet(WalletCommand::Verify { wallet }) => wallet::verify(&config()?, output, wallet).await,
         Operation::Wallet(WalletCommand::Topup(top_up)) => wallet::top_up(&config()?, output, top_up).await,
+        Operation::Wallet(WalletCommand::Grant(grant)) => wallet::grant(&config()?, output, grant).await,
+        Operation::Wallet(WalletCommand::Refund(refund)) => wallet::refund(&config()?, output, refund).await,
+        Operation::Wallet(WalletCommand::Correct(correction)) => wallet::correct(&config()?, output, correction).await,
+        Operation::Wallet(WalletCommand::Set(set)) => wallet::set(&config()?, output, *set).await,
         Operation::Deck(DeckCommand::Import(import)) => deck::import(&config()?, output, &import).await,
         Operation::Deck(DeckCommand::Versions { name }) => deck::versions(&config()?, output, &name).await,
         Operation::Deck(DeckCommand::Diff(asked)) => deck::diff(&config()?, output, &asked).await,

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use proto::Leg;
 
 use crate::amount::{Micros, Overflow};
+use crate::charge::{Asked, Charged};
 use crate::currency::Currency;
 use crate::hold::{Ended, Hold};
-use crate::posting::{Change, Charge, Expiry, Posting, Release, TopUp, TopUpId};
+use crate::lots::{GRANTS_MAX, GrantTerms};
+use crate::posting::{Change, Charge, Correction, Expiry, GrantExpiry, Posting, PostingId, Refund, Release, TopUp};
 use crate::rate::{CannotRate, cost};
 use crate::wallet::{LegState, Wallet};
 
@@ -18,10 +20,22 @@ use crate::wallet::{LegState, Wallet};
 pub enum Refused {
     #[error("post {asked} to a wallet in {wallet}: use a wallet of that currency")]
     Currency { wallet: Currency, asked: Currency },
+    #[error("begin a wallet without a currency: name one")]
+    NoCurrency,
     #[error("post the amount {0}: it must be positive")]
     Amount(Micros),
-    #[error("post the top-up {id:?} of {asked}: it was posted before, with {posted}; use a new id", id = id.as_str())]
-    IdTaken { id: TopUpId, posted: Micros, asked: Micros },
+    #[error("set a limit to {0}: it must not be negative")]
+    Limit(Micros),
+    #[error("post a grant: {GRANTS_MAX} of the wallet have something left; use a top-up")]
+    Grants,
+    #[error("use the id {:?}: it stands for something else; use a new one", .0.as_str())]
+    AnotherId(PostingId),
+    #[error("refund {asked}: {left} of the charge is left")]
+    AboveCharge { asked: Micros, left: Micros },
+    #[error("correct a charge to {to}: {refunded} of it was refunded")]
+    BelowRefunds { to: Micros, refunded: Micros },
+    #[error("post the top-up {id:?} of {asked}: it was posted before, with {posted}, or on other terms; use a new id", id = id.as_str())]
+    IdTaken { id: PostingId, posted: Micros, asked: Micros },
     #[error("place the hold of a leg authorised at {0}: the wallet may have closed and forgotten it")]
     Late(Timestamp),
     #[error(transparent)]
@@ -77,6 +91,7 @@ pub fn settle(wallet: &Wallet, leg: &Leg, ended: Ended) -> Result<Option<Posting
         overrun: cost.amount > held,
         answered_at: hold.price.has_periods().then_some(answered_at),
         ended_at,
+        paid_by: wallet.shares(cost.amount),
     })))
 }
 
@@ -90,46 +105,141 @@ pub fn expire(wallet: &Wallet, leg: &Leg, answered_at: Option<Timestamp>) -> Res
     let amount = if answered_at.is_some() { hold.amount } else { Micros::ZERO };
     wallet.facts().posted.checked_sub(amount)?;
     let (leg, call, held) = (hold.leg.clone(), hold.call.clone(), hold.amount);
-    Ok(Some(Posting::HoldExpired(Expiry { leg, call, held, amount, answered_at })))
+    Ok(Some(Posting::HoldExpired(Expiry { leg, call, held, amount, answered_at, paid_by: wallet.shares(amount) })))
 }
 
-/// Posts money that came in. The first posting gives a wallet its currency. `None` when this id was posted before.
+/// Posts money that came in, or was granted. The first posting gives a wallet its currency. `None` when this id was posted before.
 ///
 /// # Errors
 /// When the amount is not positive, the currencies differ, the id stands for another amount, or the balance would
 /// become too large.
 pub fn top_up(wallet: &Wallet, currency: Currency, top_up: TopUp) -> Result<Option<Posting>, Refused> {
-    let TopUp { id, amount, .. } = &top_up;
+    let TopUp { id, amount, grant, .. } = &top_up;
     check_currency(wallet, currency)?;
     if let Some(posted) = wallet.top_up(id) {
-        return if posted == *amount {
+        return if posted == *amount && wallet.grant_terms(id) == *grant {
             Ok(None)
         } else {
             Err(Refused::IdTaken { id: id.clone(), posted, asked: *amount })
         };
     }
+    if wallet.asked(id).is_some() {
+        return Err(Refused::AnotherId(id.clone()));
+    }
     if *amount <= Micros::ZERO {
         return Err(Refused::Amount(*amount));
+    }
+    if grant.is_some() && wallet.grants().count() >= GRANTS_MAX {
+        return Err(Refused::Grants);
     }
     let facts = wallet.facts();
     facts.posted.checked_add(*amount)?.checked_add(facts.credit_limit)?;
     Ok(Some(Posting::TopUpPosted(top_up)))
 }
 
+/// Takes what is left of a grant that has expired by now, except what holds stand on: that goes when they are closed.
+/// `None` when there is nothing to take.
+///
+/// # Errors
+/// When the balance would become too small to be posted.
+pub fn expire_grant(wallet: &Wallet, id: &PostingId, now: Timestamp) -> Result<Option<Posting>, Refused> {
+    let Some(GrantTerms { kind, expires_at: Some(expires_at), .. }) = wallet.grant_terms(id) else { return Ok(None) };
+    let ((left, expiries), facts) = (wallet.grant_left(id), wallet.facts());
+    let amount = left.min(facts.posted.saturating_sub(facts.held));
+    if expires_at > now || amount <= Micros::ZERO {
+        return Ok(None);
+    }
+    facts.posted.checked_sub(amount)?;
+    let nth = expiries.saturating_add(1);
+    Ok(Some(Posting::GrantExpired(GrantExpiry { grant: id.clone(), nth, amount, kind, expires_at })))
+}
+
+/// Gives back some of a charge, or without an amount all that is left of it, to whom it was taken from. `None` when this
+/// id was posted before.
+///
+/// # Errors
+/// When the amount is not positive or more than is left, the id stands for something else, or the balance would become too
+/// large.
+pub fn refund(
+    wallet: &Wallet,
+    charged: &Charged,
+    id: PostingId,
+    amount: Option<Micros>,
+    note: String,
+    by: String,
+) -> Result<Option<Posting>, Refused> {
+    match wallet.asked(&id) {
+        Some(Asked::Refund { leg, amount: posted }) if *leg == charged.leg && amount.is_none_or(|a| a == *posted) => {
+            return Ok(None);
+        }
+        Some(_) => return Err(Refused::AnotherId(id)),
+        None if wallet.top_up(&id).is_some() => return Err(Refused::AnotherId(id)),
+        None => {}
+    }
+    let standing = wallet.standing(charged);
+    let (left, amount) = (standing.left(), amount.unwrap_or(standing.left()));
+    if amount > left || left == Micros::ZERO {
+        return Err(Refused::AboveCharge { asked: amount, left });
+    }
+    if amount <= Micros::ZERO {
+        return Err(Refused::Amount(amount));
+    }
+    let facts = wallet.facts();
+    facts.posted.checked_add(amount)?.checked_add(facts.credit_limit)?;
+    let (leg, call, returned_to) = (charged.leg.clone(), charged.call.clone(), standing.returned(amount));
+    Ok(Some(Posting::RefundPosted(Refund { id, leg, call, amount, returned_to, note, by })))
+}
+
+/// Makes a charge `to`. `None` when this id was posted before, or the charge is that already.
+///
+/// # Errors
+/// When `to` is negative or below what was refunded, the id stands for something else, or the balance would become too
+/// large or too small.
+pub fn correct(
+    wallet: &Wallet,
+    charged: &Charged,
+    id: PostingId,
+    to: Micros,
+    note: String,
+    by: String,
+) -> Result<Option<Posting>, Refused> {
+    match wallet.asked(&id) {
+        Some(Asked::Correction { leg, to: posted }) if *leg == charged.leg && *posted == to => return Ok(None),
+        Some(_) => return Err(Refused::AnotherId(id)),
+        None if wallet.top_up(&id).is_some() => return Err(Refused::AnotherId(id)),
+        None => {}
+    }
+    let standing = wallet.standing(charged);
+    let (from, refunded) = (standing.charged, standing.refunded);
+    if to.is_negative() || to < refunded {
+        return Err(Refused::BelowRefunds { to, refunded });
+    }
+    if to == from {
+        return Ok(None);
+    }
+    let facts = wallet.facts();
+    facts.posted.checked_add(from.checked_sub(to)?)?.checked_add(facts.credit_limit)?;
+    let more = to.saturating_sub(from);
+    let (paid_by, returned_to) =
+        if more > Micros::ZERO { (wallet.shares(more), vec![]) } else { (vec![], standing.returned(more.negated())) };
+    let (leg, call) = (charged.leg.clone(), charged.call.clone());
+    let correction = Correction { id, leg, call, from, to, paid_by, returned_to, note, by };
+    Ok(Some(Posting::ChargeCorrected(correction)))
+}
+
 /// Changes a wallet's settings. `None` when they are so already.
 ///
 /// # Errors
-/// When the currencies differ, the credit limit is negative, or it would make what is available too large.
+/// When the currencies differ, a limit is negative, or the credit limit would make what is available too large.
 pub fn change(wallet: &Wallet, currency: Currency, change: Change) -> Result<Option<Posting>, Refused> {
     check_currency(wallet, currency)?;
     let facts = wallet.facts();
-    let status = change.status.unwrap_or(facts.status);
-    let credit_limit = change.credit_limit.unwrap_or(facts.credit_limit);
-    if credit_limit.is_negative() {
-        return Err(Refused::Amount(credit_limit));
+    let changed @ (_, credit_limit, limits) = &wallet.changed(&change);
+    if let Some(negative) = limits.amounts().chain([*credit_limit]).find(|amount| amount.is_negative()) {
+        return Err(Refused::Limit(negative));
     }
-    facts.posted.checked_add(credit_limit)?;
-    let changes = (status, credit_limit) != (facts.status, facts.credit_limit);
+    facts.posted.checked_add(*credit_limit)?;
+    let changes = *changed != (facts.status, facts.credit_limit, facts.limits);
     Ok(changes.then_some(Posting::WalletChanged(change)))
 }
 

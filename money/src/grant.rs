@@ -66,6 +66,13 @@ pub fn grant(price: &Price, available: Micros, cap_secs: u32, answer: Answer) ->
     Some(granted)
 }
 
+/// The shortest call worth granting, whatever it costs: when that does not fit, no call does. `None` when the price lets
+/// nobody call.
+pub fn least(price: &Price, cap_secs: u32, answer: Answer) -> Option<Grant> {
+    let first_secs = answer_seconds(price, cap_secs, answer).filter_map(|at| first_secs(price, at)).max()?;
+    grant(price, Micros::MAX, cap_secs.min(first_secs), answer)
+}
+
 /// The longest call that is answered just then and fits.
 fn longest(price: &Price, limit: Micros, cap_secs: u32, answered_at: Timestamp) -> Option<u32> {
     let fits = |secs: u32| cost(price, secs, answered_at).is_ok_and(|cost| cost.amount <= limit);

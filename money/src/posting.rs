@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::amount::Micros;
 use crate::currency::Currency;
 use crate::hold::Hold;
+use crate::limits::LimitsEdit;
+use crate::lots::{GrantKind, GrantTerms, Share};
 use crate::wallet::WalletStatus;
 
 /// Most postings one event carries, so that it stays well below what a broker takes.
@@ -32,14 +34,37 @@ pub enum Posting {
     HoldReleased(Release),
     HoldExpired(Expiry),
     WalletChanged(Change),
+    GrantExpired(GrantExpiry),
+    RefundPosted(Refund),
+    ChargeCorrected(Correction),
+}
+
+impl Posting {
+    /// What it changes about the limits.
+    pub fn limits_edit(&self) -> Option<&LimitsEdit> {
+        match self {
+            Self::WalletChanged(change) => change.limits.as_ref(),
+            Self::TopUpPosted(_)
+            | Self::HoldPlaced(_)
+            | Self::CallCharged(_)
+            | Self::HoldReleased(_)
+            | Self::HoldExpired(_)
+            | Self::GrantExpired(_)
+            | Self::RefundPosted(_)
+            | Self::ChargeCorrected(_) => None,
+        }
+    }
 }
 
 /// Money came in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopUp {
-    pub id: TopUpId,
+    pub id: PostingId,
     /// More than 0.
     pub amount: Micros,
+    /// Present when it is a grant, which is spent in its turn and may expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantTerms>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
     /// Who posted it: a person or a program, as the API knows them.
@@ -64,6 +89,9 @@ pub struct Charge {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Timestamp>,
     pub ended_at: Timestamp,
+    /// What grants paid of it; the wallet's own money paid the rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paid_by: Vec<Share>,
 }
 
 /// A leg ended without an answer, or after 0 s: its hold is freed, nothing is taken.
@@ -85,6 +113,55 @@ pub struct Expiry {
     pub amount: Micros,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Timestamp>,
+    /// What grants paid of `amount`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paid_by: Vec<Share>,
+}
+
+/// A grant has expired, and this was left of it. Again when it got something back later, or when holds stood in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantExpiry {
+    pub grant: PostingId,
+    /// 1 for its first expiry.
+    pub nth: u32,
+    pub amount: Micros,
+    pub kind: GrantKind,
+    pub expires_at: Timestamp,
+}
+
+/// Some of a charge, or all of it, was given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refund {
+    pub id: PostingId,
+    pub leg: Leg,
+    pub call: CallId,
+    pub amount: Micros,
+    /// What of it went back to the grants that had paid; the rest is the wallet's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returned_to: Vec<Share>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    pub by: String,
+}
+
+/// A charge was wrong, and is another one now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    pub id: PostingId,
+    pub leg: Leg,
+    pub call: CallId,
+    /// The charge with the corrections before this one, without refunds.
+    pub from: Micros,
+    pub to: Micros,
+    /// What grants paid of a charge that became larger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paid_by: Vec<Share>,
+    /// What went back to grants of one that became smaller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returned_to: Vec<Share>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    pub by: String,
 }
 
 /// The wallet's settings were changed; what is absent stayed.
@@ -94,28 +171,31 @@ pub struct Change {
     pub status: Option<WalletStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credit_limit: Option<Micros>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsEdit>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
     pub by: String,
 }
 
-/// The name of a top-up, given by whoever posts it. The same id is the same top-up, for ever.
+/// The name of what somebody asked to be posted: a top-up, a grant, a refund, a correction. The same id is the same
+/// posting, for ever.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TopUpId(String);
+pub struct PostingId(String);
 
-/// Text that cannot name a top-up.
+/// Text that cannot name a posting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a top-up id: write 1 to 128 visible ASCII characters")]
-pub struct NotATopUpId;
+#[error("not an id: write 1 to 128 visible ASCII characters")]
+pub struct NotAPostingId;
 
-impl TopUpId {
+impl PostingId {
     /// # Errors
     /// When it is not 1 to 128 visible ASCII characters.
-    pub fn new(text: impl Into<String>) -> Result<Self, NotATopUpId> {
+    pub fn new(text: impl Into<String>) -> Result<Self, NotAPostingId> {
         let text = text.into();
         let valid = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if valid { Ok(Self(text)) } else { Err(NotATopUpId) }
+        if valid { Ok(Self(text)) } else { Err(NotAPostingId) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -123,15 +203,15 @@ impl TopUpId {
     }
 }
 
-impl TryFrom<String> for TopUpId {
-    type Error = NotATopUpId;
-    fn try_from(text: String) -> Result<Self, NotATopUpId> {
+impl TryFrom<String> for PostingId {
+    type Error = NotAPostingId;
+    fn try_from(text: String) -> Result<Self, NotAPostingId> {
         Self::new(text)
     }
 }
 
-impl From<TopUpId> for String {
-    fn from(id: TopUpId) -> String {
+impl From<PostingId> for String {
+    fn from(id: PostingId) -> String {
         id.0
     }
 }
@@ -146,19 +226,32 @@ pub enum Account {
     Held,
     /// Where top-ups come from.
     Funding,
-    /// Where charges go.
+    /// Where charges go, and paid grants that expire.
     Revenue,
+    /// Where promotional grants come from, and go to when they expire.
+    Promotion,
 }
 
 /// The double entry of a posting: what each account gains. Always sums to zero; entries of nothing are left out.
 pub fn entries(posting: &Posting) -> Vec<(Account, Micros)> {
     let moves = match posting {
-        Posting::TopUpPosted(top_up) => vec![(Account::Funding, Account::Free, top_up.amount)],
+        Posting::TopUpPosted(TopUp { amount, grant, .. }) => match grant.map(|terms| terms.kind) {
+            Some(GrantKind::Granted) => vec![(Account::Promotion, Account::Free, *amount)],
+            Some(GrantKind::Paid) | None => vec![(Account::Funding, Account::Free, *amount)],
+        },
         Posting::HoldPlaced(hold) => vec![(Account::Free, Account::Held, hold.amount)],
         Posting::CallCharged(charge) => free_and_take(charge.held, charge.amount),
         Posting::HoldReleased(release) => free_and_take(release.held, Micros::ZERO),
         Posting::HoldExpired(expiry) => free_and_take(expiry.held, expiry.amount),
         Posting::WalletChanged(_) => vec![],
+        Posting::RefundPosted(refund) => vec![(Account::Revenue, Account::Free, refund.amount)],
+        Posting::ChargeCorrected(Correction { from, to, .. }) => {
+            vec![(Account::Revenue, Account::Free, from.saturating_sub(*to))]
+        }
+        Posting::GrantExpired(expiry) => match expiry.kind {
+            GrantKind::Granted => vec![(Account::Free, Account::Promotion, expiry.amount)],
+            GrantKind::Paid => vec![(Account::Free, Account::Revenue, expiry.amount)],
+        },
     };
     let moves = moves.into_iter().filter(|(_, _, amount)| *amount != Micros::ZERO);
     moves.flat_map(|(from, to, amount)| [(from, amount.negated()), (to, amount)]).collect()

@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use proto::Leg;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
+use crate::charge::{Adjustments, Asked, Charged, Standing};
 use crate::currency::Currency;
 use crate::hold::Hold;
-use crate::posting::{Change, Posting, TopUpId, WalletEvent};
+use crate::limits::{Limits, Spent};
+use crate::lots::{GrantTerms, Lot, Lots, Share};
+use crate::posting::{Change, Correction, GrantExpiry, Posting, PostingId, Refund, TopUp, WalletEvent};
 
 /// How long a wallet remembers the legs that were closed. What happens to a leg longer gone is
 /// never posted by itself.
@@ -21,13 +25,17 @@ pub struct Wallet {
     currency: Option<Currency>,
     status: WalletStatus,
     credit_limit: Micros,
+    limits: Limits,
+    spent: Spent,
     posted: Micros,
     held: Micros,
     open: BTreeMap<Leg, Hold>,
     closed: BTreeMap<Leg, Closed>,
     /// The closed legs, the longest closed first.
     closed_order: VecDeque<Leg>,
-    top_ups: BTreeMap<TopUpId, Micros>,
+    top_ups: BTreeMap<PostingId, Micros>,
+    lots: Lots,
+    adjustments: Adjustments,
     latest: Timestamp,
     last_seq: u64,
     impossible: u64,
@@ -44,7 +52,7 @@ pub enum WalletStatus {
 }
 
 /// What a decision may know of a wallet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalletFacts {
     /// `None` until the wallet's first posting.
     pub currency: Option<Currency>,
@@ -55,8 +63,11 @@ pub struct WalletFacts {
     pub credit_limit: Micros,
     /// The sum of the open holds.
     pub held: Micros,
-    /// What a new hold may take: posted + credit limit − held.
+    /// What a new hold may take: posted + credit limit − held, and of expired grants nothing but what holds stand on.
     pub available: Micros,
+    pub limits: Limits,
+    /// What was charged, estimates included; what a refund or a correction gives back was spent all the same.
+    pub spent: Spent,
 }
 
 /// A leg that has come to its end.
@@ -74,6 +85,19 @@ pub enum LegState<'a> {
     Unknown,
     Open(&'a Hold),
     Closed(Closed),
+}
+
+impl WalletFacts {
+    /// The most a hold may take on a date of the wallet's calendar: what is available, and not above what the day and the
+    /// month leave.
+    pub fn budget(&self, date: Date) -> Micros {
+        let (day, month) = self.spent.on(date);
+        let left = |max: Option<Micros>, spent| {
+            max.map_or(Micros::MAX, |max| max.saturating_sub(spent).saturating_sub(self.held))
+        };
+        let (day_left, month_left) = (left(self.limits.spend_day_max, day), left(self.limits.spend_month_max, month));
+        self.available.min(day_left).min(month_left)
+    }
 }
 
 impl Wallet {
@@ -102,12 +126,19 @@ impl Wallet {
         }
         let at = self.latest.max(time);
         let changed = match posting {
-            Posting::TopUpPosted(top_up) => self.take_top_up(&top_up.id, top_up.amount),
+            Posting::TopUpPosted(top_up) => self.take_top_up(top_up),
             Posting::HoldPlaced(hold) => self.open(hold),
-            Posting::CallCharged(charge) => self.close(&charge.leg, charge.amount, at),
+            Posting::CallCharged(charge) => {
+                self.close(&charge.leg, charge.amount, at) && self.spend(time, charge.amount, &charge.paid_by)
+            }
             Posting::HoldReleased(release) => self.close(&release.leg, Micros::ZERO, at),
-            Posting::HoldExpired(expiry) => self.close(&expiry.leg, expiry.amount, at),
+            Posting::HoldExpired(expiry) => {
+                self.close(&expiry.leg, expiry.amount, at) && self.spend(time, expiry.amount, &expiry.paid_by)
+            }
             Posting::WalletChanged(change) => self.take_change(change),
+            Posting::GrantExpired(expiry) => self.take_expiry(expiry),
+            Posting::RefundPosted(refund) => self.take_refund(refund),
+            Posting::ChargeCorrected(correction) => self.take_correction(correction),
         };
         // Time moves on only now, so that the fold judged a hold's age as the command did that placed it.
         self.latest = at;
@@ -115,20 +146,66 @@ impl Wallet {
         changed
     }
 
+    /// As of the newest event.
     pub fn facts(&self) -> WalletFacts {
+        self.facts_at(self.latest)
+    }
+
+    pub fn facts_at(&self, now: Timestamp) -> WalletFacts {
         WalletFacts {
             currency: self.currency,
             status: self.status,
             posted: self.posted,
             credit_limit: self.credit_limit,
             held: self.held,
-            available: self.available(),
+            available: available(self.posted, self.held, self.credit_limit, self.expired_at(now)),
+            limits: self.limits.clone(),
+            spent: self.spent,
         }
     }
 
-    /// What a new hold may take: posted + credit limit − held. Below zero after an overrun.
+    /// What a new hold may take, as of the newest event. Below zero after an overrun.
     pub fn available(&self) -> Micros {
-        self.posted.saturating_add(self.credit_limit).saturating_sub(self.held)
+        self.facts().available
+    }
+
+    /// What is left of the grants that have expired by then.
+    fn expired_at(&self, now: Timestamp) -> Micros {
+        // To the millisecond, as admission has it.
+        let over = |at: Timestamp| at.as_millisecond() <= now.as_millisecond();
+        let expired = self.lots.live().filter(|lot| lot.terms.expires_at.is_some_and(over));
+        expired.fold(Micros::ZERO, |sum, lot| sum.saturating_add(lot.left))
+    }
+
+    /// The grants that have something left, in the order of spending.
+    pub fn grants(&self) -> impl Iterator<Item = Lot> {
+        self.lots.live()
+    }
+
+    /// The terms of a grant that was posted.
+    pub fn grant_terms(&self, id: &PostingId) -> Option<GrantTerms> {
+        self.lots.terms(id)
+    }
+
+    /// What is left of a grant, and how often it has expired.
+    pub(crate) fn grant_left(&self, id: &PostingId) -> (Micros, u32) {
+        self.lots.left(id)
+    }
+
+    /// What became of a charge of this wallet.
+    pub fn standing(&self, charged: &Charged) -> Standing {
+        self.adjustments.standing(charged)
+    }
+
+    /// What the id of a refund or a correction stands for.
+    pub(crate) fn asked(&self, id: &PostingId) -> Option<&Asked> {
+        self.adjustments.asked(id)
+    }
+
+    /// What grants would pay of a debit.
+    pub(crate) fn shares(&self, amount: Micros) -> Vec<Share> {
+        let own = self.lots.live().fold(self.posted, |own, lot| own.saturating_sub(lot.left));
+        self.lots.shares(own, amount)
     }
 
     pub fn leg(&self, leg: &Leg) -> LegState<'_> {
@@ -155,8 +232,12 @@ impl Wallet {
     }
 
     /// The amount of a top-up that was posted.
-    pub fn top_up(&self, id: &TopUpId) -> Option<Micros> {
+    pub fn top_up(&self, id: &PostingId) -> Option<Micros> {
         self.top_ups.get(id).copied()
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Place in the log of the last event taken; 0 before the first.
@@ -170,21 +251,62 @@ impl Wallet {
         self.impossible
     }
 
-    fn take_top_up(&mut self, id: &TopUpId, amount: Micros) -> bool {
+    /// Status, credit limit and limits as a change leaves them.
+    pub(crate) fn changed(&self, change: &Change) -> (WalletStatus, Micros, Limits) {
+        let limits = change.limits.as_ref().map_or_else(|| self.limits.clone(), |edit| self.limits.edited(edit));
+        (change.status.unwrap_or(self.status), change.credit_limit.unwrap_or(self.credit_limit), limits)
+    }
+
+    fn take_top_up(&mut self, top_up: &TopUp) -> bool {
+        let TopUp { id, amount, grant, .. } = top_up;
         if self.top_ups.contains_key(id) {
             return false;
         }
-        let Ok(posted) = self.posted.checked_add(amount) else { return self.cannot() };
+        let Ok(posted) = self.posted.checked_add(*amount) else { return self.cannot() };
         self.posted = posted;
-        self.top_ups.insert(id.clone(), amount);
+        self.top_ups.insert(id.clone(), *amount);
+        if let Some(terms) = grant {
+            self.lots.grant(id, *terms, *amount);
+        }
         true
     }
 
+    fn take_refund(&mut self, refund: &Refund) -> bool {
+        let Ok(posted) = self.posted.checked_add(refund.amount) else { return self.cannot() };
+        let new = self.adjustments.refund(refund);
+        if new {
+            self.posted = posted;
+            self.lots.give(&refund.returned_to);
+        }
+        new
+    }
+
+    fn take_correction(&mut self, correction: &Correction) -> bool {
+        let Correction { from, to, paid_by, returned_to, .. } = correction;
+        let Ok(posted) = self.posted.checked_add(from.saturating_sub(*to)) else { return self.cannot() };
+        let new = self.adjustments.correct(correction);
+        if new {
+            self.posted = posted;
+            self.lots.take(paid_by);
+            self.lots.give(returned_to);
+        }
+        new
+    }
+
+    fn take_expiry(&mut self, expiry: &GrantExpiry) -> bool {
+        let Ok(posted) = self.posted.checked_sub(expiry.amount) else { return self.cannot() };
+        let new = self.lots.expire(&expiry.grant, expiry.nth, expiry.amount);
+        if new {
+            self.posted = posted;
+        }
+        new
+    }
+
     fn take_change(&mut self, change: &Change) -> bool {
-        let before = (self.status, self.credit_limit);
-        self.status = change.status.unwrap_or(self.status);
-        self.credit_limit = change.credit_limit.unwrap_or(self.credit_limit);
-        before != (self.status, self.credit_limit)
+        let after = self.changed(change);
+        let changed = after != (self.status, self.credit_limit, self.limits.clone());
+        (self.status, self.credit_limit, self.limits) = after;
+        changed
     }
 
     fn open(&mut self, hold: &Hold) -> bool {
@@ -212,6 +334,12 @@ impl Wallet {
         true
     }
 
+    fn spend(&mut self, time: Timestamp, amount: Micros, paid_by: &[Share]) -> bool {
+        self.lots.take(paid_by);
+        self.spent.add(self.limits.date(time), amount);
+        true
+    }
+
     fn cannot(&mut self) -> bool {
         self.impossible = self.impossible.saturating_add(1);
         false
@@ -227,4 +355,11 @@ impl Wallet {
             self.closed_order.pop_front();
         }
     }
+}
+
+/// What a new hold may take. Of what is left of expired grants nothing is, but holds that stand on it stay covered:
+/// expiry never makes a wallet overdrawn.
+pub(crate) fn available(posted: Micros, held: Micros, credit_limit: Micros, expired: Micros) -> Micros {
+    let free = posted.saturating_sub(held);
+    free.saturating_sub(expired.min(free.max(Micros::ZERO))).saturating_add(credit_limit)
 }

@@ -2,12 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where its data is wrong")]
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use money::explain::explain;
 use money::spec::Spec;
 use money::{
-    Admission, Among, Answer, CannotRate, ConnectFeeMode, Deck, HoldReply, MaxCost, MaxCostStrategy, Micros, Nanos,
-    Period, Price, PriceRows, Rounding, RoundingMethod, Tier, Wallet, cost, first_minute, grant,
+    Admission, Among, Answer, CannotRate, ConnectFeeMode, Deck, HoldReply, Limit, MaxCost, MaxCostStrategy, Micros,
+    Nanos, Period, Price, PriceRows, Rounding, RoundingMethod, Tier, Wallet, cost, first_minute, grant,
 };
 use proptest::prelude::*;
 use proto::{AppName, CallId, DecisionKey, Kind, PhoneNumber};
@@ -87,12 +88,14 @@ fn one_after_another(price: &Price, credit: Micros, cap_secs: u32, calls: u64) -
         let (app, call) = (AppName::new("app").unwrap(), CallId::new(call.to_string()).unwrap());
         let leg = DecisionKey::of(&app, &call, Kind::Ice, "", b"");
         let wanted = grant(price, credit, cap_secs, answer).unwrap();
-        match admission.hold(now, &leg, wanted.hold, expires_at, b"") {
+        match admission.hold(now, Date::ZERO, &leg, wanted.hold, expires_at, b"") {
             HoldReply::Ok => wanted.secs,
-            HoldReply::Insufficient { available } => {
+            HoldReply::Limited(Limit::Credit { available }) => {
                 grant(price, available, cap_secs, answer).map_or(0, |grant| grant.secs)
             }
-            HoldReply::Dup(_) | HoldReply::Closed => unreachable!("a new leg of an active wallet"),
+            HoldReply::Dup(_) | HoldReply::Closed | HoldReply::Limited(_) => {
+                unreachable!("a new leg of an active wallet")
+            }
         }
     });
     (grants.collect(), admission.facts(now).available)

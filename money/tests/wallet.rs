@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use money::posting::{Change, TopUp};
 use money::wallet::{LEG_MEMORY, LegState};
 use money::{
-    Account, Admission, Applied, Currency, DeckRef, Ended, Hold, HoldReply, Micros, Posting, Refused, TopUpId, Wallet,
-    WalletEvent, WalletStatus, change, cost, entries, expire, place, settle, top_up,
+    Account, Admission, Applied, Currency, DeckRef, Edit, Ended, Hold, HoldReply, Limit, LimitsEdit, Micros, Posting,
+    PostingId, Refused, Wallet, WalletEvent, WalletStatus, change, cost, entries, expire, place, settle, top_up,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
@@ -57,7 +58,13 @@ fn ended(duration_secs: u32) -> Ended {
 }
 
 fn topped_up(id: &str, amount: &str) -> TopUp {
-    TopUp { id: TopUpId::new(id).unwrap(), amount: micros(amount), note: String::new(), by: "test".to_owned() }
+    TopUp {
+        id: PostingId::new(id).unwrap(),
+        amount: micros(amount),
+        grant: None,
+        note: String::new(),
+        by: "test".to_owned(),
+    }
 }
 
 fn event(postings: Vec<Posting>) -> WalletEvent {
@@ -202,7 +209,7 @@ fn what_is_refused() {
     let other = Refused::Currency { wallet: eur(), asked: usd };
     assert_eq!(top_up(&book.wallet, usd, topped_up("second", "1")), Err(other));
     assert_eq!(top_up(&book.wallet, eur(), topped_up("first", "10")), Ok(None));
-    let taken = Refused::IdTaken { id: TopUpId::new("first").unwrap(), posted: micros("10"), asked: micros("11") };
+    let taken = Refused::IdTaken { id: PostingId::new("first").unwrap(), posted: micros("10"), asked: micros("11") };
     assert_eq!(top_up(&book.wallet, eur(), topped_up("first", "11")), Err(taken));
     for amount in ["0", "-1"] {
         assert_eq!(top_up(&book.wallet, eur(), topped_up("x", amount)), Err(Refused::Amount(micros(amount))));
@@ -210,7 +217,10 @@ fn what_is_refused() {
     let largest = topped_up("x", "9007199254.740991");
     assert!(matches!(top_up(&book.wallet, eur(), largest), Err(Refused::Overflow(_))));
     let limit = |amount| Change { credit_limit: Some(micros(amount)), ..Change::default() };
-    assert_eq!(change(&book.wallet, eur(), limit("-1")), Err(Refused::Amount(micros("-1"))));
+    assert_eq!(change(&book.wallet, eur(), limit("-1")), Err(Refused::Limit(micros("-1"))));
+    let spend = LimitsEdit { spend_day_max: Edit::Set(micros("-2")), ..LimitsEdit::default() };
+    let spend = Change { limits: Some(spend), ..Change::default() };
+    assert_eq!(change(&book.wallet, eur(), spend), Err(Refused::Limit(micros("-2"))));
     assert!(matches!(change(&book.wallet, eur(), limit("9007199254")), Err(Refused::Overflow(_))));
     assert_eq!(change(&book.wallet, eur(), limit("0")), Ok(None));
     let negative = Hold { amount: micros("-1"), ..hold(1, 1) };
@@ -272,14 +282,14 @@ fn admission_replies() {
     let mut admission = Admission::load(&book.wallet);
     let ask = |admission: &mut Admission, now, n| {
         let hold = hold(n, 60);
-        admission.hold(at(now), &hold.leg, hold.amount, at(100), b"yes")
+        admission.hold(at(now), Date::ZERO, &hold.leg, hold.amount, at(100), b"yes")
     };
     assert_eq!(ask(&mut admission, 0, 1), HoldReply::Ok);
     assert_eq!(ask(&mut admission, 0, 1), HoldReply::Dup((*b"yes").into()));
-    assert_eq!(ask(&mut admission, 0, 2), HoldReply::Insufficient { available: micros("0.4") });
+    assert_eq!(ask(&mut admission, 0, 2), HoldReply::Limited(Limit::Credit { available: micros("0.4") }));
     admission.free(&leg(1));
     assert_eq!(ask(&mut admission, 0, 2), HoldReply::Ok);
-    assert_eq!(ask(&mut admission, 99, 3), HoldReply::Insufficient { available: micros("0.4") });
+    assert_eq!(ask(&mut admission, 99, 3), HoldReply::Limited(Limit::Credit { available: micros("0.4") }));
     assert_eq!(admission.facts(at(100)).held, Micros::ZERO, "the tentative hold has expired, also for who only looks");
     assert_eq!(ask(&mut admission, 100, 3), HoldReply::Ok);
 
@@ -298,7 +308,7 @@ fn admission_replies() {
     let block = Change { status: Some(WalletStatus::Blocked), ..Change::default() };
     book.append(change(&book.wallet, eur(), block).unwrap());
     assert_eq!(admission.apply(3, 4, at(4), &book.log[3]), Applied::Ok);
-    assert_eq!(ask(&mut admission, 200, 4), HoldReply::Closed);
+    assert_eq!(ask(&mut admission, 200, 4), HoldReply::Limited(Limit::Status(WalletStatus::Blocked)));
 }
 
 /// Calls: what was granted and how long each lasted.
@@ -393,7 +403,7 @@ proptest! {
                 0 | 1 => {
                     let available = admission.facts(at(now)).available;
                     let hold = hold(n, secs);
-                    if admission.hold(at(now), &hold.leg, hold.amount, at(10_000), b"") == HoldReply::Ok {
+                    if admission.hold(at(now), Date::ZERO, &hold.leg, hold.amount, at(10_000), b"") == HoldReply::Ok {
                         prop_assert!(hold.amount <= available);
                         asked.insert(n, hold);
                     }
@@ -408,6 +418,7 @@ proptest! {
             let (facts, wallet) = (admission.facts(at(now)), book.wallet.facts());
             prop_assert_eq!(facts.held.get(), wallet.held.get() + tentative);
             prop_assert_eq!((facts.posted, facts.status), (wallet.posted, wallet.status));
+            prop_assert_eq!(admission.firm(), wallet);
         }
         for hold in asked.values() {
             admission.free(&hold.leg);

@@ -329,8 +329,8 @@ const PREFIXES: &[(&str, &str)] = &[
     ("998", "UZ"),
 ];
 
-/// The country, in two capital letters.
-pub(crate) fn country(number: &PhoneNumber) -> Option<&'static str> {
+/// The country of a number, in two capital letters, by its first digits; `None` for numbers of no country.
+pub fn country(number: &PhoneNumber) -> Option<&'static str> {
     let digits = number.digits();
     let of = |prefix: &str| PREFIXES.binary_search_by_key(&prefix, |(prefix, _)| prefix).ok();
     let index = (1..=digits.len()).rev().find_map(|len| of(&digits[..len]))?;

@@ -36,7 +36,23 @@ impl Reason {
     pub const NO_RATE: Self = Self(Cow::Borrowed("NO_RATE"));
     /// What was dialled, or what a template gave, is not an E.164 number.
     pub const INVALID_NUMBER: Self = Self(Cow::Borrowed("INVALID_NUMBER"));
-    /// The wallet is closed or suspended.
+    /// The wallet may not call this number.
+    pub const DENIED_NUMBER: Self = Self(Cow::Borrowed("DENIED_NUMBER"));
+    /// The wallet may call only some prefixes or countries, and this is none of them.
+    pub const PREFIX_NOT_ALLOWED: Self = Self(Cow::Borrowed("PREFIX_NOT_ALLOWED"));
+    /// A minute costs more than the wallet may pay for one.
+    pub const PRICE_CEILING: Self = Self(Cow::Borrowed("PRICE_CEILING"));
+    /// As many calls of the wallet as may be are open.
+    pub const LIMIT_CONCURRENT: Self = Self(Cow::Borrowed("LIMIT_CONCURRENT"));
+    /// As many calls of the wallet as may have begun within this second.
+    pub const LIMIT_VELOCITY: Self = Self(Cow::Borrowed("LIMIT_VELOCITY"));
+    /// What the wallet may spend in a day is spent, or held by open calls.
+    pub const SPEND_DAY: Self = Self(Cow::Borrowed("SPEND_DAY"));
+    /// What the wallet may spend in a month is spent, or held by open calls.
+    pub const SPEND_MONTH: Self = Self(Cow::Borrowed("SPEND_MONTH"));
+    /// The wallet is blocked, until somebody makes it active again.
+    pub const WALLET_BLOCKED: Self = Self(Cow::Borrowed("WALLET_BLOCKED"));
+    /// The wallet is closed for good.
     pub const WALLET_CLOSED: Self = Self(Cow::Borrowed("WALLET_CLOSED"));
     /// The wallet and the price list are in different currencies.
     pub const WALLET_CURRENCY: Self = Self(Cow::Borrowed("WALLET_CURRENCY"));
@@ -72,10 +88,14 @@ impl Reason {
     /// What the caller hears when the policy gives no text of its own.
     pub(crate) fn spoken(&self) -> &'static str {
         match self.as_str() {
-            "NOT_ALLOWLISTED" | "NO_RATE" => "This number cannot be called.",
+            "NOT_ALLOWLISTED" | "NO_RATE" | "DENIED_NUMBER" | "PREFIX_NOT_ALLOWED" | "PRICE_CEILING" => {
+                "This number cannot be called."
+            }
+            "LIMIT_CONCURRENT" | "LIMIT_VELOCITY" => "There are too many calls at the same time.",
+            "SPEND_DAY" | "SPEND_MONTH" => "The limit for calls has been reached.",
             "NO_CREDIT" => "There is not enough credit for this call.",
             "INVALID_NUMBER" => "This number is not valid.",
-            "WALLET_CLOSED" | "WALLET_CURRENCY" => "This account cannot make calls.",
+            "WALLET_CLOSED" | "WALLET_BLOCKED" | "WALLET_CURRENCY" => "This account cannot make calls.",
             _ => "Sorry, this call cannot be connected.",
         }
     }

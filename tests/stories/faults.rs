@@ -264,6 +264,7 @@ async fn a_worker_that_died_after_its_hold_is_spoken_for_by_the_next() -> Result
         wallet: &WALLET.parse()?,
         leg: &leg,
         amount: Micros::parse("12")?,
+        date: money::Limits::default().date(now()),
         expires_at: now() + jiff::SignedDuration::from_mins(10),
         decision: &serde_json::to_vec(&theirs)?,
     };

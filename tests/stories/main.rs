@@ -12,3 +12,4 @@ mod layers;
 mod policies;
 mod replies;
 mod tracing;
+mod wallets;

@@ -4,9 +4,10 @@ use billing::admission::HoldRequest;
 use billing::credit::CreditError;
 use billing::{HoldReply, tombstone};
 use bytes::Bytes;
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use money::hold::GRACE;
-use money::{Answer, Hold, WalletStatus, grant};
+use money::{Answer, Barred, Hold, Limit, WalletStatus, check_call, grant, least};
 use policy::Reason;
 use proto::{CallId, DecisionKey, PhoneNumber, Svaml, WalletId};
 
@@ -50,30 +51,32 @@ impl Desk {
         request: &Request<'_>,
         decision: impl Fn(&Hold) -> Bytes,
     ) -> Reserved {
-        let Some(deck) = self.decks.find(&request.app.deck, now) else { return Reserved::Refused(Reason::NO_RATE) };
-        let Some(row) = deck.lookup(request.number) else { return Reserved::Refused(Reason::NO_RATE) };
+        let deck = self.decks.find(&request.app.deck, now);
+        let found = deck.as_ref().and_then(|deck| Some((deck, deck.lookup(request.number)?)));
         let facts = match self.credit.facts(request.wallet).await {
             Ok(facts) => facts,
             Err(error) => return Reserved::Unknown(error),
         };
-        if facts.currency.is_some_and(|currency| currency != row.price.currency()) {
-            return Reserved::Refused(Reason::WALLET_CURRENCY);
+        let price = found.as_ref().map(|(_, row)| row.price.as_ref());
+        if let Err(barred) = check_call(&facts, request.number, policy::country(request.number), price, now) {
+            return Reserved::Refused(barred_reason(barred));
         }
-        if facts.status != WalletStatus::Active {
-            return Reserved::Refused(Reason::WALLET_CLOSED);
+        let Some((deck, row)) = found else { return Reserved::Refused(Reason::NO_RATE) };
+        if facts.currency.is_none() {
+            // A wallet without any history.
+            return Reserved::Refused(Reason::NO_CREDIT);
         }
         let ring_secs = ring_secs(request.answer);
         let answer = Answer { from: now, ring_secs };
-        let mut available = facts.available;
+        let Some(least) = least(row.price, request.cap_secs, answer) else {
+            return Reserved::Refused(Reason::NO_CREDIT);
+        };
+        let date = facts.limits.date(now);
+        let mut budget = facts.budget(date);
         for _ in 0..ATTEMPTS_MAX {
-            let Some(granted) = grant(row.price, available, request.cap_secs, answer) else {
-                // The credit may be missing because another worker holds it for this very leg.
-                return match self.credit.decision(request.wallet, request.leg).await {
-                    Ok(Some(theirs)) => Reserved::Decided(theirs),
-                    Ok(None) => Reserved::Refused(Reason::NO_CREDIT),
-                    Err(error) => Reserved::Unknown(error),
-                };
-            };
+            // What does not fit is asked for all the same, in its smallest size: admission says which limit is in the
+            // way, or that another worker holds credit for this very leg.
+            let granted = grant(row.price, budget, request.cap_secs, answer).unwrap_or(least);
             let lasts_secs = i64::from(ring_secs.saturating_add(granted.secs)).saturating_add(GRACE.as_secs());
             let hold = Hold {
                 leg: request.leg.clone(),
@@ -88,12 +91,15 @@ impl Desk {
                 expires_at: now + SignedDuration::from_secs(lasts_secs),
             };
             let decided = decision(&hold);
-            match self.place(now, request, &hold, &decided).await {
+            match self.place(now, date, request, &hold, &decided).await {
                 Ok(HoldReply::Ok) => return Reserved::Held(decided),
                 Ok(HoldReply::Dup(theirs)) => return Reserved::Decided(theirs),
-                Ok(HoldReply::Insufficient { available: left }) => available = left,
                 Ok(HoldReply::Closed) => return Reserved::Refused(Reason::CALL_ENDED),
-                // A wallet without any history.
+                Ok(HoldReply::Limited(limit)) => match limit.left() {
+                    // There is less than there was, and still enough for a shorter call.
+                    Some(left) if granted.secs > least.secs => budget = budget.min(left),
+                    Some(_) | None => return Reserved::Refused(limit_reason(limit)),
+                },
                 Ok(HoldReply::NotLoaded) => return Reserved::Refused(Reason::NO_CREDIT),
                 Err(error) => return Reserved::Unknown(error),
             }
@@ -105,6 +111,7 @@ impl Desk {
     async fn place(
         &self,
         now: Timestamp,
+        date: Date,
         request: &Request<'_>,
         hold: &Hold,
         decision: &[u8],
@@ -113,6 +120,7 @@ impl Desk {
             wallet: request.wallet,
             leg: request.leg,
             amount: hold.amount,
+            date,
             expires_at: hold.expires_at,
             decision,
         };
@@ -129,4 +137,28 @@ impl Desk {
 
 fn ring_secs(answer: &Svaml) -> u32 {
     answer.action.connect_pstn().and_then(|connect| connect.dial_timeout).unwrap_or(RING_SECS)
+}
+
+fn barred_reason(barred: Barred) -> Reason {
+    match barred {
+        Barred::Closed => Reason::WALLET_CLOSED,
+        Barred::Blocked => Reason::WALLET_BLOCKED,
+        Barred::Denied => Reason::DENIED_NUMBER,
+        Barred::NotAllowed => Reason::PREFIX_NOT_ALLOWED,
+        Barred::NoRate => Reason::NO_RATE,
+        Barred::Currency => Reason::WALLET_CURRENCY,
+        Barred::PriceCeiling => Reason::PRICE_CEILING,
+    }
+}
+
+fn limit_reason(limit: Limit) -> Reason {
+    match limit {
+        Limit::Status(WalletStatus::Blocked) => Reason::WALLET_BLOCKED,
+        Limit::Status(WalletStatus::Closed | WalletStatus::Active) => Reason::WALLET_CLOSED,
+        Limit::Concurrent => Reason::LIMIT_CONCURRENT,
+        Limit::Velocity => Reason::LIMIT_VELOCITY,
+        Limit::SpendDay { .. } => Reason::SPEND_DAY,
+        Limit::SpendMonth { .. } => Reason::SPEND_MONTH,
+        Limit::Credit { .. } => Reason::NO_CREDIT,
+    }
 }

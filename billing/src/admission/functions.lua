@@ -1,11 +1,14 @@
-#!lua name=callbus_admission_1
+#!lua name=callbus_admission_2
 -- Admission of wallets, as functions of one slot per call. They only compare and add integers below 2^53; the state
 -- machine of money/src/admission.rs does the same and is their oracle. The name carries the version, so that old and
 -- new workers run side by side.
 --
--- keys: 1 state (hash: currency status posted limit held seq)   2 open (hash leg -> amount)
+-- keys: 1 state (hash: currency status posted limit held seq; limits, its JSON, and of them concurrent_max
+--         calls_per_sec_max spend_day_max spend_month_max, '' where there is none; date, yyyymmdd, with spent_day and
+--         spent_month; second with its calls)                      2 open (hash leg -> amount)
 --       3 tentative (zset leg by when it frees itself, ms)       4 ended (zset leg by when it is forgotten, ms)
---       5 decisions (hash leg -> decision)
+--       5 decisions (hash leg -> decision)                        6 grants that expire (zset grant by when, ms)
+--       7 left (hash grant -> what is left of it)
 
 local function number(key, field)
   return tonumber(redis.call('HGET', key, field))
@@ -37,11 +40,70 @@ local function sweep(keys, now)
   redis.call('ZREMRANGEBYSCORE', keys[4], '-inf', now)
 end
 
+-- What a new hold may take: of what is left of expired grants nothing, but holds that stand on it stay covered.
+local function available(keys, now)
+  local expired = 0
+  for _, grant in ipairs(redis.call('ZRANGEBYSCORE', keys[6], '-inf', now)) do
+    expired = expired + number(keys[7], grant)
+  end
+  local free = number(keys[1], 'posted') - number(keys[1], 'held')
+  return free - math.min(expired, math.max(free, 0)) + number(keys[1], 'limit')
+end
+
+local function add_to_grant(keys, grant, expires, amount)
+  local left = (number(keys[7], grant) or 0) + amount
+  if left > 0 then
+    redis.call('HSET', keys[7], grant, string.format('%.0f', left))
+    redis.call('ZADD', keys[6], expires, grant)
+  else
+    redis.call('HDEL', keys[7], grant)
+    redis.call('ZREM', keys[6], grant)
+  end
+end
+
 local function loaded(keys)
   return redis.call('EXISTS', keys[1]) == 1
 end
 
--- args: now, leg, amount, expires_at, decision
+-- What was spent in the day and the month of a date; dates only move forward.
+local function spent_on(keys, date)
+  local day, month, then_ = number(keys[1], 'spent_day'), number(keys[1], 'spent_month'), number(keys[1], 'date')
+  if date <= then_ then return day, month, then_ end
+  if math.floor(date / 100) ~= math.floor(then_ / 100) then month = 0 end
+  return 0, month, date
+end
+
+local function spend(keys, date, amount)
+  local day, month, latest = spent_on(keys, date)
+  redis.call('HSET', keys[1], 'date', string.format('%.0f', latest), 'spent_day', string.format('%.0f', day + amount),
+    'spent_month', string.format('%.0f', month + amount))
+end
+
+-- Calls that began in this second. A clock that is behind counts with the newest second.
+local function began_in(keys, second)
+  if second > number(keys[1], 'second') then return 0 end
+  return number(keys[1], 'calls')
+end
+
+-- The first check that fails, in the order of the checks.
+local function limit(keys, now, second, date, amount)
+  local status = redis.call('HGET', keys[1], 'status')
+  if status ~= 'active' then return { 'STATUS', status } end
+  local concurrent_max = number(keys[1], 'concurrent_max')
+  if concurrent_max and redis.call('HLEN', keys[2]) >= concurrent_max then return { 'CONCURRENT' } end
+  local calls_max = number(keys[1], 'calls_per_sec_max')
+  if calls_max and began_in(keys, second) >= calls_max then return { 'VELOCITY' } end
+  local held = number(keys[1], 'held')
+  local day, month = spent_on(keys, date)
+  local left = number(keys[1], 'spend_day_max')
+  if left and amount > left - day - held then return { 'SPEND_DAY', string.format('%.0f', left - day - held) } end
+  left = number(keys[1], 'spend_month_max')
+  if left and amount > left - month - held then return { 'SPEND_MONTH', string.format('%.0f', left - month - held) } end
+  local available = available(keys, now)
+  if amount > available then return { 'CREDIT', string.format('%.0f', available) } end
+end
+
+-- args: now, leg, amount, expires_at, decision, date
 local function hold(keys, args)
   if not loaded(keys) then return { 'NOT_LOADED' } end
   local leg, amount = args[2], tonumber(args[3])
@@ -51,12 +113,13 @@ local function hold(keys, args)
     if decision then return { 'DUP', decision } end
     return { 'CLOSED' }
   end
-  if redis.call('ZSCORE', keys[4], leg) or redis.call('HGET', keys[1], 'status') ~= 'active' then
-    return { 'CLOSED' }
-  end
+  if redis.call('ZSCORE', keys[4], leg) then return { 'CLOSED' } end
   if amount < 0 then amount = 0 end
-  local available = number(keys[1], 'posted') + number(keys[1], 'limit') - number(keys[1], 'held')
-  if amount > available then return { 'INSUFFICIENT', string.format('%.0f', available) } end
+  local second = math.floor(tonumber(args[1]) / 1000)
+  local limited = limit(keys, args[1], second, tonumber(args[6]), amount)
+  if limited then return limited end
+  local calls, newest = began_in(keys, second) + 1, math.max(second, number(keys[1], 'second'))
+  redis.call('HSET', keys[1], 'second', string.format('%.0f', newest), 'calls', string.format('%.0f', calls))
   insert(keys, leg, amount)
   redis.call('ZADD', keys[3], args[4], leg)
   redis.call('HSET', keys[5], leg, args[5])
@@ -69,15 +132,33 @@ local function free(keys, args)
   return { 'OK' }
 end
 
+local function facts_now(keys, now)
+  local found = redis.call('HMGET', keys[1], 'currency', 'status', 'posted', 'limit', 'held', 'limits',
+    'date', 'spent_day', 'spent_month')
+  table.insert(found, string.format('%.0f', available(keys, now)))
+  return found
+end
+
 -- args: now
 local function facts(keys, args)
   if not loaded(keys) then return { 'NOT_LOADED' } end
   sweep(keys, args[1])
-  return redis.call('HMGET', keys[1], 'currency', 'status', 'posted', 'limit', 'held')
+  return facts_now(keys, args[1])
+end
+
+-- What the log has told, without tentative holds, and the last event. No args: no time passes.
+local function firm(keys)
+  if not loaded(keys) then return { 'NOT_LOADED' } end
+  local found, held = facts_now(keys, 0), number(keys[1], 'held')
+  for _, leg in ipairs(redis.call('ZRANGE', keys[3], 0, -1)) do held = held - number(keys[2], leg) end
+  found[5] = string.format('%.0f', held)
+  table.insert(found, redis.call('HGET', keys[1], 'seq'))
+  return found
 end
 
 -- args: prev_seq, seq, ended_until, currency, then three per posting:
---   'top_up' '' amount | 'place' leg amount | 'end' leg amount | 'status' status '' | 'limit' '' amount
+--   'add' '' amount | 'place' leg amount | 'end' leg '' | 'date' yyyymmdd '', of the charges that follow |
+--   'charge' '' amount | 'set' field value | 'expires' ms '', of the grants that follow | 'grant' id amount
 local function apply(keys, args)
   if not loaded(keys) then return { 'NOT_LOADED' } end
   local have, seq = number(keys[1], 'seq'), tonumber(args[2])
@@ -85,9 +166,10 @@ local function apply(keys, args)
   if tonumber(args[1]) ~= have then return { 'GAP', string.format('%.0f', have) } end
   redis.call('HSET', keys[1], 'seq', args[2])
   if redis.call('HGET', keys[1], 'currency') == '' then redis.call('HSET', keys[1], 'currency', args[4]) end
+  local date, expires
   for i = 5, #args, 3 do
     local what, leg, amount = args[i], args[i + 1], tonumber(args[i + 2])
-    if what == 'top_up' then
+    if what == 'add' then
       add(keys[1], 'posted', amount)
     elseif what == 'place' then
       local decision = redis.call('HGET', keys[5], leg)
@@ -96,31 +178,41 @@ local function apply(keys, args)
       if decision then redis.call('HSET', keys[5], leg, decision) end
     elseif what == 'end' then
       remove(keys, leg)
-      add(keys[1], 'posted', -amount)
       redis.call('ZADD', keys[4], 'NX', args[3], leg)
-    elseif what == 'status' then
-      redis.call('HSET', keys[1], 'status', leg)
-    elseif what == 'limit' then
-      redis.call('HSET', keys[1], 'limit', args[i + 2])
+    elseif what == 'date' then
+      date = tonumber(leg)
+    elseif what == 'charge' then
+      add(keys[1], 'posted', -amount)
+      spend(keys, date, amount)
+    elseif what == 'expires' then
+      expires = leg
+    elseif what == 'grant' then
+      add_to_grant(keys, leg, expires, amount)
+    elseif what == 'set' then
+      redis.call('HSET', keys[1], leg, args[i + 2])
     end
   end
   return { 'OK' }
 end
 
--- args: currency, status, posted, limit, held, seq, number of holds, (leg amount)*, (leg ended_until)*
+-- args: number of fields, (field value)* of the state, number of holds, (leg amount)*, number of grants,
+--   (grant expires left)*, (leg ended_until)*
 local function load(keys, args)
   if loaded(keys) then return { 'OLD' } end
-  for i = 2, 5 do redis.call('DEL', keys[i]) end
-  redis.call('HSET', keys[1], 'currency', args[1], 'status', args[2], 'posted', args[3], 'limit', args[4],
-    'held', args[5], 'seq', args[6])
-  local holds_end = 7 + 2 * tonumber(args[7])
-  for i = 8, holds_end, 2 do redis.call('HSET', keys[2], args[i], args[i + 1]) end
-  for i = holds_end + 1, #args, 2 do redis.call('ZADD', keys[4], args[i + 1], args[i]) end
+  for i = 2, 7 do redis.call('DEL', keys[i]) end
+  local fields_end = 1 + 2 * tonumber(args[1])
+  redis.call('HSET', keys[1], 'second', '0', 'calls', '0', unpack(args, 2, fields_end))
+  local holds_end = fields_end + 1 + 2 * tonumber(args[fields_end + 1])
+  for i = fields_end + 2, holds_end, 2 do redis.call('HSET', keys[2], args[i], args[i + 1]) end
+  local grants_end = holds_end + 1 + 3 * tonumber(args[holds_end + 1])
+  for i = holds_end + 2, grants_end, 3 do add_to_grant(keys, args[i], args[i + 1], tonumber(args[i + 2])) end
+  for i = grants_end + 1, #args, 2 do redis.call('ZADD', keys[4], args[i + 1], args[i]) end
   return { 'OK' }
 end
 
-redis.register_function('callbus_1_hold', hold)
-redis.register_function('callbus_1_free', free)
-redis.register_function('callbus_1_facts', facts)
-redis.register_function('callbus_1_apply', apply)
-redis.register_function('callbus_1_load', load)
+redis.register_function('callbus_2_hold', hold)
+redis.register_function('callbus_2_free', free)
+redis.register_function('callbus_2_facts', facts)
+redis.register_function('callbus_2_firm', firm)
+redis.register_function('callbus_2_apply', apply)
+redis.register_function('callbus_2_load', load)

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use money::{Admission, Wallet, WalletEvent, WalletFacts};
 use proto::{Leg, WalletId};
 
-use super::{ApplyReply, HoldReply, HoldRequest};
+use super::{ApplyReply, HoldReply, HoldRequest, Position};
 
 /// Admission for one process.
 #[derive(Debug, Clone, Default)]
@@ -19,16 +19,12 @@ impl MemoryAdmission {
     pub(super) fn hold(&self, now: Timestamp, request: HoldRequest<'_>) -> HoldReply {
         let mut wallets = self.lock();
         let Some(admission) = wallets.get_mut(request.wallet) else { return HoldReply::NotLoaded };
-        match admission.hold(now, request.leg, request.amount, request.expires_at, request.decision) {
+        match admission.hold(now, request.date, request.leg, request.amount, request.expires_at, request.decision) {
             money::HoldReply::Ok => HoldReply::Ok,
             money::HoldReply::Dup(decision) => HoldReply::Dup(Bytes::from_owner(decision)),
-            money::HoldReply::Insufficient { available } => HoldReply::Insufficient { available },
             money::HoldReply::Closed => HoldReply::Closed,
+            money::HoldReply::Limited(limit) => HoldReply::Limited(limit),
         }
-    }
-
-    pub(super) fn decision(&self, wallet: &WalletId, leg: &Leg) -> Option<Bytes> {
-        self.lock().get(wallet)?.decision(leg).map(Bytes::from_owner)
     }
 
     pub(super) fn free(&self, wallet: &WalletId, leg: &Leg) {
@@ -41,8 +37,14 @@ impl MemoryAdmission {
         self.lock().get_mut(wallet).map(|admission| admission.facts(now))
     }
 
-    pub(super) fn last_seq(&self, wallet: &WalletId) -> Option<u64> {
-        self.lock().get(wallet).map(Admission::last_seq)
+    pub(super) fn firm(&self, wallet: &WalletId) -> Option<(u64, WalletFacts)> {
+        self.lock().get(wallet).map(|admission| (admission.last_seq(), admission.firm()))
+    }
+
+    pub(super) fn position(&self, wallet: &WalletId) -> Option<Position> {
+        self.lock()
+            .get(wallet)
+            .map(|admission| Position { seq: admission.last_seq(), limits: admission.limits().clone() })
     }
 
     pub(super) fn apply(&self, prev_seq: u64, seq: u64, time: Timestamp, event: &WalletEvent) -> ApplyReply {

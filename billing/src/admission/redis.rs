@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use money::admission::ENDED_MEMORY_MILLIS;
-use money::posting::{Change, Charge, Expiry, Release};
-use money::{Applied, Currency, Micros, Posting, Wallet, WalletEvent, WalletFacts, WalletStatus};
+use money::posting::{Change, Charge, Correction, Expiry, GrantExpiry, PostingId, Refund, Release, TopUp};
+use money::{
+    Applied, Currency, Limit, Limits, Micros, Posting, Share, Spent, Wallet, WalletEvent, WalletFacts, WalletStatus,
+};
 use proto::{Leg, WalletId};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Cmd, Value};
+use redis::{Cmd, ToRedisArgs, Value};
 
-use super::{AdmissionError, ApplyReply, HoldReply, HoldRequest};
+use super::{AdmissionError, ApplyReply, HoldReply, HoldRequest, Position};
 
 const LIBRARY: &str = include_str!("functions.lua");
 
@@ -55,70 +58,75 @@ impl RedisAdmission {
     }
 
     pub(super) async fn hold(&self, now: Timestamp, request: HoldRequest<'_>) -> Result<HoldReply, AdmissionError> {
-        let mut call = self.function("callbus_1_hold", request.wallet);
+        let mut call = self.function("callbus_2_hold", request.wallet);
         call.arg(now.as_millisecond())
             .arg(request.leg.as_str())
             .arg(request.amount.get())
             .arg(request.expires_at.as_millisecond())
-            .arg(request.decision);
+            .arg(request.decision)
+            .arg(day(request.date));
         let reply = self.call(&call).await?;
         match (reply.word(), reply.rest()) {
             ("OK", []) => Ok(HoldReply::Ok),
             ("DUP", [Value::BulkString(decision)]) => Ok(HoldReply::Dup(Bytes::copy_from_slice(decision))),
-            ("INSUFFICIENT", [available]) => Ok(HoldReply::Insufficient { available: micros(available)? }),
             ("CLOSED", []) => Ok(HoldReply::Closed),
             ("NOT_LOADED", []) => Ok(HoldReply::NotLoaded),
-            _ => Err(reply.unexpected()),
+            (word, rest) => match limit(word, rest)? {
+                Some(limit) => Ok(HoldReply::Limited(limit)),
+                None => Err(reply.unexpected()),
+            },
         }
     }
 
-    pub(super) async fn decision(&self, wallet: &WalletId, leg: &Leg) -> Result<Option<Bytes>, AdmissionError> {
-        let mut get = redis::cmd("HGET");
-        get.arg(format!("{}:decisions", self.slot(wallet))).arg(leg.as_str());
-        let decision: Result<Option<Vec<u8>>, _> = get.query_async(&mut self.connection.clone()).await;
-        let decision = decision.map_err(|error: redis::RedisError| AdmissionError(error.to_string()))?;
-        Ok(decision.map(Bytes::from))
-    }
-
     pub(super) async fn free(&self, wallet: &WalletId, leg: &Leg) -> Result<(), AdmissionError> {
-        let mut call = self.function("callbus_1_free", wallet);
+        let mut call = self.function("callbus_2_free", wallet);
         self.call(call.arg(leg.as_str())).await.map(drop)
     }
 
-    pub(super) async fn last_seq(&self, wallet: &WalletId) -> Result<Option<u64>, AdmissionError> {
-        let mut get = redis::cmd("HGET");
-        get.arg(self.slot(wallet)).arg("seq");
-        let seq = get.query_async(&mut self.connection.clone()).await;
-        seq.map_err(|error: redis::RedisError| AdmissionError(error.to_string()))
+    pub(super) async fn position(&self, wallet: &WalletId) -> Result<Option<Position>, AdmissionError> {
+        let mut get = redis::cmd("HMGET");
+        get.arg(self.slot(wallet)).arg("seq").arg("limits");
+        let found: Result<(Option<u64>, Option<String>), _> = get.query_async(&mut self.connection.clone()).await;
+        match found.map_err(|error: redis::RedisError| AdmissionError(error.to_string()))? {
+            (Some(seq), Some(limits)) => Ok(Some(Position { seq, limits: parse_limits(&limits)? })),
+            (None, _) | (_, None) => Ok(None),
+        }
     }
 
     pub(super) async fn facts(&self, now: Timestamp, wallet: &WalletId) -> Result<Option<WalletFacts>, AdmissionError> {
-        let mut call = self.function("callbus_1_facts", wallet);
+        let mut call = self.function("callbus_2_facts", wallet);
         let reply = self.call(call.arg(now.as_millisecond())).await?;
-        let [currency, status, posted, limit, held] = reply.0.as_slice() else {
-            return if reply.word() == "NOT_LOADED" { Ok(None) } else { Err(reply.unexpected()) };
-        };
-        let (posted, credit_limit, held) = (micros(posted)?, micros(limit)?, micros(held)?);
-        Ok(Some(WalletFacts {
-            currency: Some(text(currency)).filter(|c| !c.is_empty()).and_then(|c| c.parse::<Currency>().ok()),
-            status: status_of(text(status)).ok_or_else(|| reply.unexpected())?,
-            posted,
-            credit_limit,
-            held,
-            available: posted.saturating_add(credit_limit).saturating_sub(held),
-        }))
+        if reply.word() == "NOT_LOADED" { Ok(None) } else { reply.facts().map(Some) }
+    }
+
+    pub(super) async fn firm(&self, wallet: &WalletId) -> Result<Option<(u64, WalletFacts)>, AdmissionError> {
+        let reply = self.call(&self.function("callbus_2_firm", wallet)).await?;
+        if reply.word() == "NOT_LOADED" {
+            return Ok(None);
+        }
+        let seq = reply.0.last().and_then(|seq| text(seq).parse().ok()).ok_or_else(|| reply.unexpected())?;
+        Ok(Some((seq, reply.facts()?)))
     }
 
     pub(super) async fn apply(
         &self,
-        prev_seq: u64,
+        after: &Position,
         seq: u64,
         time: Timestamp,
         event: &WalletEvent,
     ) -> Result<ApplyReply, AdmissionError> {
-        let mut call = self.function("callbus_1_apply", &event.wallet);
-        call.arg(prev_seq).arg(seq).arg(ended_until(time)).arg(event.currency.to_string());
+        let mut call = self.function("callbus_2_apply", &event.wallet);
+        call.arg(after.seq).arg(seq).arg(ended_until(time)).arg(event.currency.to_string());
+        let mut limits = after.limits.clone();
+        three(&mut call, "date", &day(limits.date(time)), "");
         for posting in &event.postings {
+            if let Some(edit) = posting.limits_edit() {
+                limits = limits.edited(edit);
+                for (field, value) in limit_fields(&limits) {
+                    three(&mut call, "set", field, value);
+                }
+                three(&mut call, "date", &day(limits.date(time)), "");
+            }
             posting_args(&mut call, posting);
         }
         let reply = self.call(&call).await?;
@@ -136,16 +144,32 @@ impl RedisAdmission {
 
     pub(super) async fn load(&self, id: &WalletId, wallet: &Wallet, now: Timestamp) -> Result<(), AdmissionError> {
         let facts = wallet.facts();
-        let mut call = self.function("callbus_1_load", id);
-        call.arg(facts.currency.map(|currency| currency.to_string()).unwrap_or_default())
-            .arg(status_word(facts.status))
-            .arg(facts.posted.get())
-            .arg(facts.credit_limit.get())
-            .arg(facts.held.get())
-            .arg(wallet.last_seq())
-            .arg(wallet.holds().count());
+        let mut call = self.function("callbus_2_load", id);
+        let mut fields = vec![
+            ("currency", facts.currency.map(|currency| currency.to_string()).unwrap_or_default()),
+            ("status", status_word(facts.status).to_owned()),
+            ("posted", facts.posted.get().to_string()),
+            ("limit", facts.credit_limit.get().to_string()),
+            ("held", facts.held.get().to_string()),
+            ("seq", wallet.last_seq().to_string()),
+            ("date", day(facts.spent.date)),
+            ("spent_day", facts.spent.day.get().to_string()),
+            ("spent_month", facts.spent.month.get().to_string()),
+        ];
+        fields.extend(limit_fields(&facts.limits));
+        call.arg(fields.len());
+        for (field, value) in fields {
+            call.arg(field).arg(value);
+        }
+        call.arg(wallet.holds().count());
         for hold in wallet.holds() {
             call.arg(hold.leg.as_str()).arg(hold.amount.get());
+        }
+        let expiring = wallet.grants().filter_map(|lot| Some((lot.grant, lot.terms.expires_at?, lot.left)));
+        let expiring: Vec<_> = expiring.collect();
+        call.arg(expiring.len());
+        for (grant, expires_at, left) in expiring {
+            call.arg(grant.as_str()).arg(expires_at.as_millisecond()).arg(left.get());
         }
         for (leg, closed) in wallet.closed() {
             let until = ended_until(closed.at);
@@ -164,8 +188,8 @@ impl RedisAdmission {
     fn function(&self, name: &str, wallet: &WalletId) -> Cmd {
         let slot = self.slot(wallet);
         let mut call = redis::cmd("FCALL");
-        call.arg(name).arg(5).arg(&slot);
-        for part in ["open", "tentative", "ended", "decisions"] {
+        call.arg(name).arg(7).arg(&slot);
+        for part in ["open", "tentative", "ended", "decisions", "grants", "left"] {
             call.arg(format!("{slot}:{part}"));
         }
         call
@@ -196,25 +220,92 @@ impl RedisAdmission {
 }
 
 fn posting_args(call: &mut Cmd, posting: &Posting) {
-    let mut three = |what: &str, leg: &str, amount: i64| {
-        call.arg(what).arg(leg).arg(amount);
-    };
     match posting {
-        Posting::TopUpPosted(top_up) => three("top_up", "", top_up.amount.get()),
-        Posting::HoldPlaced(hold) => three("place", hold.leg.as_str(), hold.amount.get()),
-        Posting::CallCharged(Charge { leg, amount, .. }) | Posting::HoldExpired(Expiry { leg, amount, .. }) => {
-            three("end", leg.as_str(), amount.get());
+        Posting::TopUpPosted(TopUp { id, amount, grant, .. }) => {
+            three(call, "add", "", amount.get());
+            add_to_grant(call, id, grant.and_then(|terms| terms.expires_at), *amount);
         }
-        Posting::HoldReleased(Release { leg, .. }) => three("end", leg.as_str(), 0),
+        Posting::GrantExpired(GrantExpiry { grant, amount, expires_at, .. }) => {
+            three(call, "add", "", amount.negated().get());
+            add_to_grant(call, grant, Some(*expires_at), amount.negated());
+        }
+        Posting::HoldPlaced(hold) => three(call, "place", hold.leg.as_str(), hold.amount.get()),
+        Posting::CallCharged(Charge { leg, amount, paid_by, .. })
+        | Posting::HoldExpired(Expiry { leg, amount, paid_by, .. }) => {
+            take(call, paid_by);
+            three(call, "charge", "", amount.get());
+            three(call, "end", leg.as_str(), "");
+        }
+        Posting::RefundPosted(Refund { amount, returned_to, .. }) => {
+            three(call, "add", "", amount.get());
+            give(call, returned_to);
+        }
+        Posting::ChargeCorrected(Correction { from, to, paid_by, returned_to, .. }) => {
+            three(call, "add", "", from.saturating_sub(*to).get());
+            take(call, paid_by);
+            give(call, returned_to);
+        }
+        Posting::HoldReleased(Release { leg, .. }) => three(call, "end", leg.as_str(), ""),
+        // Its limits are set beside this: they need those before it.
         Posting::WalletChanged(Change { status, credit_limit, .. }) => {
             if let Some(status) = status {
-                three("status", status_word(*status), 0);
+                three(call, "set", "status", status_word(*status));
             }
             if let Some(limit) = credit_limit {
-                three("limit", "", limit.get());
+                three(call, "set", "limit", limit.get());
             }
         }
     }
+}
+
+fn take(call: &mut Cmd, shares: &[Share]) {
+    shares.iter().for_each(|share| add_to_grant(call, &share.grant, share.expires_at, share.amount.negated()));
+}
+
+fn give(call: &mut Cmd, shares: &[Share]) {
+    shares.iter().for_each(|share| add_to_grant(call, &share.grant, share.expires_at, share.amount));
+}
+
+/// Grants that never expire need not be told from other money here.
+fn add_to_grant(call: &mut Cmd, id: &PostingId, expires_at: Option<Timestamp>, amount: Micros) {
+    if let Some(expires_at) = expires_at {
+        three(call, "expires", &expires_at.as_millisecond().to_string(), "");
+        three(call, "grant", id.as_str(), amount.get());
+    }
+}
+
+/// One instruction of `apply`.
+fn three(call: &mut Cmd, what: &str, subject: &str, value: impl ToRedisArgs) {
+    call.arg(what).arg(subject).arg(value);
+}
+
+/// The limits as the state has them: whole for who reads them, and those that are counted as numbers.
+fn limit_fields(limits: &Limits) -> [(&'static str, String); 5] {
+    let number = |max: Option<i64>| max.map(|max| max.to_string()).unwrap_or_default();
+    #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
+    let whole = serde_json::to_string(limits).expect("limits are JSON");
+    [
+        ("limits", whole),
+        ("concurrent_max", number(limits.concurrent_max.map(i64::from))),
+        ("calls_per_sec_max", number(limits.calls_per_sec_max.map(i64::from))),
+        ("spend_day_max", number(limits.spend_day_max.map(Micros::get))),
+        ("spend_month_max", number(limits.spend_month_max.map(Micros::get))),
+    ]
+}
+
+fn limit(word: &str, rest: &[Value]) -> Result<Option<Limit>, AdmissionError> {
+    Ok(Some(match (word, rest) {
+        ("STATUS", [status]) => match status_of(text(status)) {
+            Some(status) => Limit::Status(status),
+            None => return Ok(None),
+        },
+        ("CONCURRENT", []) => Limit::Concurrent,
+        ("VELOCITY", []) => Limit::Velocity,
+        ("SPEND_DAY", [left]) => Limit::SpendDay { left: micros(left)? },
+        ("SPEND_MONTH", [left]) => Limit::SpendMonth { left: micros(left)? },
+        ("CREDIT", [available]) => Limit::Credit { available: micros(available)? },
+        _ => return Ok(None),
+    }))
 }
 
 /// What a function replied: a word, and what belongs to it.
@@ -227,6 +318,28 @@ impl Reply {
 
     fn rest(&self) -> &[Value] {
         self.0.get(1..).unwrap_or_default()
+    }
+
+    fn facts(&self) -> Result<WalletFacts, AdmissionError> {
+        let [currency, status, posted, limit, held, limits, date, spent_day, spent_month, available, ..] =
+            self.0.as_slice()
+        else {
+            return Err(self.unexpected());
+        };
+        Ok(WalletFacts {
+            currency: Some(text(currency)).filter(|c| !c.is_empty()).and_then(|c| c.parse::<Currency>().ok()),
+            status: status_of(text(status)).ok_or_else(|| self.unexpected())?,
+            posted: micros(posted)?,
+            credit_limit: micros(limit)?,
+            held: micros(held)?,
+            available: micros(available)?,
+            limits: parse_limits(text(limits))?,
+            spent: Spent {
+                date: date_of(text(date)).ok_or_else(|| self.unexpected())?,
+                day: micros(spent_day)?,
+                month: micros(spent_month)?,
+            },
+        })
     }
 
     fn unexpected(&self) -> AdmissionError {
@@ -254,6 +367,21 @@ fn status_word(status: WalletStatus) -> &'static str {
 
 fn status_of(word: &str) -> Option<WalletStatus> {
     [WalletStatus::Active, WalletStatus::Blocked, WalletStatus::Closed].into_iter().find(|s| status_word(*s) == word)
+}
+
+fn parse_limits(json: &str) -> Result<Limits, AdmissionError> {
+    serde_json::from_str(json).map_err(|error| AdmissionError(format!("unexpected limits {json:?}: {error}")))
+}
+
+/// A date as a number that grows with it: `20260131`.
+fn day(date: Date) -> String {
+    format!("{:04}{:02}{:02}", date.year().max(0), date.month(), date.day())
+}
+
+fn date_of(day: &str) -> Option<Date> {
+    let day: i32 = day.parse().ok()?;
+    let [year, month, day] = [day / 10_000, day / 100 % 100, day % 100];
+    Date::new(year.try_into().ok()?, month.try_into().ok()?, day.try_into().ok()?).ok()
 }
 
 fn ended_until(at: Timestamp) -> i64 {

@@ -1,12 +1,12 @@
-//! `callbus wallet`: balances, histories, top-ups.
+//! `callbus wallet`: balances, histories, top-ups, limits.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::cli::TopUp;
+use crate::cli::{TopUp, WalletCorrection, WalletGrant, WalletRefund, WalletSet, WalletStatement};
 use crate::client::{ApiClient, segment};
 use crate::config::Config;
 use crate::config::secret::random_token;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::output::{Output, Tone};
 
 /// Characters of a time without fractions of a second.
@@ -38,7 +38,29 @@ pub(crate) async fn show(config: &Config, output: Output, wallet: &str) -> Resul
         return Ok(());
     }
     for name in ["posted", "held", "credit_limit", "available", "currency", "status"] {
-        output.line(format!("{name:<14}{}", text(&page["facts"][name])));
+        output.line(format!("{name:<20}{}", text(&page["facts"][name])));
+    }
+    for (name, limit) in page["facts"]["limits"].as_object().into_iter().flatten() {
+        output.line(format!("{name:<20}{}", list(limit)));
+    }
+    let spent = &page["facts"]["spent"];
+    if text(&spent["month"]) != "0" {
+        output.line(format!(
+            "spent on {}: {}, in its month: {}",
+            text(&spent["date"]),
+            text(&spent["day"]),
+            text(&spent["month"])
+        ));
+    }
+    let grants: Vec<_> = items(&page["grants"])
+        .map(|lot| {
+            let terms = &lot["terms"];
+            [&lot["grant"], &lot["left"], &terms["kind"], &terms["priority"], &terms["expires_at"]].map(text)
+        })
+        .collect();
+    if !grants.is_empty() {
+        output.line("");
+        output.table(["GRANT", "LEFT", "KIND", "PRIORITY", "EXPIRES"], grants);
     }
     let holds: Vec<_> = items(&page["holds"])
         .map(|hold| ["call", "amount", "granted_secs", "prefix", "expires_at"].map(|name| text(&hold[name])))
@@ -59,13 +81,18 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
     }
     let row = |line: &Value| {
         let posting = &line["posting"];
-        let about = ["call", "note", "id"].into_iter().map(|name| text(&posting[name])).find(|text| !text.is_empty());
+        let about =
+            ["call", "note", "id", "grant"].into_iter().map(|name| text(&posting[name])).find(|text| !text.is_empty());
         let what = match posting["type"].as_str() {
+            Some("TopUpPosted") if posting["grant"].is_object() => "grant",
             Some("TopUpPosted") => "top-up",
             Some("HoldPlaced") => "held",
             Some("CallCharged") => "charged",
             Some("HoldReleased") => "released",
             Some("HoldExpired") => "expired",
+            Some("GrantExpired") => "grant expired",
+            Some("RefundPosted") => "refunded",
+            Some("ChargeCorrected") => "corrected",
             Some(_) | None => "changed",
         };
         let [seq, amount, balance, held] = ["seq", "amount", "balance", "held"].map(|name| text(&line[name]));
@@ -77,23 +104,215 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
     Ok(())
 }
 
+pub(crate) async fn statement(config: &Config, output: Output, asked: WalletStatement) -> Result<(), Failure> {
+    let WalletStatement { wallet, from, to, csv, reveal } = asked;
+    let mut path = format!("/v1/wallets/{}/statement?reveal={}", segment(&wallet), u8::from(reveal));
+    for (name, time) in [("from", from), ("to", to)] {
+        if let Some(time) = time {
+            path += &format!("&{name}={time}");
+        }
+    }
+    let page: Value = ApiClient::new(config)?.get(&path).await?;
+    let statement = &page["statement"];
+    if output.json {
+        output.json(&page);
+        return Ok(());
+    }
+    let row = |line: &Value| {
+        let price = &line["price"];
+        let [time, what, amount, balance, call, leg] =
+            ["time", "what", "amount", "balance", "call", "leg"].map(|name| text(&line[name]));
+        let [deck, version] = ["name", "version"].map(|name| text(&price["deck"][name]));
+        let [billed, id, note] = ["billed_secs", "id", "note"].map(|name| text(&line[name]));
+        [time, what, amount, balance, call, leg, deck, version, text(&price["prefix"]), billed, id, note]
+    };
+    let rows: Vec<_> = items(&statement["lines"]).map(row).collect();
+    let [opening, closing, currency] = ["opening", "closing", "currency"].map(|name| text(&statement[name]));
+    if csv {
+        let headings = [
+            "time",
+            "what",
+            "amount",
+            "balance",
+            "call",
+            "leg",
+            "deck",
+            "version",
+            "prefix",
+            "billed_secs",
+            "id",
+            "note",
+        ];
+        let bare = |what: &str, balance: &str| {
+            let mut row: [String; 12] = Default::default();
+            (row[1], row[3]) = (what.to_owned(), balance.to_owned());
+            row
+        };
+        return output.stream(|out| {
+            let mut csv = csv::Writer::from_writer(out);
+            csv.write_record(headings)?;
+            csv.write_record(bare("opening", &opening))?;
+            rows.iter().try_for_each(|row| csv.write_record(row))?;
+            csv.write_record(bare("closing", &closing))?;
+            Ok(csv.flush()?)
+        });
+    }
+    output.line(format!("opening {opening} {currency}"));
+    let short = |[time, what, amount, balance, call, _, deck, _, prefix, billed, id, note]: [String; 12]| {
+        let time: String = time.chars().take(TO_THE_SECOND).collect();
+        [time, what, amount, balance, call, [deck, prefix].join(" "), billed, id, note]
+    };
+    let rows = rows.into_iter().map(short).collect();
+    output.table(["TIME (UTC)", "WHAT", "AMOUNT", "BALANCE", "CALL", "PRICE", "BILLED", "ID", "NOTE"], rows);
+    output.line(format!("closing {closing} {currency}"));
+    Ok(())
+}
+
+/// # Errors
+/// Exit 3 when something differs.
+pub(crate) async fn verify(config: &Config, output: Output, wallet: Option<String>) -> Result<(), Failure> {
+    let api = ApiClient::new(config)?;
+    let wallets = match wallet {
+        Some(wallet) => vec![wallet],
+        None => all(&api).await?,
+    };
+    let mut verified = Vec::new();
+    for wallet in wallets {
+        let page: Value = api.get(&format!("/v1/wallets/{}/verify", segment(&wallet))).await?;
+        verified.push(page);
+    }
+    let differences = |page: &Value| -> Vec<[String; 5]> {
+        let row = |difference: &Value| {
+            let [field, log, admission, by] = ["field", "log", "admission", "by"].map(|name| text(&difference[name]));
+            [text(&page["wallet"]), field, log, admission, by]
+        };
+        items(&page["differences"]).map(row).collect()
+    };
+    let rows: Vec<_> = verified.iter().flat_map(differences).collect();
+    let differ = !rows.is_empty();
+    if output.json {
+        output.json(&verified);
+    } else {
+        let loaded = verified.iter().filter(|page| page["seq"].is_u64()).count();
+        output.line(format!("{} wallets, {loaded} of them in admission, {} differences", verified.len(), rows.len()));
+        if differ {
+            output.table(["WALLET", "FIELD", "LOG", "ADMISSION", "BY"], rows);
+        }
+    }
+    if differ { Err(Failure::say(Exit::CheckFailed, "admission differs from the log")) } else { Ok(()) }
+}
+
+/// The names of all wallets, page by page.
+async fn all(api: &ApiClient) -> Result<Vec<String>, Failure> {
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let after = names.last().map(|last| segment(last)).unwrap_or_default();
+        let page: Value = api.get(&format!("/v1/wallets?after={after}")).await?;
+        let before = names.len();
+        names.extend(items(&page["wallets"]).map(|wallet| text(&wallet["wallet"])));
+        if names.len() == before {
+            return Ok(names);
+        }
+    }
+}
+
 pub(crate) async fn top_up(config: &Config, output: Output, top_up: TopUp) -> Result<(), Failure> {
     let TopUp { wallet, amount, currency, id, note } = top_up;
-    let id = match id {
-        Some(id) => id,
-        None => random_token()?,
+    let what = format!("{amount} {currency}");
+    let body = json!({ "amount": amount, "currency": currency, "note": note });
+    post(config, output, &wallet, "topups", id, &what, body).await
+}
+
+pub(crate) async fn grant(config: &Config, output: Output, grant: WalletGrant) -> Result<(), Failure> {
+    let WalletGrant { top_up: TopUp { wallet, amount, currency, id, note }, expires, priority, paid } = grant;
+    let (what, kind) = (format!("{amount} {currency}"), if paid { "paid" } else { "granted" });
+    let body = json!({
+        "amount": amount, "currency": currency, "note": note, "kind": kind, "priority": priority, "expires_at": expires,
+    });
+    post(config, output, &wallet, "grants", id, &what, body).await
+}
+
+pub(crate) async fn refund(config: &Config, output: Output, refund: WalletRefund) -> Result<(), Failure> {
+    let WalletRefund { wallet, call, amount, id, note } = refund;
+    let body = json!({ "call": call, "amount": amount, "note": note });
+    post(config, output, &wallet, "refunds", id, "the refund", body).await
+}
+
+pub(crate) async fn correct(config: &Config, output: Output, correction: WalletCorrection) -> Result<(), Failure> {
+    let WalletCorrection { wallet, call, to, id, note } = correction;
+    let body = json!({ "call": call, "to": to, "note": note });
+    post(config, output, &wallet, "corrections", id, "the correction", body).await
+}
+
+/// Posts something under an id, which makes it safe to send again.
+async fn post(
+    config: &Config,
+    output: Output,
+    wallet: &str,
+    to: &str,
+    id: Option<String>,
+    what: &str,
+    mut body: Value,
+) -> Result<(), Failure> {
+    body["id"] = match id {
+        Some(id) => json!(id),
+        None => json!(random_token()?),
     };
-    let body = json!({ "id": id, "amount": amount, "currency": currency, "note": note });
-    let path = format!("/v1/wallets/{}/topups", segment(&wallet));
+    let path = format!("/v1/wallets/{}/{to}", segment(wallet));
     let receipt: Value = ApiClient::new(config)?.post(&path, &body).await?;
     if output.json {
         output.json(&receipt);
         return Ok(());
     }
-    let what = if receipt["duplicate"] == true { "was posted before" } else { "posted" };
+    let done = if receipt["duplicate"] == true { "was posted before" } else { "posted" };
     let balance = output.toned(Tone::Good, text(&receipt["wallet"]["posted"]));
-    output.line(format!("{amount} {currency} {what}; {wallet} has {balance} {currency}"));
+    output.line(format!("{what} {done}; {wallet} has {balance} {}", text(&receipt["wallet"]["currency"])));
     Ok(())
+}
+
+pub(crate) async fn set(config: &Config, output: Output, set: WalletSet) -> Result<(), Failure> {
+    let whole = |text: &str| text.parse::<u32>().map_or_else(|_| json!(text), |number| json!(number));
+    let amount = |text: &str| json!(text);
+    let destinations = |text: &str| text.split(',').map(str::trim).collect();
+    let edit = |named: &Option<String>, value: &dyn Fn(&str) -> Value| match named.as_deref() {
+        None => None,
+        Some("none") => Some(Value::Null),
+        Some(text) => Some(value(text)),
+    };
+    let limits: Map<String, Value> = [
+        ("concurrent_max", edit(&set.concurrent, &whole)),
+        ("calls_per_sec_max", edit(&set.per_second, &whole)),
+        ("spend_day_max", edit(&set.spend_day, &amount)),
+        ("spend_month_max", edit(&set.spend_month, &amount)),
+        ("minute_price_max", edit(&set.minute_price, &amount)),
+        ("allowed", edit(&set.allow, &destinations)),
+        ("denied", edit(&set.deny, &destinations)),
+        ("time_zone", set.time_zone.as_deref().map(amount)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect();
+    let WalletSet { wallet, status, credit_limit, currency, note, .. } = set;
+    let body = json!({
+        "status": status, "credit_limit": credit_limit, "currency": currency, "limits": limits, "note": note,
+    });
+    let receipt: Value = ApiClient::new(config)?.patch(&format!("/v1/wallets/{}", segment(&wallet)), &body).await?;
+    if output.json {
+        output.json(&receipt);
+        return Ok(());
+    }
+    let what = if receipt["duplicate"] == true { "is so already" } else { "is set" };
+    let available = output.toned(Tone::Good, text(&receipt["wallet"]["available"]));
+    output.line(format!("{wallet} {what}; {available} {} available", text(&receipt["wallet"]["currency"])));
+    Ok(())
+}
+
+/// A list as the command line takes it.
+fn list(value: &Value) -> String {
+    match value.as_array() {
+        Some(entries) => entries.iter().map(text).collect::<Vec<_>>().join(","),
+        None => text(value),
+    }
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
