@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proto::{Kind, WalletId};
 
+use crate::ask::AskTo;
 use crate::cli::CliMap;
 use crate::emit::EmitRule;
 use crate::errors::{Findings, PolicyErrors, nearest};
@@ -19,7 +20,7 @@ use crate::names::Scope;
 use crate::policy::{Needs, OnError, Policy, Rules};
 use crate::reader::Reader;
 use crate::reason::Reason;
-use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS, mode};
+use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS, Then, mode};
 use crate::template::Template;
 use crate::test_case::TestCase;
 use crate::yaml::Node;
@@ -230,7 +231,10 @@ fn needs(rules: &Rules, kind: Kind, wallet: Option<&Template>) -> Needs {
     let wallet = wallet.filter(|_| kind.wants_svaml());
     let expressions = || rules.expressions(kind).chain(wallet.into_iter().flat_map(Template::expressions));
     let named = |name: &str| expressions().any(|expression: &Expression| expression.reads_under(name));
-    Needs { memory: named("call.memory"), wallet: named("wallet"), price: named("price") }
+    // A program on the bus is told what rules could have read, as far as it costs nobody a refusal.
+    let foreign =
+        rules.of(kind).iter().any(|rule| matches!(&rule.then, Then::Ask { ask, .. } if ask.to == AskTo::Nats));
+    Needs { memory: foreign || named("call.memory"), wallet: named("wallet"), price: foreign || named("price") }
 }
 
 /// What expressions name under a prefix.
