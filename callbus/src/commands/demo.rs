@@ -4,12 +4,14 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use bytes::Bytes;
-use proto::{Kind, Outcome};
+use bus::Clock;
+use money::Deck;
+use proto::{DeckName, Kind, Outcome};
 use serde_json::{Value, json};
 use simulator::{CallScript, Callee, Caller, Endpoint, Hangup, Input, Party};
 use tempfile::TempDir;
 use workers::Handlers;
+use workers::deck_log::put_in_force;
 
 use super::call::Call;
 use super::{init, sim};
@@ -24,6 +26,7 @@ use crate::roles::{Ground, Running};
 
 const PORT: u16 = 8080;
 const DECK: &str = include_str!("../../templates/deck.csv");
+const DECK_NAME: &str = "standard";
 /// Who has credit: who calls out, and the app for what its menu connects.
 const TOP_UPS: [(&str, &str); 2] = [("alice", "10"), ("acme", "25")];
 
@@ -71,8 +74,8 @@ async fn start(demo: &Demo, directory: &TempDir, environment: &Environment) -> R
     // Settings for a real installation may stand in the environment; the demo is none.
     let config = Config::load(&file, &Environment::default())?;
     let ground = Ground::open(Role::All, &config, environment).await?;
-    let deck = workers::deck_document("standard");
-    ground.bus.put_document(&deck, Bytes::from_static(DECK.as_bytes())).await?;
+    let deck = Deck::from_csv(DECK_NAME, DECK.as_bytes()).context("read the demo's price list")?;
+    put_in_force(&ground.bus, &DeckName::new(DECK_NAME)?, &deck, None, Clock::System.now()).await?;
     let running = ground.start(Role::All, &config, environment, Handlers::default()).await?;
     Ok((config, running))
 }
