@@ -24,7 +24,11 @@ impl World {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let bus = Bus::embedded(directory.path()).expect("bus");
-        let settings = ApiSettings { listen: ([127, 0, 0, 1], 0).into(), token: Token::new(TOKEN).expect("token") };
+        let settings = ApiSettings {
+            listen: ([127, 0, 0, 1], 0).into(),
+            token: Token::new(TOKEN).expect("token"),
+            apps: Vec::new(),
+        };
         let api = Api::build(settings, bus.clone()).await.expect("api");
         let base = format!("http://{}", api.address());
         let _ = rustls::crypto::ring::default_provider().install_default();
