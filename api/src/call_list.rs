@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bus::{Bus, ReadError, Recorded};
-use futures::StreamExt;
+use bus::{Bus, Recorded, Unavailable};
 use jiff::Timestamp;
 use proto::signature::Verified;
 use proto::{AppName, CallId, Callback, Decided, Filter, Kind, Outcome, Settled, Stream, Subject, callback::Details};
@@ -75,18 +74,15 @@ pub(crate) struct CallList {
 }
 
 impl CallList {
-    pub(crate) async fn catch_up(&mut self, bus: &Bus) -> Result<(), ReadError> {
+    pub(crate) async fn catch_up(&mut self, bus: &Bus) -> Result<(), Unavailable> {
         if self.last_seq == 0 {
             self.last_seq = bus.last_seq(&CALLS).await?.saturating_sub(EVENTS_BACK);
         }
-        let mut recorded = bus.read(&CALLS, self.last_seq);
-        while let Some(next) = recorded.next().await {
-            match next {
-                Ok(next) => self.apply(&next),
-                Err(ReadError::NotAnEvent { seq, .. }) => self.last_seq = self.last_seq.max(seq),
-                Err(error @ ReadError::Unavailable(_)) => return Err(error),
-            }
+        let mut events = bus.events(&CALLS, self.last_seq);
+        while let Some(next) = events.next().await? {
+            self.apply(&next);
         }
+        self.last_seq = events.passed_seq();
         Ok(())
     }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use bus::{ReadError, Recorded};
-use futures::StreamExt;
+use bus::Recorded;
 use jiff::Timestamp;
 use proto::event::signed;
 use proto::{AppName, CallId, Decided, EventId, Filter, Kind, Partition, Subject};
@@ -103,12 +102,10 @@ pub(crate) async fn show(
         list.begins_at(&call)
     };
     let mut events = Vec::new();
-    let mut recorded = desk.bus.read(&Filter::Partition(Partition::of(&call)), begins_at.saturating_sub(1));
-    while let Some(next) = recorded.next().await {
-        match next {
-            Ok(next) if next.event.about == call.as_str() => events.extend(CallEvent::of(next, query.reveal != 0)),
-            Ok(_) | Err(ReadError::NotAnEvent { .. }) => {}
-            Err(error @ ReadError::Unavailable(_)) => return Err(Problem::unavailable(error)),
+    let mut lane = desk.bus.events(&Filter::Partition(Partition::of(&call)), begins_at.saturating_sub(1));
+    while let Some(next) = lane.next().await.map_err(Problem::unavailable)? {
+        if next.event.about == call.as_str() {
+            events.extend(CallEvent::of(next, query.reveal != 0));
         }
         if events.len() == EVENTS_MAX {
             break;

@@ -175,10 +175,8 @@ fn problem(error: DeckLogError) -> Problem {
         DeckLogError::Passed { .. } => Problem::Invalid(error.to_string()),
         DeckLogError::Crowded => Problem::Conflict(error.to_string()),
         DeckLogError::Deck(errors) => Problem::Deck(errors),
-        DeckLogError::Read(_)
-        | DeckLogError::Append(_)
-        | DeckLogError::Unavailable(_)
-        | DeckLogError::Lost(_)
-        | DeckLogError::GivenUp => Problem::unavailable(error),
+        DeckLogError::Append(_) | DeckLogError::Unavailable(_) | DeckLogError::Lost(_) | DeckLogError::GivenUp => {
+            Problem::unavailable(error)
+        }
     }
 }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use bus::{AppendError, Bus, ReadError, Unavailable};
+use bus::{AppendError, Bus, Recorded, Unavailable};
 use bytes::Bytes;
-use futures::StreamExt;
 use policy::{LIST_ENTRIES_MAX, LiveList, check_entry};
 use proto::{Event, EventId, Filter, ListChanged, ListName, Stream, Subject};
 use serde::{Deserialize, Serialize};
@@ -201,22 +200,17 @@ impl Wanted {
 
 impl Lists {
     async fn catch_up(&mut self, bus: &Bus) -> Result<(), Unavailable> {
-        let mut recorded = bus.read(&Filter::All(Stream::Config), self.last_seq);
-        while let Some(next) = recorded.next().await {
-            match next {
-                Ok(next) => {
-                    self.last_seq = next.seq;
-                    if let Subject::List(list) = &next.event.subject
-                        && let Ok(change) = serde_json::from_slice::<ListChanged>(&next.event.data)
-                    {
-                        let folded = self.folded.entry(list.clone());
-                        folded.or_insert_with(|| LiveList::new(list.clone())).apply(next.seq, &change);
-                    }
-                }
-                Err(ReadError::NotAnEvent { seq, .. }) => self.last_seq = seq,
-                Err(ReadError::Unavailable(error)) => return Err(error),
+        let mut events = bus.events(&Filter::All(Stream::Config), self.last_seq);
+        while let Some(Recorded { seq, event }) = events.next().await? {
+            self.last_seq = seq;
+            if let Subject::List(list) = event.subject
+                && let Ok(change) = serde_json::from_slice::<ListChanged>(&event.data)
+            {
+                let folded = self.folded.entry(list.clone());
+                folded.or_insert_with(|| LiveList::new(list)).apply(seq, &change);
             }
         }
+        self.last_seq = events.passed_seq();
         Ok(())
     }
 }

@@ -72,7 +72,7 @@ pub(crate) async fn show(
     Path(app): Path<String>,
 ) -> Result<Json<PoliciesPage>, Problem> {
     let app = app_name(&desk, &app)?;
-    let history = desk.policies().history(&app).await.map_err(Problem::from)?;
+    let history = desk.policies().history(&app).await.map_err(Problem::unavailable)?;
     let in_force = [false, true].map(|shadow| newest(&history, shadow).map(|put| put.seq));
     let page = |put: &PutInForce| RevisionPage { in_force: in_force.contains(&Some(put.seq)), ..page(put) };
     let revisions = history.iter().rev().map(page).collect();
@@ -87,7 +87,7 @@ pub(crate) async fn text(
     Path((app, revision)): Path<(String, String)>,
 ) -> Result<Json<Bundle>, Problem> {
     let app = app_name(&desk, &app)?;
-    let history = desk.policies().history(&app).await?;
+    let history = desk.policies().history(&app).await.map_err(Problem::unavailable)?;
     let put = find(&history, &revision)?;
     let found = desk.policies().bundle(&put.what.revision).await.map_err(Problem::unavailable)?;
     found.map(Json).ok_or_else(|| Problem::NotFound(format!("text of revision {revision}")))
@@ -132,7 +132,7 @@ pub(crate) async fn rollback(
     let asked: Rollback = serde_json::from_slice(&body)
         .map_err(|error| Problem::Invalid(format!("the body is not {{to: \"1214fb13\", note}}: {error}")))?;
     let note = note(asked.note)?;
-    let history = desk.policies().history(&app).await?;
+    let history = desk.policies().history(&app).await.map_err(Problem::unavailable)?;
     let to = match &asked.to {
         Some(prefix) => find(&history, prefix)?,
         None => before(&history)
@@ -149,7 +149,7 @@ pub(crate) async fn end_shadow(
     Path(app): Path<String>,
 ) -> Result<Json<RevisionPage>, Problem> {
     let app = app_name(&desk, &app)?;
-    let history = desk.policies().history(&app).await?;
+    let history = desk.policies().history(&app).await.map_err(Problem::unavailable)?;
     let shadow = newest(&history, true);
     let shadow = shadow.ok_or_else(|| Problem::NotFound(format!("policy in the shadow of {app}")))?;
     let what = PolicyPutInForce { revision: String::new(), origin: PolicyOrigin::Push, ..shadow.what.clone() };
@@ -161,9 +161,7 @@ impl From<PoliciesError> for Problem {
     fn from(error: PoliciesError) -> Self {
         match error {
             PoliciesError::Contended => Self::Conflict(error.to_string()),
-            PoliciesError::Append(_) | PoliciesError::Read(_) | PoliciesError::Unavailable(_) => {
-                Self::unavailable(error)
-            }
+            PoliciesError::Append(_) | PoliciesError::Unavailable(_) => Self::unavailable(error),
         }
     }
 }

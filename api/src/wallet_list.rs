@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bus::{Bus, ReadError};
-use futures::StreamExt;
+use bus::{Bus, Recorded, Unavailable};
 use money::{Wallet, WalletEvent};
 use proto::{Filter, Stream, Subject, WalletId};
 
@@ -15,24 +14,17 @@ pub(crate) struct WalletList {
 }
 
 impl WalletList {
-    pub(crate) async fn catch_up(&mut self, bus: &Bus) -> Result<(), ReadError> {
-        let mut recorded = bus.read(&Filter::All(Stream::Wallets), self.last_seq);
-        while let Some(next) = recorded.next().await {
-            let next = match next {
-                Ok(next) => next,
-                Err(ReadError::NotAnEvent { seq, .. }) => {
-                    self.last_seq = self.last_seq.max(seq);
-                    continue;
-                }
-                Err(error @ ReadError::Unavailable(_)) => return Err(error),
-            };
-            self.last_seq = next.seq;
-            if let Subject::Wallet(id) = next.event.subject
-                && let Ok(event) = serde_json::from_slice::<WalletEvent>(&next.event.data)
+    pub(crate) async fn catch_up(&mut self, bus: &Bus) -> Result<(), Unavailable> {
+        let mut events = bus.events(&Filter::All(Stream::Wallets), self.last_seq);
+        while let Some(Recorded { seq, event }) = events.next().await? {
+            self.last_seq = seq;
+            if let Subject::Wallet(id) = event.subject
+                && let Ok(posted) = serde_json::from_slice::<WalletEvent>(&event.data)
             {
-                self.wallets.entry(id).or_default().apply(next.seq, next.event.time, &event);
+                self.wallets.entry(id).or_default().apply(seq, event.time, &posted);
             }
         }
+        self.last_seq = events.passed_seq();
         Ok(())
     }
 

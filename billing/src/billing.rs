@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Cache, Clock, ConsumerSpec, ReadError, Recorded, ServeSpec, Unavailable, Verdict, trace};
-use futures::StreamExt;
+use bus::{Bus, Cache, Clock, ConsumerSpec, Recorded, ServeSpec, Unavailable, Verdict, trace};
 use jiff::{SignedDuration, Timestamp};
 use money::Micros;
 use proto::event::TRACEPARENT;
@@ -144,15 +143,8 @@ impl Books {
             lanes.push(lane.lock().await);
         }
         lanes.iter_mut().for_each(|lane| **lane = Lane::default());
-        let mut recorded = self.bus.read(&CALLS, from.saturating_sub(1));
-        while let Some(next) = recorded.next().await {
-            let next = match next {
-                Ok(next) if next.seq > done => break,
-                Ok(next) => next,
-                // The consumer put it aside already.
-                Err(ReadError::NotAnEvent { .. }) => continue,
-                Err(ReadError::Unavailable(error)) => return Err(error),
-            };
+        let mut events = self.bus.events(&CALLS, from.saturating_sub(1));
+        while let Some(next) = events.next().await?.filter(|next| next.seq <= done) {
             if let Some((kind, key)) = key_of(&next) {
                 // What could not be read is a dead letter already.
                 let _ = lanes[lane_of(&next)].take(kind, &key, &next, self.clock.now());
@@ -216,18 +208,10 @@ impl Books {
 
     /// Looks a call up from the beginning: something of it came so late that the rest may be forgotten.
     async fn recall(&self, call: &mut Call, key: &(AppName, CallId), subject: &Subject) -> Result<(), String> {
-        let mut recorded = self.bus.read(&Filter::Partition(subject.lane()), 0);
-        while let Some(next) = recorded.next().await {
-            match next {
-                Ok(next) => {
-                    if let Some((kind, _)) =
-                        key_of(&next).filter(|(kind, found)| found == key && *kind != Kind::Settled)
-                    {
-                        let _ = call.apply(kind, &next.event, self.clock.now());
-                    }
-                }
-                Err(ReadError::NotAnEvent { .. }) => {}
-                Err(ReadError::Unavailable(error)) => return Err(error.to_string()),
+        let mut events = self.bus.events(&Filter::Partition(subject.lane()), 0);
+        while let Some(next) = events.next().await.map_err(|error| error.to_string())? {
+            if let Some((kind, _)) = key_of(&next).filter(|(kind, found)| found == key && *kind != Kind::Settled) {
+                let _ = call.apply(kind, &next.event, self.clock.now());
             }
         }
         Ok(())

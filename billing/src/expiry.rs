@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bus::{Bus, ReadError, Unavailable};
-use futures::StreamExt;
+use bus::{Bus, Recorded, Unavailable};
 use jiff::Timestamp;
 use money::{Posting, PostingId, Share, WalletEvent};
 use proto::{Filter, Stream, Subject, WalletId};
@@ -14,31 +13,23 @@ pub(crate) type Due = (Timestamp, WalletId, PostingId);
 /// The grants that may have something left. It grows with them, not with the history.
 #[derive(Debug, Default)]
 pub(crate) struct Expiries {
-    read_to: u64,
+    last_seq: u64,
     due: BTreeSet<Due>,
 }
 
 impl Expiries {
-    /// Reads what is new in the log.
+    /// Reads what is new in the log. What is no wallet's event is for those to say who fold the wallet.
     pub(crate) async fn catch_up(&mut self, bus: &Bus) -> Result<(), Unavailable> {
-        let mut recorded = bus.read(&Filter::All(Stream::Wallets), self.read_to);
-        while let Some(next) = recorded.next().await {
-            let next = match next {
-                Ok(next) => next,
-                // Whoever folds the wallet says so.
-                Err(ReadError::NotAnEvent { seq, .. }) => {
-                    self.read_to = self.read_to.max(seq);
-                    continue;
-                }
-                Err(ReadError::Unavailable(error)) => return Err(error),
-            };
-            self.read_to = next.seq;
-            if let Subject::Wallet(id) = next.event.subject
-                && let Ok(event) = serde_json::from_slice::<WalletEvent>(&next.event.data)
+        let mut events = bus.events(&Filter::All(Stream::Wallets), self.last_seq);
+        while let Some(Recorded { seq, event }) = events.next().await? {
+            self.last_seq = seq;
+            if let Subject::Wallet(id) = event.subject
+                && let Ok(posted) = serde_json::from_slice::<WalletEvent>(&event.data)
             {
-                self.due.extend(event.postings.iter().flat_map(gains).map(|(at, grant)| (at, id.clone(), grant)));
+                self.due.extend(posted.postings.iter().flat_map(gains).map(|(at, grant)| (at, id.clone(), grant)));
             }
         }
+        self.last_seq = events.passed_seq();
         Ok(())
     }
 

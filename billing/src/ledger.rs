@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bus::{AppendError, Bus, Clock, ReadError, Recorded, Unavailable};
+use bus::{AppendError, Bus, Clock, ReadError, Unavailable};
 use bytes::Bytes;
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -216,9 +216,9 @@ impl Ledger {
     pub(crate) async fn doubt_newest(&self) -> Result<(), Unavailable> {
         let wallets = Filter::All(Stream::Wallets);
         let from = self.bus.last_seq(&wallets).await?.saturating_sub(DOUBTED_EVENTS);
-        let mut recorded = self.bus.read(&wallets, from);
-        while let Some(next) = recorded.next().await {
-            if let Ok(Recorded { event: Event { subject: Subject::Wallet(id), .. }, .. }) = next {
+        let mut events = self.bus.events(&wallets, from);
+        while let Some(next) = events.next().await? {
+            if let Subject::Wallet(id) = next.event.subject {
                 lock(&self.behind).insert(id);
             }
         }

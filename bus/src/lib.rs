@@ -12,6 +12,7 @@
 //! The contract both arms keep is tested in `tests/stories/bus.rs`.
 
 mod bus;
+mod events;
 mod error;
 mod clock;
 pub mod trace;
@@ -31,5 +32,6 @@ pub use cache::{Cache, CacheError, MemoryCache, RedisCache};
 pub use clock::Clock;
 pub use embedded::Embedded;
 pub use error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
+pub use events::Events;
 pub use nats::{Nats, NatsConfig, SpoolConfig};
 pub use standing::Standing;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bus::{Bus, Cache, CacheError, ReadError};
+use bus::{Bus, Cache, CacheError, Recorded, Unavailable};
 use bytes::Bytes;
-use futures::StreamExt;
 use proto::{Decided, DecisionKey, Filter, Kind, Outcome, Stream, Subject};
 
 /// Claims the key for these bytes. `None`: they are the decision. `Some`: another worker's are.
@@ -26,15 +25,10 @@ pub(crate) async fn claim(
 ///
 /// # Errors
 /// When the log cannot be read.
-pub async fn recall(bus: &Bus, cache: &Cache, from_seq: u64, memory: Duration) -> Result<usize, ReadError> {
+pub async fn recall(bus: &Bus, cache: &Cache, from_seq: u64, memory: Duration) -> Result<usize, Unavailable> {
     let mut recalled = 0;
-    let mut recorded = bus.read(&Filter::All(Stream::Calls), from_seq.saturating_sub(1));
-    while let Some(next) = recorded.next().await {
-        let event = match next {
-            Ok(next) => next.event,
-            Err(ReadError::NotAnEvent { .. }) => continue,
-            Err(error @ ReadError::Unavailable(_)) => return Err(error),
-        };
+    let mut events = bus.events(&Filter::All(Stream::Calls), from_seq.saturating_sub(1));
+    while let Some(Recorded { event, .. }) = events.next().await? {
         let Subject::Call { kind: Kind::Decided, .. } = event.subject else { continue };
         let Ok(decided) = serde_json::from_slice::<Decided>(&event.data) else { continue };
         // A fallback is nobody's decision: the next ask may do better.

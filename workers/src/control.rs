@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use bus::{Bus, Clock, ReadError, Unavailable};
-use futures::StreamExt;
+use bus::{Bus, Clock, Unavailable};
 use policy::{LiveLists, Needs, Policy};
 use proto::{AppName, Filter, Kind, ListChanged, Stream, Subject};
 use tokio::sync::Mutex;
@@ -114,19 +113,9 @@ impl Control {
         if self.bus.last_seq(&config).await? <= *followed {
             return Ok(());
         }
-        let mut recorded = self.bus.read(&config, *followed);
+        let mut events = self.bus.events(&config, *followed);
         let mut changes: HashMap<AppName, Vec<PutInForce>> = HashMap::new();
-        let mut end = *followed;
-        while let Some(next) = recorded.next().await {
-            let next = match next {
-                Ok(next) => next,
-                Err(ReadError::NotAnEvent { seq, .. }) => {
-                    end = end.max(seq);
-                    continue;
-                }
-                Err(ReadError::Unavailable(error)) => return Err(error),
-            };
-            end = end.max(next.seq);
+        while let Some(next) = events.next().await? {
             match &next.event.subject {
                 Subject::List(list) => {
                     if let Ok(change) = serde_json::from_slice::<ListChanged>(&next.event.data) {
@@ -147,7 +136,7 @@ impl Control {
                 *slot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
             }
         }
-        *followed = end;
+        *followed = events.passed_seq();
         Ok(())
     }
 

@@ -4,9 +4,8 @@
 //! An installation that an earlier build made has one document without a version. It is in force until the first import,
 //! which takes it into the log as the version that was there from the beginning.
 
-use bus::{AppendError, Bus, ReadError, Unavailable};
+use bus::{AppendError, Bus, Recorded, Unavailable};
 use bytes::Bytes;
-use futures::StreamExt;
 use jiff::Timestamp;
 use money::import::DeckErrors;
 use money::{Deck, DeckVersion, DeckVersions};
@@ -19,8 +18,6 @@ const ATTEMPTS_MAX: usize = 16;
 /// Something about a price list cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DeckLogError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
@@ -54,18 +51,14 @@ pub fn deck_document(name: &str) -> String {
 ///
 /// # Errors
 /// When the log cannot be read.
-pub async fn catch_up(bus: &Bus, name: &DeckName, versions: &mut DeckVersions) -> Result<(), ReadError> {
-    let mut recorded = bus.read(&Filter::Deck(name.clone()), versions.last_seq());
-    while let Some(next) = recorded.next().await {
-        match next {
-            Ok(next) => match serde_json::from_slice::<DeckPutInForce>(&next.event.data) {
-                Ok(event) => versions.apply(next.seq, next.event.time, event),
-                Err(_) => versions.pass(next.seq),
-            },
-            Err(ReadError::NotAnEvent { seq, .. }) => versions.pass(seq),
-            Err(error @ ReadError::Unavailable(_)) => return Err(error),
+pub async fn catch_up(bus: &Bus, name: &DeckName, versions: &mut DeckVersions) -> Result<(), Unavailable> {
+    let mut events = bus.events(&Filter::Deck(name.clone()), versions.last_seq());
+    while let Some(Recorded { seq, event }) = events.next().await? {
+        if let Ok(put) = serde_json::from_slice::<DeckPutInForce>(&event.data) {
+            versions.apply(seq, event.time, put);
         }
     }
+    versions.pass(events.passed_seq());
     Ok(())
 }
 

@@ -3,9 +3,8 @@
 //! The history of an app is a subject of the stream `CONFIG`; the text of a revision is a document named by its content.
 //! Putting a revision in force is one event, so that all workers see the same order and nothing is half done.
 
-use bus::{AppendError, Bus, Clock, ReadError, Unavailable};
+use bus::{AppendError, Bus, Clock, Unavailable};
 use bytes::Bytes;
-use futures::StreamExt;
 use jiff::Timestamp;
 use policy::Bundle;
 use proto::{AppName, Event, EventId, Filter, PolicyOrigin, PolicyPutInForce, Subject};
@@ -29,8 +28,6 @@ pub enum PoliciesError {
     #[error("put a policy in force: {0}")]
     Append(AppendError),
     #[error("find the policies: {0}")]
-    Read(#[from] ReadError),
-    #[error("find the policies: {0}")]
     Unavailable(#[from] Unavailable),
 }
 
@@ -50,15 +47,11 @@ impl Policies {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub async fn history(&self, app: &AppName) -> Result<Vec<PutInForce>, PoliciesError> {
-        let mut recorded = self.bus.read(&Filter::Policy(app.clone()), 0);
+    pub async fn history(&self, app: &AppName) -> Result<Vec<PutInForce>, Unavailable> {
+        let mut events = self.bus.events(&Filter::Policy(app.clone()), 0);
         let mut history = Vec::new();
-        while let Some(next) = recorded.next().await {
-            match next {
-                Ok(next) => history.extend(PutInForce::read(next.seq, &next.event)),
-                Err(ReadError::NotAnEvent { .. }) => {}
-                Err(error @ ReadError::Unavailable(_)) => return Err(error.into()),
-            }
+        while let Some(next) = events.next().await? {
+            history.extend(PutInForce::read(next.seq, &next.event));
         }
         Ok(history)
     }

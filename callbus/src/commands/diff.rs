@@ -5,9 +5,8 @@ use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use anyhow::Context;
-use bus::{Bus, Clock, ReadError, Recorded};
+use bus::{Bus, Clock, Recorded, Unavailable};
 use bytes::Bytes;
-use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use policy::{Course, Explanation, LiveLists, Outline, Replayed};
@@ -81,22 +80,17 @@ pub(crate) async fn run(
     let file = file.map_err(|fault| Failure::new(Exit::CheckFailed, anyhow::Error::new(fault)))?;
     let bus = open_to_read(config, environment).await?;
     let since = Clock::System.now().checked_sub(asked.since).context("--since")?;
-    let unreachable = |error: ReadError| Failure::new(Exit::Unreachable, error);
+    let unreachable = |error: Unavailable| Failure::new(Exit::Unreachable, error);
     let lists = live_lists(&bus).await.map_err(unreachable)?;
-    let (from, to) = (first_since(&bus, since).await.map_err(unreachable)?, end(&bus).await.map_err(unreachable)?);
+    let from = first_since(&bus, since).await.map_err(unreachable)?;
+    let to = bus.last_seq(&Filter::All(Stream::Calls)).await.map_err(unreachable)?;
     let mut replay = Replay { policy: file.policy.revision().to_owned(), since: Some(since), ..Replay::default() };
     let mut again =
         Again { app: &app, file: &file, lists: &lists, asked, waiting: HashMap::new(), counts: BTreeMap::new() };
     let bar = bar(output, to.saturating_sub(from));
-    let mut recorded = bus.read(&Filter::All(Stream::Calls), from);
-    while let Some(next) = recorded.next().await {
-        match next {
-            Ok(next) => {
-                again.take(&mut replay, next);
-            }
-            Err(ReadError::NotAnEvent { .. }) => {}
-            Err(error @ ReadError::Unavailable(_)) => return Err(unreachable(error)),
-        }
+    let mut events = bus.events(&Filter::All(Stream::Calls), from);
+    while let Some(next) = events.next().await.map_err(unreachable)? {
+        again.take(&mut replay, next);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -302,40 +296,28 @@ fn bar(output: Output, events: u64) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-async fn live_lists(bus: &Bus) -> Result<LiveLists, ReadError> {
+async fn live_lists(bus: &Bus) -> Result<LiveLists, Unavailable> {
     let lists = LiveLists::default();
-    let mut recorded = bus.read(&Filter::All(Stream::Config), 0);
-    while let Some(next) = recorded.next().await {
-        match next {
-            Ok(Recorded { seq, event }) => {
-                if let Subject::List(list) = &event.subject
-                    && let Ok(change) = serde_json::from_slice::<ListChanged>(&event.data)
-                {
-                    lists.apply(list, seq, &change);
-                }
-            }
-            Err(ReadError::NotAnEvent { .. }) => {}
-            Err(error @ ReadError::Unavailable(_)) => return Err(error),
+    let mut events = bus.events(&Filter::All(Stream::Config), 0);
+    while let Some(Recorded { seq, event }) = events.next().await? {
+        if let Subject::List(list) = &event.subject
+            && let Ok(change) = serde_json::from_slice::<ListChanged>(&event.data)
+        {
+            lists.apply(list, seq, &change);
         }
     }
     Ok(lists)
 }
 
-async fn end(bus: &Bus) -> Result<u64, ReadError> {
-    Ok(bus.last_seq(&Filter::All(Stream::Calls)).await?)
-}
-
 /// The sequence after which events are not older than that; found by halving, since a log may be long.
-async fn first_since(bus: &Bus, since: Timestamp) -> Result<u64, ReadError> {
+async fn first_since(bus: &Bus, since: Timestamp) -> Result<u64, Unavailable> {
     let calls = Filter::All(Stream::Calls);
-    let (mut old, mut young) = (0, end(bus).await?);
+    let (mut old, mut young) = (0, bus.last_seq(&calls).await?);
     while old < young {
         let middle = old + (young - old) / 2;
-        match bus.read(&calls, middle).next().await {
-            Some(Ok(next)) if next.event.time < since => old = next.seq,
-            Some(Ok(_)) | None => young = middle,
-            Some(Err(ReadError::NotAnEvent { seq, .. })) => old = seq,
-            Some(Err(error @ ReadError::Unavailable(_))) => return Err(error),
+        match bus.events(&calls, middle).next().await? {
+            Some(next) if next.event.time < since => old = next.seq,
+            Some(_) | None => young = middle,
         }
     }
     Ok(old)

@@ -326,6 +326,12 @@ async fn what_is_not_an_event_is_put_aside() -> Result<()> {
     assert_eq!((letters[0].seq, &letters[0].id), (1, &None));
     let read: Vec<_> = futures::StreamExt::collect(bus.read(&Filter::All(Stream::Calls), 0)).await;
     assert!(matches!(&read[..], [Err(bus::ReadError::NotAnEvent { seq: 1, .. }), Ok(_)]), "{read:?}");
+    stranger.publish("calls.v1.junk", "{}".into()).await?.await?;
+    let mut events = bus.events(&Filter::All(Stream::Calls), 0);
+    assert_eq!(events.next().await?.map(|next| next.seq), Some(2));
+    assert_eq!(events.passed_seq(), 2);
+    assert_eq!(events.next().await?, None);
+    assert_eq!(events.passed_seq(), 3, "what was passed over is not read again");
     Ok(())
 }
 
