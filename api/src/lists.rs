@@ -139,8 +139,7 @@ pub(crate) async fn change(
 }
 
 async fn append(desk: &Desk, name: &ListName, change: &ListChanged, after: u64) -> Result<u64, AppendError> {
-    #[expect(clippy::expect_used, reason = "a struct of texts always serialises")]
-    let body = serde_json::to_string(change).expect("a change is JSON");
+    let body = proto::event::json(change);
     let event = Event {
         id: EventId::of(&["list", name.as_str(), &after.to_string(), &body]),
         subject: Subject::List(name.clone()),

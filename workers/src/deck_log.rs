@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use money::import::DeckErrors;
 use money::{Deck, DeckVersion, DeckVersions};
+use proto::event::json;
 use proto::{DeckName, DeckPutInForce, Event, EventId, Filter, Subject};
 use tokio::task::spawn_blocking;
 
@@ -168,7 +169,7 @@ async fn append(
         source: "api".to_owned(),
         time: now,
         extra: Vec::new(),
-        data: serde_json::to_vec(&body).unwrap_or_default().into(),
+        data: json(&body).into(),
     };
     match bus.append(&event, Some(last_seq)).await {
         Ok(_) => Ok(true),
