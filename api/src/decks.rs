@@ -12,7 +12,7 @@ use money::{Currency, Deck, DeckFormat, DeckVersion, DeckVersions, Sheet};
 use proto::DeckName;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
-use workers::deck_log::{DeckLogError, PutInForce, catch_up, deck_in_force, early_deck, put_in_force};
+use workers::deck_log::{DeckLogError, Imported, catch_up, deck_in_force, early_deck, import};
 
 use crate::problem::Problem;
 use crate::server::Desk;
@@ -105,8 +105,8 @@ pub(crate) async fn put(
         let old = deck_in_force(&desk.bus, &name, from).await.map_err(problem)?;
         return Ok(Json(diff::between(old, deck, from, query.limit).await?).into_response());
     }
-    let put = put_in_force(&desk.bus, &name, &deck, query.from, now).await;
-    let PutInForce { version, unchanged } = put.map_err(problem)?;
+    let put = import(&desk.bus, &name, &deck, query.from, now).await;
+    let Imported { version, unchanged } = put.map_err(problem)?;
     let DeckVersion { version, effective_from, prefixes, .. } = version;
     let format = format.as_str();
     Ok(Json(ImportPage { deck: name.into(), version, effective_from, prefixes, format, unchanged }).into_response())
@@ -173,7 +173,7 @@ fn deck_name(text: &str) -> Result<DeckName, Problem> {
 fn problem(error: DeckLogError) -> Problem {
     match error {
         DeckLogError::Passed { .. } => Problem::Invalid(error.to_string()),
-        DeckLogError::Crowded => Problem::Conflict(error.to_string()),
+        DeckLogError::Contended => Problem::Conflict(error.to_string()),
         DeckLogError::Deck(errors) => Problem::Deck(errors),
         DeckLogError::Append(_) | DeckLogError::Unavailable(_) | DeckLogError::Lost(_) | DeckLogError::GivenUp => {
             Problem::unavailable(error)

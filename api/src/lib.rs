@@ -9,6 +9,7 @@
 mod server;
 mod token;
 mod problem;
+mod body;
 mod calls;
 mod call_list;
 mod why;

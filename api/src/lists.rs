@@ -16,6 +16,7 @@ use proto::{Event, EventId, Filter, ListChanged, ListName, Stream, Subject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::body;
 use crate::problem::Problem;
 use crate::server::Desk;
 
@@ -107,10 +108,7 @@ pub(crate) async fn change(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Changed>, Problem> {
     let name = list_name(name)?;
-    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BYTES_MAX })?;
-    let change: Change = serde_json::from_slice(&body).map_err(|error| {
-        Problem::Invalid(format!("the body is not {{add: [\"+4670…\"], remove: [], replace: false}}: {error}"))
-    })?;
+    let change = body::parse(body, BYTES_MAX, "{add: [\"+4670…\"], remove: [], replace: false}")?;
     let wanted = Wanted::read(change)?;
     let mut lists = desk.lists.lock().await;
     let (mut added, mut removed) = (0, 0);
@@ -139,8 +137,7 @@ pub(crate) async fn change(
 }
 
 async fn append(desk: &Desk, name: &ListName, change: &ListChanged, after: u64) -> Result<u64, AppendError> {
-    #[expect(clippy::expect_used, reason = "a struct of texts always serialises")]
-    let body = serde_json::to_string(change).expect("a change is JSON");
+    let body = proto::event::json(change);
     let event = Event {
         id: EventId::of(&["list", name.as_str(), &after.to_string(), &body]),
         subject: Subject::List(name.clone()),

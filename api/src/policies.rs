@@ -14,12 +14,12 @@ use tokio::task::spawn_blocking;
 use workers::policies::{PoliciesError, PutInForce, newest};
 use workers::status::{WorkerStatus, survey};
 
+use crate::body;
 use crate::problem::Problem;
 use crate::server::{BODY_BYTES_MAX, Desk};
 
 /// A policy with its list files.
 pub(crate) const BYTES_MAX: usize = 128 * 1024 * 1024;
-const NOTE_MAX_CHARS: usize = 200;
 /// Digits of a revision that are enough to name it.
 const PREFIX_MIN: usize = 4;
 
@@ -100,12 +100,8 @@ pub(crate) async fn push(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<RevisionPage>, Problem> {
     let app = app_name(&desk, &app)?;
-    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BYTES_MAX })?;
-    let push: Push = serde_json::from_slice(&body).map_err(|error| {
-        Problem::Invalid(format!("the body is not {{policy: {{file_name, text, files}}, note}}: {error}"))
-    })?;
-    let note = note(push.note)?;
-    let bundle = push.policy;
+    let Push { policy: bundle, note } = body::parse(body, BYTES_MAX, "{policy: {file_name, text, files}, note}")?;
+    let note = body::note(note)?;
     let (bundle, policy) = spawn_blocking(move || bundle.load().map(|policy| (bundle, policy)))
         .await
         .map_err(Problem::unavailable)?
@@ -128,12 +124,10 @@ pub(crate) async fn rollback(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<RevisionPage>, Problem> {
     let app = app_name(&desk, &app)?;
-    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
-    let asked: Rollback = serde_json::from_slice(&body)
-        .map_err(|error| Problem::Invalid(format!("the body is not {{to: \"1214fb13\", note}}: {error}")))?;
-    let note = note(asked.note)?;
+    let Rollback { to, note } = body::parse(body, BODY_BYTES_MAX, "{to: \"1214fb13\", note}")?;
+    let note = body::note(note)?;
     let history = desk.policies().history(&app).await.map_err(Problem::unavailable)?;
-    let to = match &asked.to {
+    let to = match &to {
         Some(prefix) => find(&history, prefix)?,
         None => before(&history)
             .ok_or_else(|| Problem::Conflict(format!("{app} has had no other revision to go back to")))?,
@@ -197,13 +191,6 @@ fn page(put: &PutInForce) -> RevisionPage {
         note: what.note,
         in_force: true,
     }
-}
-
-fn note(text: String) -> Result<String, Problem> {
-    if text.chars().count() > NOTE_MAX_CHARS || text.chars().any(char::is_control) {
-        return Err(Problem::Invalid(format!("a note is one line of at most {NOTE_MAX_CHARS} characters")));
-    }
-    Ok(text)
 }
 
 /// An app of this installation.

@@ -18,9 +18,9 @@ use money::{
     WalletStatus,
 };
 use proto::{CallId, WalletId};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::body;
 use crate::problem::Problem;
 use crate::server::{BODY_BYTES_MAX, Desk};
 
@@ -29,8 +29,6 @@ const WALLETS_MAX: usize = 1_000;
 /// Postings on one page, the newest.
 const POSTINGS_MAX: usize = 10_000;
 const POSTINGS_DEFAULT: usize = 1_000;
-/// A note is a line, not a document.
-const NOTE_CHARS_MAX: usize = 500;
 /// Who posts, as the ledger knows it: the API has one token.
 const BY: &str = "api";
 
@@ -233,8 +231,9 @@ pub(crate) async fn top_up(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Receipt>), Problem> {
     let TopUpRequest { id: top_up, amount, currency, note } =
-        parse(body, "{id, amount: \"12.50\", currency: \"EUR\", note}")?;
-    let top_up = TopUp { id: top_up, amount: positive(amount)?, grant: None, note: line(note)?, by: BY.to_owned() };
+        body::parse(body, BODY_BYTES_MAX, "{id, amount: \"12.50\", currency: \"EUR\", note}")?;
+    let top_up =
+        TopUp { id: top_up, amount: positive(amount)?, grant: None, note: body::note(note)?, by: BY.to_owned() };
     post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
 }
 
@@ -245,9 +244,9 @@ pub(crate) async fn grant(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Receipt>), Problem> {
     let GrantRequest { id: grant, amount, currency, kind, priority, expires_at, note } =
-        parse(body, "{id, amount: \"5\", currency: \"EUR\", kind, priority, expires_at, note}")?;
+        body::parse(body, BODY_BYTES_MAX, "{id, amount: \"5\", currency: \"EUR\", kind, priority, expires_at, note}")?;
     let terms = GrantTerms { kind, priority, expires_at };
-    let (amount, note) = (positive(amount)?, line(note)?);
+    let (amount, note) = (positive(amount)?, body::note(note)?);
     let top_up = TopUp { id: grant, amount, grant: Some(terms), note, by: BY.to_owned() };
     post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
 }
@@ -258,8 +257,9 @@ pub(crate) async fn refund(
     Path(wallet): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Receipt>), Problem> {
-    let RefundRequest { id, call, amount, note } = parse(body, "{id, call, amount: \"0.50\", note}")?;
-    let (amount, note) = (amount.map(positive).transpose()?, line(note)?);
+    let RefundRequest { id, call, amount, note } =
+        body::parse(body, BODY_BYTES_MAX, "{id, call, amount: \"0.50\", note}")?;
+    let (amount, note) = (amount.map(positive).transpose()?, body::note(note)?);
     post(&desk, wallet, Ordered::Refund { call, id, amount, note, by: BY.to_owned() }, StatusCode::CREATED).await
 }
 
@@ -269,8 +269,8 @@ pub(crate) async fn correct(
     Path(wallet): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Receipt>), Problem> {
-    let CorrectionRequest { id, call, to, note } = parse(body, "{id, call, to: \"0.50\", note}")?;
-    let note = line(note)?;
+    let CorrectionRequest { id, call, to, note } = body::parse(body, BODY_BYTES_MAX, "{id, call, to: \"0.50\", note}")?;
+    let note = body::note(note)?;
     post(&desk, wallet, Ordered::Correct { call, id, to, note, by: BY.to_owned() }, StatusCode::CREATED).await
 }
 
@@ -281,8 +281,8 @@ pub(crate) async fn change(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Receipt>), Problem> {
     let ChangeRequest { currency, status, credit_limit, limits, note } =
-        parse(body, "{status, credit_limit, limits, currency, note}")?;
-    let change = Change { status, credit_limit, limits, note: line(note)?, by: BY.to_owned() };
+        body::parse(body, BODY_BYTES_MAX, "{status, credit_limit, limits, currency, note}")?;
+    let change = Change { status, credit_limit, limits, note: body::note(note)?, by: BY.to_owned() };
     post(&desk, id, Ordered::Change { currency, change }, StatusCode::OK).await
 }
 
@@ -301,19 +301,9 @@ async fn post(
     }
 }
 
-fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>, shape: &str) -> Result<T, Problem> {
-    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
-    serde_json::from_slice(&body).map_err(|error| Problem::Invalid(format!("the body is not {shape}: {error}")))
-}
-
 fn positive(amount: Micros) -> Result<Micros, Problem> {
     let more = amount > Micros::ZERO;
     more.then_some(amount).ok_or_else(|| Problem::Invalid(format!("the amount is {amount}; it must be more than 0")))
-}
-
-fn line(note: String) -> Result<String, Problem> {
-    let short = note.chars().count() <= NOTE_CHARS_MAX;
-    short.then_some(note).ok_or_else(|| Problem::Invalid(format!("the note is over {NOTE_CHARS_MAX} characters")))
 }
 
 pub(crate) fn wallet_id(text: String) -> Result<WalletId, Problem> {

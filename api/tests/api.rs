@@ -157,6 +157,7 @@ async fn a_wallet_is_changed_as_often_as_asked_and_posted_once() {
         (json!({ "limits": { "allowed": [] } }), 422),
         (json!({ "limits": { "time_zone": "Mars" } }), 422),
         (json!({ "status": "asleep" }), 422),
+        (json!({ "note": "two\nlines" }), 422),
         (json!({ "credit_limit": "-1" }), 409),
         (json!({ "currency": "USD" }), 409),
     ] {

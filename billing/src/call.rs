@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use money::hold::GRACE;
 use money::{Ended, Hold, Micros, cost};
 use proto::callback::Details;
-use proto::event::TRACEPARENT;
+use proto::event::{TRACEPARENT, json};
 use proto::settled::{SettledLeg, SupplierCost};
 use proto::signature::Verified;
 use proto::{
@@ -341,8 +341,6 @@ impl Call {
             legs,
             supplier_cost: end.and_then(|end| end.supplier_cost.clone()),
         };
-        #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
-        let data = serde_json::to_vec(&settled).expect("a CDR is JSON");
         Event {
             id,
             subject: Subject::Call { kind: Kind::Settled, app: self.app.clone(), partition: Partition::of(&self.id) },
@@ -350,7 +348,7 @@ impl Call {
             source: "billing".to_owned(),
             time: now,
             extra: Vec::new(),
-            data: data.into(),
+            data: json(&settled).into(),
         }
     }
 }

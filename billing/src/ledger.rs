@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use money::posting::{Change, POSTINGS_MAX, PostingId, TopUp};
 use money::wallet::LegState;
 use money::{Applied, Charged, Currency, Ended, Hold, Lot, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
+use proto::event::json;
 use proto::{CallId, Event, EventId, Filter, Leg, Stream, Subject, WalletId};
 use tokio::sync::oneshot;
 
@@ -344,8 +345,7 @@ fn decide(
 }
 
 fn to_event(id: &WalletId, prev_seq: u64, time: Timestamp, event: &WalletEvent) -> Event {
-    #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
-    let body = serde_json::to_string(event).expect("a wallet event is JSON");
+    let body = json(event);
     Event {
         id: EventId::of(&["wallet", id.as_str(), &prev_seq.to_string(), &body]),
         subject: Subject::Wallet(id.clone()),

@@ -6,6 +6,7 @@ use bus::{AskError, Bus, Question};
 use bytes::Bytes;
 use money::posting::{Change, TopUp};
 use money::{Charged, Currency, Micros, PostingId, WalletFacts};
+use proto::event::json;
 use proto::{CallId, WalletId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -94,7 +95,7 @@ pub async fn order(bus: &Bus, order: &Order) -> Result<Receipt, OrderError> {
 /// Billing's side.
 pub(crate) async fn take(ledger: &Ledger, question: &[u8]) -> Bytes {
     let reply = post(ledger, question).await;
-    Bytes::from(serde_json::to_vec(&reply).unwrap_or_default())
+    Bytes::from(json(&reply))
 }
 
 async fn post(ledger: &Ledger, question: &[u8]) -> Result<Receipt, OrderError> {

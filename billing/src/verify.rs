@@ -6,6 +6,7 @@ use bus::{AskError, Bus, Question};
 use bytes::Bytes;
 use money::{Micros, Wallet, WalletFacts};
 use proto::WalletId;
+use proto::event::json;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -58,7 +59,7 @@ pub async fn verify(bus: &Bus, wallet: &WalletId) -> Result<Verified, String> {
 /// Billing's side.
 pub(crate) async fn take(bus: &Bus, admission: &Admission, question: &[u8]) -> Bytes {
     let reply = compare(bus, admission, question).await;
-    Bytes::from(serde_json::to_vec(&reply).unwrap_or_default())
+    Bytes::from(json(&reply))
 }
 
 async fn compare(bus: &Bus, admission: &Admission, question: &[u8]) -> Result<Verified, String> {

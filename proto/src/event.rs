@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use serde::Serialize;
 
 use crate::id::EventId;
 use crate::subject::Subject;
@@ -26,6 +27,16 @@ pub const DECISION_KEY: &str = "decisionkey";
 
 /// W3C trace context, carried beside the CloudEvents attributes.
 pub const TRACEPARENT: &str = "traceparent";
+
+/// The body of an event of our own, and whatever else we write as JSON for ourselves: plain structs with text keys, which
+/// always serialise. Nothing may take its place, since an event with an empty body is unreadable for ever.
+///
+/// # Panics
+/// When the value has a map whose keys are no text: the first test that writes it shows.
+pub fn json(body: &impl Serialize) -> String {
+    #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
+    serde_json::to_string(body).expect("a body is JSON")
+}
 
 /// Something that happened, for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use money::Hold;
 use outbound::Outbound;
 use policy::{AppFacts, Decision, Facts, Policy, Reason, Verdict, WalletFacts};
-use proto::event::TRACEPARENT;
+use proto::event::{TRACEPARENT, json};
 use proto::signature::Verified;
 use proto::svaml::Action;
 use proto::{
@@ -281,9 +281,7 @@ impl Desk {
             by: self.settings.name.clone(),
             took_micros: u64::try_from(matter.started.elapsed().as_micros()).unwrap_or(u64::MAX),
         };
-        #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
-        let body = serde_json::to_vec(&decided).expect("a decision is JSON");
-        Bytes::from(body)
+        Bytes::from(json(&decided))
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use money::import::DeckErrors;
 use money::{Deck, DeckVersion, DeckVersions};
+use proto::event::json;
 use proto::{DeckName, DeckPutInForce, Event, EventId, Filter, Subject};
 use tokio::task::spawn_blocking;
 
@@ -29,14 +30,14 @@ pub enum DeckLogError {
     #[error("{from} has passed; without a time the price list is in force at once")]
     Passed { from: Timestamp },
     #[error("others import the same price list all the time; try again")]
-    Crowded,
+    Contended,
     #[error("reading the price list was given up")]
     GivenUp,
 }
 
 /// What became of an import.
 #[derive(Debug)]
-pub struct PutInForce {
+pub struct Imported {
     pub version: DeckVersion,
     /// It was so already.
     pub unchanged: bool,
@@ -101,13 +102,13 @@ pub async fn early_deck(bus: &Bus, name: &DeckName) -> Result<Option<(String, De
 ///
 /// # Errors
 /// When it was not put in force. Where the log does not say whether it took the event, the same import again finds out.
-pub async fn put_in_force(
+pub async fn import(
     bus: &Bus,
     name: &DeckName,
     deck: &Deck,
     from: Option<Timestamp>,
     now: Timestamp,
-) -> Result<PutInForce, DeckLogError> {
+) -> Result<Imported, DeckLogError> {
     let version = &deck.identity().version;
     keep(bus, name, deck).await?;
     let mut versions = DeckVersions::default();
@@ -121,7 +122,7 @@ pub async fn put_in_force(
             && &standing.version == version
             && (at >= now || standing.effective_from == at)
         {
-            return Ok(PutInForce { version: standing.clone(), unchanged: true });
+            return Ok(Imported { version: standing.clone(), unchanged: true });
         }
         if at < now {
             return Err(DeckLogError::Passed { from: at });
@@ -129,10 +130,10 @@ pub async fn put_in_force(
         if append(bus, name, deck, &versions, at, now).await? {
             let (version, effective_from, prefixes) = (version.clone(), at, deck.len());
             let version = DeckVersion { version, effective_from, imported_at: now, prefixes };
-            return Ok(PutInForce { version, unchanged: false });
+            return Ok(Imported { version, unchanged: false });
         }
     }
-    Err(DeckLogError::Crowded)
+    Err(DeckLogError::Contended)
 }
 
 /// Takes the price list of an earlier build into the log. One that cannot be read was never in force.
@@ -168,7 +169,7 @@ async fn append(
         source: "api".to_owned(),
         time: now,
         extra: Vec::new(),
-        data: serde_json::to_vec(&body).unwrap_or_default().into(),
+        data: json(&body).into(),
     };
     match bus.append(&event, Some(last_seq)).await {
         Ok(_) => Ok(true),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bus::{AppendError, ConsumerSpec, Recorded, Unavailable, Verdict};
 use bytes::Bytes;
 use policy::{AppFacts, Facts};
+use proto::event::json;
 use proto::signature::Verified;
 use proto::{Callback, Emitted, Event, Filter, Kind, Subject};
 use tokio_util::sync::CancellationToken;
@@ -94,8 +95,6 @@ impl Desk {
     }
 
     fn named(&self, of: &Event, emitted: &Emitted) -> Event {
-        #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
-        let body = serde_json::to_vec(emitted).expect("a named event is JSON");
         Event {
             id: emitted.id(),
             subject: of.subject.with_kind(Kind::Emitted),
@@ -103,7 +102,7 @@ impl Desk {
             source: of.source.clone(),
             time: self.clock.now(),
             extra: Vec::new(),
-            data: Bytes::from(body),
+            data: Bytes::from(json(emitted)),
         }
     }
 }

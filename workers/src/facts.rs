@@ -8,6 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use policy::PriceFacts;
 use proto::callback::Details;
+use proto::event::json;
 use proto::{AppName, CallId, Callback, PhoneNumber};
 
 use crate::decks::Decks;
@@ -33,7 +34,7 @@ pub(crate) async fn remember(cache: &Cache, app: &AppName, call: &CallId, new: V
     }
     let mut all = memory(cache, app, call).await;
     all.extend(new);
-    let stored = Bytes::from(serde_json::to_vec(&all).unwrap_or_default());
+    let stored = Bytes::from(json(&all));
     if let Err(error) = cache.set(&memory_key(app, call), stored, CALL_MEMORY).await {
         tracing::warn!(%error, "call memory not kept");
     }

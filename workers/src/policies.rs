@@ -7,6 +7,7 @@ use bus::{AppendError, Bus, Clock, Unavailable};
 use bytes::Bytes;
 use jiff::Timestamp;
 use policy::Bundle;
+use proto::event::json;
 use proto::{AppName, Event, EventId, Filter, PolicyOrigin, PolicyPutInForce, Subject};
 
 /// How often somebody else may put one in force first before we give up.
@@ -120,14 +121,10 @@ impl Policies {
     }
 
     async fn keep(&self, bundle: &Bundle, revision: &str) -> Result<(), Unavailable> {
-        #[expect(clippy::expect_used, reason = "a struct of texts always serialises")]
-        let text = serde_json::to_vec(bundle).expect("a bundle is JSON");
-        self.bus.put_document(&document(revision), Bytes::from(text)).await.map(drop)
+        self.bus.put_document(&document(revision), Bytes::from(json(bundle))).await.map(drop)
     }
 
     async fn append(&self, app: &AppName, what: &PolicyPutInForce, after: u64) -> Result<PutInForce, AppendError> {
-        #[expect(clippy::expect_used, reason = "a struct of texts always serialises")]
-        let body = serde_json::to_vec(what).expect("a body is JSON");
         let shadow = if what.shadow { "shadow" } else { "" };
         let event = Event {
             id: EventId::of(&["policy", app.as_str(), &after.to_string(), shadow, &what.revision]),
@@ -136,7 +133,7 @@ impl Policies {
             source: app.to_string(),
             time: self.clock.now(),
             extra: Vec::new(),
-            data: Bytes::from(body),
+            data: Bytes::from(json(what)),
         };
         let appended = self.bus.append(&event, Some(after)).await?;
         Ok(PutInForce { seq: appended.seq, at: event.time, what: what.clone() })

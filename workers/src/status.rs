@@ -6,6 +6,7 @@ use std::time::Duration;
 use bus::{Bus, Question, ServeSpec, Unavailable};
 use bytes::Bytes;
 use proto::AppName;
+use proto::event::json;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +70,7 @@ pub(crate) async fn serve(
     let worker = worker.to_owned();
     let answer = move |_| {
         let apps = control.all().into_iter().map(|(app, in_force)| status(app, &in_force)).collect();
-        let body = serde_json::to_vec(&WorkerStatus { worker: worker.clone(), apps }).unwrap_or_default();
+        let body = json(&WorkerStatus { worker: worker.clone(), apps });
         async { Bytes::from(body) }
     };
     bus.serve(spec, answer, stop).await

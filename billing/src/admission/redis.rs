@@ -11,6 +11,7 @@ use money::posting::{Change, Charge, Correction, Expiry, GrantExpiry, PostingId,
 use money::{
     Applied, Currency, Limit, Limits, Micros, Posting, Share, Spent, Wallet, WalletEvent, WalletFacts, WalletStatus,
 };
+use proto::event::json;
 use proto::{Leg, WalletId};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Cmd, ToRedisArgs, Value};
@@ -282,10 +283,8 @@ fn three(call: &mut Cmd, what: &str, subject: &str, value: impl ToRedisArgs) {
 /// The limits as the state has them: whole for who reads them, and those that are counted as numbers.
 fn limit_fields(limits: &Limits) -> [(&'static str, String); 5] {
     let number = |max: Option<i64>| max.map(|max| max.to_string()).unwrap_or_default();
-    #[expect(clippy::expect_used, reason = "plain structs with text keys always serialise")]
-    let whole = serde_json::to_string(limits).expect("limits are JSON");
     [
-        ("limits", whole),
+        ("limits", json(limits)),
         ("concurrent_max", number(limits.concurrent_max.map(i64::from))),
         ("calls_per_sec_max", number(limits.calls_per_sec_max.map(i64::from))),
         ("spend_day_max", number(limits.spend_day_max.map(Micros::get))),

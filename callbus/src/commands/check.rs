@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::policy::short;
 use crate::cli::Role;
 use crate::config::protection::Protection;
 use crate::config::{Admission, Bus, Config};
@@ -26,7 +27,7 @@ pub(crate) fn run(path: &Path, environment: &Environment, output: Output) -> Res
         }
         let (file, revision) = match app.policy.as_deref().map(|path| (path, PolicyFile::read(path))) {
             None => ("pushed".to_owned(), String::new()),
-            Some((path, Ok(file))) => (path.display().to_string(), file.policy.revision().chars().take(12).collect()),
+            Some((path, Ok(file))) => (path.display().to_string(), short(file.policy.revision())),
             Some((_, Err(fault))) => {
                 wrong.push(fault.to_string());
                 continue;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+use workers::status::{AppStatus, WorkerStatus};
 
 use crate::client::{ApiClient, segment};
 use crate::config::Config;
@@ -117,8 +119,8 @@ async fn taken(api: &ApiClient, output: Output, app: &str, put: Value) -> Result
     let started = Instant::now();
     let workers = loop {
         let page: Value = api.get(&format!("/v1/policies/{}", segment(app))).await?;
-        let workers = workers(&page, app);
-        let seen = workers.iter().all(|worker| worker.seq >= seq);
+        let workers = workers(&page, app)?;
+        let seen = workers.iter().all(|worker| worker.status.seq >= seq);
         if (seen && !workers.is_empty()) || started.elapsed() > TAKEN_WITHIN {
             break workers;
         }
@@ -139,11 +141,11 @@ async fn taken(api: &ApiClient, output: Output, app: &str, put: Value) -> Result
     if workers.is_empty() {
         return Err(Failure::say(Exit::Unreachable, "no worker answers; it is in force for those that will start"));
     }
-    if workers.iter().any(|worker| worker.seq < seq) {
+    if workers.iter().any(|worker| worker.status.seq < seq) {
         let sentence = format!("not every worker has seen it within {} s", TAKEN_WITHIN.as_secs());
         return Err(Failure::say(Exit::Unreachable, sentence));
     }
-    match workers.iter().find_map(|worker| worker.refused.as_deref()) {
+    match workers.iter().find_map(|worker| worker.status.refused.as_deref()) {
         Some(why) => Err(Failure::say(Exit::CheckFailed, format!("a worker refused it, and decides as before: {why}"))),
         None => Ok(()),
     }
@@ -152,41 +154,35 @@ async fn taken(api: &ApiClient, output: Output, app: &str, put: Value) -> Result
 /// What one worker decides an app by.
 struct Worker {
     name: String,
-    seq: u64,
-    revision: String,
-    shadow: String,
-    refused: Option<String>,
+    status: AppStatus,
 }
 
 impl Worker {
     fn row(&self, seq: u64) -> [String; 4] {
-        let state = match &self.refused {
+        let AppStatus { seq: seen, revision, shadow, refused, .. } = &self.status;
+        let state = match refused {
             Some(why) => format!("refused: {}", why.lines().next().unwrap_or_default()),
-            None if self.seq >= seq => "taken".to_owned(),
+            None if *seen >= seq => "taken".to_owned(),
             None => "not seen yet".to_owned(),
         };
-        [self.name.clone(), short(&self.revision), short(&self.shadow), state]
+        [self.name.clone(), short(revision), short(shadow.as_deref().unwrap_or_default()), state]
     }
 
     fn to_json(&self) -> Value {
-        json!({ "worker": self.name, "seq": self.seq, "revision": self.revision, "refused": self.refused })
+        let AppStatus { seq, revision, refused, .. } = &self.status;
+        json!({ "worker": self.name, "seq": seq, "revision": revision, "refused": refused })
     }
 }
 
-fn workers(page: &Value, app: &str) -> Vec<Worker> {
-    let workers = page["workers"].as_array().into_iter().flatten();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let of_app = |worker: &Value| {
-        let status = worker["apps"].as_array()?.iter().find(|status| status["app"] == app)?.clone();
-        Some(Worker {
-            name: text(&worker["worker"]),
-            seq: status["seq"].as_u64().unwrap_or_default(),
-            revision: text(&status["revision"]),
-            shadow: text(&status["shadow"]),
-            refused: status["refused"].as_str().map(str::to_owned),
-        })
+/// Those that decide for the app.
+fn workers(page: &Value, app: &str) -> anyhow::Result<Vec<Worker>> {
+    let all =
+        Vec::<WorkerStatus>::deserialize(&page["workers"]).context("the API's answer does not name the workers")?;
+    let of_app = |WorkerStatus { worker, apps }: WorkerStatus| {
+        let status = apps.into_iter().find(|status| status.app.as_str() == app)?;
+        Some(Worker { name: worker, status })
     };
-    workers.filter_map(of_app).collect()
+    Ok(all.into_iter().filter_map(of_app).collect())
 }
 
 /// The revisions of an app, newest first, and who decides by which.
@@ -212,15 +208,21 @@ pub(crate) async fn ls(config: &Config, output: Output, app: Option<&str>) -> Re
     let mut rows = Vec::new();
     for page in &pages {
         let app = text(&page["app"]);
-        let workers = workers(page, &app);
+        let workers = workers(page, &app)?;
         for put in page["revisions"].as_array().into_iter().flatten() {
             let revision = text(&put["revision"]);
             let state = match (put["in_force"] == true, put["shadow"] == true) {
                 (true, false) => {
-                    format!("in force on {}", workers.iter().filter(|worker| worker.revision == revision).count())
+                    format!(
+                        "in force on {}",
+                        workers.iter().filter(|worker| worker.status.revision == revision).count()
+                    )
                 }
                 (true, true) => {
-                    format!("shadow on {}", workers.iter().filter(|worker| worker.shadow == revision).count())
+                    format!(
+                        "shadow on {}",
+                        workers.iter().filter(|worker| worker.status.shadow.as_ref() == Some(&revision)).count()
+                    )
                 }
                 (false, true) if revision.is_empty() => "shadow ended".to_owned(),
                 (false, true) => "was shadow".to_owned(),
@@ -271,6 +273,6 @@ pub(crate) fn the_app<'c>(config: &'c Config, named: Option<&'c str>) -> Result<
 }
 
 /// The digits of a revision that people read.
-fn short(revision: &str) -> String {
+pub(crate) fn short(revision: &str) -> String {
     revision.chars().take(REVISION_DIGITS).collect()
 }

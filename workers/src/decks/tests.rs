@@ -3,7 +3,7 @@ use proto::{DeckPutInForce, Event, EventId, Subject};
 use tempfile::TempDir;
 
 use super::*;
-use crate::deck_log::{PutInForce, put_in_force};
+use crate::deck_log::{Imported, import};
 
 struct World {
     bus: Bus,
@@ -21,8 +21,8 @@ impl World {
         Self { bus, name, decks, _directory: directory }
     }
 
-    async fn import(&self, rate: &str, from: &str, now: &str) -> PutInForce {
-        put_in_force(&self.bus, &self.name, &deck(rate), Some(at(from)), at(now)).await.unwrap()
+    async fn import(&self, rate: &str, from: &str, now: &str) -> Imported {
+        import(&self.bus, &self.name, &deck(rate), Some(at(from)), at(now)).await.unwrap()
     }
 
     async fn look(&self, now: &str) {
