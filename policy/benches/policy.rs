@@ -54,8 +54,8 @@ fn replay_50_rules(bencher: Bencher<'_, '_>) {
     let callback = callback();
     let scene = Scene::new();
     let decision = policy.decide(&scene.facts(&callback));
-    let recorded =
-        Recorded { callback: &callback, explanation: &decision.explanation, wallet: decision.wallet.as_ref() };
+    let (past, wallet) = (&decision.explanation, decision.wallet.as_ref());
+    let recorded = Recorded { callback: &callback, facts: &past.facts, lists: &past.lists, wallet };
     assert!(matches!(policy.replay(&recorded, &scene.lists), Replayed::Decided(_)));
     bencher.bench(|| policy.replay(black_box(&recorded), &scene.lists));
 }

@@ -7,14 +7,14 @@ use proto::Kind;
 
 use crate::errors::quoted;
 use crate::expression::Expression;
-use crate::facts::{Facts, context};
-use crate::list::Asked;
+use crate::facts::Facts;
 use crate::names::Scope;
 use crate::policy::Policy;
 use crate::reader::Reader;
 use crate::rule::{name, named_texts};
 use crate::scene::holds;
 use crate::template::Template;
+use crate::variables::Variables;
 use crate::yaml::Node;
 
 pub(crate) const KEYS: &[&str] = &["name", "when", "emit", "data"];
@@ -63,10 +63,9 @@ impl Policy {
         if rules.is_empty() {
             return Vec::new();
         }
-        let asked = Asked::new(&self.lists, facts.lists, Vec::new());
-        let context = context(self, &facts.to_json(self), &asked);
+        let variables = Variables::new(self, facts, Vec::new());
         let emit = |rule: &EmitRule| {
-            let made = rule.emit(&context).map_err(|error| EmitFailed { rule: Arc::clone(&rule.name), error });
+            let made = rule.emit(&variables).map_err(|error| EmitFailed { rule: Arc::clone(&rule.name), error });
             made.transpose()
         };
         rules.iter().filter_map(emit).collect()
@@ -117,13 +116,13 @@ impl EmitRule {
         Some(Self { name: name?.into(), when, event: event?.into(), data: data? })
     }
 
-    fn emit(&self, context: &cel::Context<'_, '_>) -> Result<Option<Emit>, String> {
+    fn emit(&self, variables: &Variables<'_>) -> Result<Option<Emit>, String> {
         if let Some(when) = &self.when
-            && !holds(when, context)?
+            && !holds(when, variables)?
         {
             return Ok(None);
         }
-        let value = |(name, template): &(String, Template)| Ok((name.clone(), template.render(context)?));
+        let value = |(name, template): &(String, Template)| Ok((name.clone(), template.render(variables)?));
         let data = self.data.iter().map(value).collect::<Result<_, String>>()?;
         Ok(Some(Emit { rule: Arc::clone(&self.name), name: Arc::clone(&self.event), data }))
     }

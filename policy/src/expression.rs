@@ -8,9 +8,11 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValu
 use cel::parser::{Expression as Ast, Parser};
 use cel::{Context, Value};
 
+use crate::direct::Direct;
 use crate::explanation::ERROR_MAX_CHARS;
 use crate::functions::{FUNCTIONS, OWN, WEIGHT_MAX};
 use crate::names::{Defined, Scope};
+use crate::variables::Variables;
 
 /// Longest expression, in bytes: also the bound of what the parser's and evaluator's recursion can reach.
 const LENGTH_MAX: usize = 1_000;
@@ -24,6 +26,7 @@ const MACROS: &[&str] = &["has", "all", "exists", "exists_one"];
 #[derive(Debug)]
 pub(crate) struct Expression {
     ast: Ast,
+    pub(crate) direct: Direct,
     /// Dotted names of facts, sorted.
     pub(crate) reads: Arc<[String]>,
     /// Texts that `menu.value` is compared with, and their place in the expression.
@@ -63,11 +66,19 @@ impl Expression {
         };
         lint.walk(&ast, 0);
         let Lint { reads, menu_values, faults, .. } = lint;
-        if faults.is_empty() { Ok(Self { ast, reads: reads.into_iter().collect(), menu_values }) } else { Err(faults) }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let direct = Direct::of(&ast);
+        Ok(Self { ast, direct, reads: reads.into_iter().collect(), menu_values })
     }
 
-    pub(crate) fn evaluate(&self, context: &Context<'_, '_>) -> Result<Value, String> {
-        context.resolve(&self.ast).map_err(|error| {
+    pub(crate) fn evaluate(&self, variables: &Variables<'_>) -> Result<Value, String> {
+        self.direct.evaluate(variables).map_or_else(|| self.evaluate_in_cel(variables), Ok)
+    }
+
+    pub(crate) fn evaluate_in_cel(&self, variables: &Variables<'_>) -> Result<Value, String> {
+        variables.context().resolve(&self.ast).map_err(|error| {
             let text = error.to_string();
             text.chars().take(ERROR_MAX_CHARS).collect()
         })
@@ -136,7 +147,7 @@ impl<'a> Lint<'a> {
 
     fn call(&mut self, node: &'a Ast, call: &'a CallExpr, depth: usize) {
         match (call.func_name.as_str(), call.args.as_slice()) {
-            (operators::IN, [value, list]) if self.path(list).is_some_and(|path| path[0] == "lists") => {
+            (operators::IN, [value, list]) if path(list).is_some_and(|path| path[0] == "lists") => {
                 self.walk(value, depth);
                 return self.list(list);
             }
@@ -144,7 +155,7 @@ impl<'a> Lint<'a> {
                 self.menu_value(left, right);
                 self.menu_value(right, left);
             }
-            (operators::INDEX, [_, _]) if self.path(node).is_some() => return self.name(node, depth),
+            (operators::INDEX, [_, _]) if path(node).is_some() => return self.name(node, depth),
             ("matches", [.., pattern]) => self.pattern(pattern),
             ("prefix", [_, prefix]) => self.prefix(prefix),
             ("pick", [_, choices]) => self.choices(choices),
@@ -233,7 +244,14 @@ impl<'a> Lint<'a> {
     }
 
     fn name(&mut self, node: &'a Ast, depth: usize) {
-        let Some(path) = self.path(node) else {
+        let named = if let Expr::Select(select) = &node.expr
+            && select.test
+        {
+            path(&select.operand).map(|record| [record, vec![select.field.as_str()]].concat())
+        } else {
+            path(node)
+        };
+        let Some(path) = named else {
             return match &node.expr {
                 Expr::Select(select) => self.walk(&select.operand, depth),
                 Expr::Ident(_)
@@ -265,7 +283,7 @@ impl<'a> Lint<'a> {
     }
 
     fn list(&mut self, node: &'a Ast) {
-        let path = self.path(node).unwrap_or_default();
+        let path = path(node).unwrap_or_default();
         match path.as_slice() {
             [_, name] if self.defined.lists.contains_key(*name) => {
                 self.reads.insert(path.join("."));
@@ -280,7 +298,7 @@ impl<'a> Lint<'a> {
     }
 
     fn menu_value(&mut self, name: &'a Ast, value: &'a Ast) {
-        if self.path(name).is_none_or(|path| path != ["menu", "value"]) {
+        if path(name).is_none_or(|path| path != ["menu", "value"]) {
             return;
         }
         let literals =
@@ -293,38 +311,6 @@ impl<'a> Lint<'a> {
         }
     }
 
-    /// `call.to.type`, `has(call.to.type)` and `call.memory['x']` as segments; `None` for what is no name.
-    fn path(&self, node: &'a Ast) -> Option<Vec<&'a str>> {
-        let mut segments = Vec::new();
-        let mut node = node;
-        loop {
-            match &node.expr {
-                Expr::Ident(name) => {
-                    segments.push(name.as_str());
-                    segments.reverse();
-                    return Some(segments);
-                }
-                Expr::Select(select) => {
-                    segments.push(select.field.as_str());
-                    node = &select.operand;
-                }
-                Expr::Call(call) if call.func_name == operators::INDEX => {
-                    let [operand, index] = call.args.as_slice() else { return None };
-                    let Expr::Literal(LiteralValue::String(key)) = &index.expr else { return None };
-                    segments.push(key.inner());
-                    node = operand;
-                }
-                Expr::Call(_)
-                | Expr::Comprehension(_)
-                | Expr::List(_)
-                | Expr::Literal(_)
-                | Expr::Map(_)
-                | Expr::Struct(_)
-                | Expr::Unspecified => return None,
-            }
-        }
-    }
-
     fn offset(&self, node: &Ast) -> usize {
         let start = self.positions.offset_for(node.id).map_or(0, |(start, _)| start as usize);
         self.source.char_indices().nth(start).map_or(0, |(at, _)| at)
@@ -333,6 +319,39 @@ impl<'a> Lint<'a> {
     fn fault(&mut self, node: &Ast, what: impl Into<String>, hint: Option<&str>) {
         let at = self.offset(node);
         self.faults.push(Fault { at, what: what.into(), hint: hint.map(str::to_owned) });
+    }
+}
+
+/// `call.to.type` and `call.memory['x']` as segments; `None` for what is no name.
+pub(crate) fn path(node: &Ast) -> Option<Vec<&str>> {
+    let mut segments = Vec::new();
+    let mut node = node;
+    loop {
+        match &node.expr {
+            Expr::Ident(name) => {
+                segments.push(name.as_str());
+                segments.reverse();
+                return Some(segments);
+            }
+            Expr::Select(select) if !select.test => {
+                segments.push(select.field.as_str());
+                node = &select.operand;
+            }
+            Expr::Call(call) if call.func_name == operators::INDEX => {
+                let [operand, index] = call.args.as_slice() else { return None };
+                let Expr::Literal(LiteralValue::String(key)) = &index.expr else { return None };
+                segments.push(key.inner());
+                node = operand;
+            }
+            Expr::Select(_)
+            | Expr::Call(_)
+            | Expr::Comprehension(_)
+            | Expr::List(_)
+            | Expr::Literal(_)
+            | Expr::Map(_)
+            | Expr::Struct(_)
+            | Expr::Unspecified => return None,
+        }
     }
 }
 

@@ -1,10 +1,7 @@
 //! What a decision is made from.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use cel::objects::Key;
-use cel::{Context, Value};
 use jiff::Timestamp;
 use proto::callback::{Amd, Common, Details, Endpoint, KeyValue, MenuResult, Money};
 use proto::{AppName, Callback, WalletId};
@@ -12,7 +9,6 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Map, Value as Json};
 
-use crate::list::Asked;
 use crate::live_list::LiveLists;
 use crate::policy::Policy;
 
@@ -172,45 +168,6 @@ impl Facts<'_> {
             Details::Unknown { .. } => {}
         }
         call
-    }
-}
-
-/// Names that expressions begin with, and the fields they read of each.
-pub(crate) type Reads = BTreeMap<String, BTreeSet<String>>;
-
-/// The variables of an evaluation: those that some expression reads. Names nobody gave a value stay empty records, so that
-/// `has(wallet.available)` is false where there is no wallet.
-pub(crate) fn context(policy: &Policy, facts: &Map<String, Json>, asked: &Asked) -> Context<'static, 'static> {
-    let mut context = Context::with_env(Arc::clone(&policy.env));
-    for (name, fields) in &policy.reads {
-        let fact = match facts.get(name) {
-            Some(Json::Object(record)) => {
-                let read = record.iter().filter(|(field, _)| fields.contains(*field));
-                Value::from(
-                    read.map(|(field, json)| (Key::from(field.as_str()), value(json))).collect::<HashMap<_, _>>(),
-                )
-            }
-            Some(fact) => value(fact),
-            None => Value::from(HashMap::<Key, Value>::new()),
-        };
-        context.add_variable_from_value(name.as_str(), fact);
-    }
-    context.add_variable_as_val("lists", Box::new(asked.clone()));
-    context
-}
-
-/// JSON as CEL sees it. Integers are `int`: the crate would make them `uint`, and then arithmetic with literals fails.
-fn value(json: &Json) -> Value {
-    match json {
-        Json::Null => Value::Null,
-        Json::Bool(truth) => Value::Bool(*truth),
-        Json::Number(number) => Value::Int(number.as_i64().unwrap_or(i64::MAX)),
-        Json::String(text) => Value::from(text.as_str()),
-        Json::Array(list) => Value::from(list.iter().map(value).collect::<Vec<_>>()),
-        Json::Object(map) => {
-            let entries = map.iter().map(|(key, json)| (Key::from(key.as_str()), value(json)));
-            Value::from(entries.collect::<HashMap<Key, Value>>())
-        }
     }
 }
 

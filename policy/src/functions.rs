@@ -47,7 +47,7 @@ pub(crate) fn environment() -> Result<Env, DeclarationError> {
     let mut env = Env::stdlib();
     cel::add_overload!(env, fn money: (CelString) -> Result<CelInt>)?;
     cel::add_overload!(env, fn e164: (CelString) -> CelString)?;
-    cel::add_overload!(env, fn country_of: (CelString) -> CelString, name = "country")?;
+    cel::add_overload!(env, fn country_code: (CelString) -> CelString, name = "country")?;
     cel::add_overload!(env, fn prefix: (CelString, CelString) -> CelBool)?;
     cel::add_overload!(env, fn percent: (CelString) -> CelInt)?;
     cel::add_overload!(env, fn pick: (CelString, CelMap) -> Result<CelString>)?;
@@ -56,9 +56,12 @@ pub(crate) fn environment() -> Result<Env, DeclarationError> {
 
 /// An amount written as plain decimal text, as whole micro-units.
 fn money(text: &CelString<'_>) -> Result<CelInt, ExecutionError> {
-    let amount = Decimal::from_str(text.inner()).ok().and_then(micros);
     let wrong = || ExecutionError::function_error("money", "wants an amount such as '1.90', with at most six decimals");
-    amount.map(CelInt::from).ok_or_else(wrong)
+    micros_of(text.inner()).map(CelInt::from).ok_or_else(wrong)
+}
+
+pub(crate) fn micros_of(amount: &str) -> Option<i64> {
+    Decimal::from_str(amount).ok().and_then(micros)
 }
 
 /// The number with its `+` and nothing between the digits; empty where it is no number.
@@ -67,21 +70,32 @@ fn e164(text: &CelString<'_>) -> CelString<'static> {
 }
 
 /// The ISO code of the country; empty where it is no number, or of no country.
-fn country_of(text: &CelString<'_>) -> CelString<'static> {
-    let number = PhoneNumber::parse_lenient(text.inner()).ok();
-    CelString::from(number.as_ref().and_then(country::country).unwrap_or_default().to_owned())
+fn country_code(text: &CelString<'_>) -> CelString<'static> {
+    CelString::from(country_of(text.inner()))
+}
+
+pub(crate) fn country_of(text: &str) -> &'static str {
+    let number = PhoneNumber::parse_lenient(text).ok();
+    number.as_ref().and_then(country::country).unwrap_or_default()
 }
 
 /// Whether a number begins so, however either of them is written.
 fn prefix(text: &CelString<'_>, prefix: &CelString<'_>) -> CelBool {
-    let prefix = prefix.inner();
+    CelBool::from(begins(text.inner(), prefix.inner()))
+}
+
+pub(crate) fn begins(text: &str, prefix: &str) -> bool {
     let prefix = prefix.strip_prefix('+').unwrap_or(prefix);
-    CelBool::from(PhoneNumber::parse_lenient(text.inner()).is_ok_and(|number| number.digits().starts_with(prefix)))
+    PhoneNumber::parse_lenient(text).is_ok_and(|number| number.digits().starts_with(prefix))
 }
 
 /// 0 to 99, always the same for the same text.
 fn percent(text: &CelString<'_>) -> CelInt {
-    CelInt::from(i64::try_from(lot("percent", text.inner()) % 100).unwrap_or_default())
+    CelInt::from(percent_of(text.inner()))
+}
+
+pub(crate) fn percent_of(text: &str) -> i64 {
+    i64::try_from(lot("percent", text) % 100).unwrap_or_default()
 }
 
 /// One of the choices, as often as its weight among all says, and always the same for the same text.

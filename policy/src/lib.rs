@@ -7,6 +7,7 @@
 
 mod reason;
 mod facts;
+mod variables;
 mod decision;
 mod explanation;
 mod policy;
@@ -33,6 +34,7 @@ mod live_list;
 mod hours;
 mod template;
 mod expression;
+mod direct;
 mod names;
 mod functions;
 mod country;

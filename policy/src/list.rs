@@ -208,6 +208,11 @@ impl Asked {
         Self(Arc::new(Questions { lists, live, answers: Mutex::new(known) }))
     }
 
+    /// Whether a list holds a value; `None` where there is no such list.
+    pub(crate) fn ask(&self, list: &str, value: &str) -> Option<bool> {
+        self.0.lists.get(list).map(|list| self.0.ask(list, value))
+    }
+
     /// Whether a value was on a list, in the order asked.
     pub(crate) fn answers(&self) -> Vec<Membership> {
         std::mem::take(&mut *self.0.answers.lock().unwrap_or_else(PoisonError::into_inner))

@@ -10,7 +10,6 @@ use crate::cli::CliMap;
 use crate::emit::EmitRule;
 use crate::errors::{Findings, PolicyErrors, nearest};
 use crate::expression::Expression;
-use crate::facts::Reads;
 use crate::functions;
 use crate::hash::Hash;
 use crate::hours::Hours;
@@ -23,6 +22,7 @@ use crate::reason::Reason;
 use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS, Then, mode};
 use crate::template::Template;
 use crate::test_case::TestCase;
+use crate::variables::Reads;
 use crate::yaml::Node;
 
 /// Largest policy file, in bytes.
@@ -246,9 +246,10 @@ fn names_under(prefix: &str, rules: &Rules, wallet: Option<&Template>) -> Vec<St
 fn reads(rules: &Rules, wallet: Option<&Template>) -> Reads {
     let mut reads = Reads::new();
     for read in named(rules, wallet) {
-        let mut segments = read.splitn(3, '.').map(str::to_owned);
-        let fields = reads.entry(segments.next().unwrap_or_default()).or_default();
-        fields.extend(segments.next());
+        let (root, field) = read.split_once('.').unwrap_or((read, ""));
+        let fields = reads.entry(root.to_owned()).or_default();
+        // A name may hold dots itself: env['A.B'].
+        fields.extend([field, field.split('.').next().unwrap_or_default()].map(str::to_owned));
     }
     // Asked through its own value.
     reads.remove("lists");

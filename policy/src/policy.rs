@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cel::{Context, Env};
+use cel::Env;
 use proto::id::BadName;
 use proto::svaml::{Action, Instruction};
 use proto::{Kind, ListName, Svaml, WalletId};
@@ -13,13 +13,14 @@ use crate::cli::CliMap;
 use crate::decision::{Decision, Verdict};
 use crate::emit::EmitRule;
 use crate::expression::Expression;
-use crate::facts::{Facts, Reads, context};
+use crate::facts::Facts;
 use crate::hours::Hours;
-use crate::list::{Asked, Lists, Source};
+use crate::list::{Lists, Source};
 use crate::reason::Reason;
 use crate::rule::Rule;
 use crate::scene::{Scene, Trail};
 use crate::template::Template;
+use crate::variables::{Reads, Variables};
 
 /// Name of the rule that applies where the file has none.
 pub(crate) const BUILT_IN: &str = "built-in";
@@ -149,13 +150,12 @@ impl Policy {
     /// # Errors
     /// When the expression fails or gives no wallet name.
     pub fn wallet(&self, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
-        let asked = Asked::new(&self.lists, facts.lists, Vec::new());
-        self.wallet_in(&context(self, &facts.to_json(self), &asked), facts)
+        self.wallet_in(&Variables::new(self, facts, Vec::new()), facts)
     }
 
-    pub(crate) fn wallet_in(&self, context: &Context<'_, '_>, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
+    pub(crate) fn wallet_in(&self, variables: &Variables<'_>, facts: &Facts<'_>) -> Result<WalletId, WalletError> {
         match &self.wallet {
-            Some(template) => Ok(WalletId::new(template.render(context).map_err(WalletError::Expression)?)?),
+            Some(template) => Ok(WalletId::new(template.render(variables).map_err(WalletError::Expression)?)?),
             None => Ok(facts.app.wallet.clone()),
         }
     }

@@ -9,7 +9,7 @@ use proto::{AppName, Callback, WalletId};
 use serde_json::{Map, Value as Json};
 
 use crate::decision::{Decision, Verdict};
-use crate::explanation::{Explanation, Membership};
+use crate::explanation::Membership;
 use crate::expression::Expression;
 use crate::facts::{AppFacts, Facts, PriceFacts, WalletFacts};
 use crate::list::Source;
@@ -23,8 +23,10 @@ use crate::template::Template;
 pub struct Recorded<'a> {
     /// What was decided about.
     pub callback: &'a Callback,
-    /// The facts there were, and what lists answered.
-    pub explanation: &'a Explanation,
+    /// [`crate::Explanation::facts`]: those there were.
+    pub facts: &'a Map<String, Json>,
+    /// [`crate::Explanation::lists`]: what lists answered.
+    pub lists: &'a [Membership],
     /// Who was to pay: the wallet whose balance the facts tell.
     pub wallet: Option<&'a WalletId>,
 }
@@ -44,7 +46,7 @@ impl Policy {
     ///
     /// Only what the rules tried look at can be unknown: a rule further down does not matter.
     pub fn replay(&self, recorded: &Recorded<'_>, lists: &LiveLists) -> Replayed {
-        let facts = &recorded.explanation.facts;
+        let facts = recorded.facts;
         let (Some((name, wallet)), Some(now)) = (app(facts), now(facts)) else {
             return Replayed::Unknown(vec!["app".to_owned(), "now".to_owned()]);
         };
@@ -61,7 +63,7 @@ impl Policy {
             lists,
         };
         let live = |answer: &&Membership| answer.live && matches!(self.lists.get(&answer.list), Some(Source::Live(_)));
-        let known = recorded.explanation.lists.iter().filter(live).cloned().collect();
+        let known = recorded.lists.iter().filter(live).cloned().collect();
         let decision = Scene::new(self, &facts, known).decide(0, Trail::default());
         let unknown = self.unknown(recorded, &decision);
         if unknown.is_empty() { Replayed::Decided(Box::new(decision)) } else { Replayed::Unknown(unknown) }
@@ -69,7 +71,7 @@ impl Policy {
 
     /// What the rules up to the one that decided look at and nobody recorded.
     fn unknown(&self, recorded: &Recorded<'_>, decision: &Decision) -> Vec<String> {
-        let facts = &recorded.explanation.facts;
+        let (facts, needs) = (recorded.facts, self.needs(recorded.callback.kind()));
         let rules = self.rules.of(recorded.callback.kind());
         let tried = rules.iter().position(|rule| *rule.name == *decision.rule).map_or(rules.len(), |at| at + 1);
         let (tried, last) = (&rules[..tried], tried.checked_sub(1).and_then(|last| rules.get(last)));
@@ -77,16 +79,20 @@ impl Policy {
         let of_last = last.into_iter().flat_map(|rule| rule.expressions());
         let payer = self.wallet.iter().flat_map(Template::expressions);
         let expressions: Vec<&Expression> = conditions.chain(of_last).chain(payer).collect();
+        // Reading is asked last: there may be many rules.
         let reads = |name: &str| expressions.iter().any(|expression| expression.reads_under(name));
         let mut unknown = BTreeSet::new();
-        if reads("call.memory") && facts.get("call").and_then(|call| call.get("memory")).is_none() {
+        let memory = facts.get("call").and_then(|call| call.get("memory"));
+        if needs.memory && memory.is_none() && reads("call.memory") {
             unknown.insert("call.memory".to_owned());
         }
-        if reads("wallet") && (facts.get("wallet").is_none() || recorded.wallet != decision.wallet.as_ref()) {
+        let same_wallet = facts.contains_key("wallet") && recorded.wallet == decision.wallet.as_ref();
+        if needs.wallet && !same_wallet && reads("wallet") {
             unknown.insert("wallet".to_owned());
         }
         // Only what a call comes in for has a price.
-        if matches!(recorded.callback.details, Details::Ice(_)) && reads("price") && facts.get("price").is_none() {
+        let comes_in = matches!(recorded.callback.details, Details::Ice(_));
+        if needs.price && comes_in && !facts.contains_key("price") && reads("price") {
             unknown.insert("price".to_owned());
         }
         let env = facts.get("env").and_then(Json::as_object);

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use cel::Context;
 use proto::{Kind, Svaml};
 use serde_json::{Map, Value as Json};
 
@@ -13,6 +12,7 @@ use crate::names::Scope;
 use crate::reader::Reader;
 use crate::short_form::rewrite;
 use crate::template::Template;
+use crate::variables::Variables;
 use crate::yaml::{Entry, Node, Shape};
 
 /// Written as the `cli` of a reply: the number of the policy's `cli` map that fits the number called.
@@ -80,11 +80,11 @@ impl Reply {
         self.ready.is_none()
     }
 
-    pub(crate) fn render(&self, context: &Context<'_, '_>) -> Result<Svaml, String> {
+    pub(crate) fn render(&self, variables: &Variables<'_>) -> Result<Svaml, String> {
         if let Some(ready) = &self.ready {
             return Ok(ready.clone());
         }
-        let json = self.tree.render(context)?;
+        let json = self.tree.render(variables)?;
         serde_json::from_value(json).map_err(|error| format!("the answer is not SVAML: {error}"))
     }
 }
@@ -142,13 +142,15 @@ impl Tree {
         }
     }
 
-    fn render(&self, context: &Context<'_, '_>) -> Result<Json, String> {
+    fn render(&self, variables: &Variables<'_>) -> Result<Json, String> {
         Ok(match self {
             Self::Constant(json) => json.clone(),
-            Self::Text(template) => Json::from(template.render(context)?),
-            Self::List(trees) => Json::Array(trees.iter().map(|tree| tree.render(context)).collect::<Result<_, _>>()?),
+            Self::Text(template) => Json::from(template.render(variables)?),
+            Self::List(trees) => {
+                Json::Array(trees.iter().map(|tree| tree.render(variables)).collect::<Result<_, _>>()?)
+            }
             Self::Map(entries) => {
-                let entry = |(key, tree): &(String, Self)| Ok((key.clone(), tree.render(context)?));
+                let entry = |(key, tree): &(String, Self)| Ok((key.clone(), tree.render(variables)?));
                 Json::Object(entries.iter().map(entry).collect::<Result<Map<_, _>, String>>()?)
             }
         })

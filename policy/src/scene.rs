@@ -2,31 +2,28 @@
 
 use std::sync::Arc;
 
-use cel::{Context, Value};
+use cel::Value;
 use proto::svaml::Action;
 use proto::{Kind, PhoneNumber, Svaml, WalletId};
-use serde_json::{Map, Value as Json};
 
 use crate::ask::ASKS_MAX;
 use crate::decision::{CALL_MAX_SECS, Decision, Verdict};
 use crate::explanation::{AskedElsewhere, Explanation, Membership, TRIED_MAX, Tried, TriedResult};
 use crate::expression::Expression;
-use crate::facts::{Facts, context};
-use crate::list::Asked;
+use crate::facts::Facts;
 use crate::policy::{BUILT_IN, OnError, Policy, WalletError};
 use crate::reason::Reason;
 use crate::reply::{CLI_AUTO, Reply};
 use crate::rule::{Rule, Then};
 use crate::template::Template;
+use crate::variables::Variables;
 
 /// A policy, the facts of one callback, and what expressions see of them.
 pub(crate) struct Scene<'a> {
     policy: &'a Policy,
     facts: &'a Facts<'a>,
     kind: Kind,
-    json: Map<String, Json>,
-    lists: Asked,
-    context: Context<'static, 'static>,
+    variables: Variables<'a>,
     wallet: Result<WalletId, WalletError>,
 }
 
@@ -50,11 +47,9 @@ type Outcome = (Verdict, Vec<(String, String)>);
 impl<'a> Scene<'a> {
     /// `known` are answers of lists that were given before and stand.
     pub(crate) fn new(policy: &'a Policy, facts: &'a Facts<'a>, known: Vec<Membership>) -> Self {
-        let json = facts.to_json(policy);
-        let lists = Asked::new(&policy.lists, facts.lists, known);
-        let context = context(policy, &json, &lists);
-        let wallet = policy.wallet_in(&context, facts);
-        Self { policy, facts, kind: facts.callback.kind(), json, lists, context, wallet }
+        let variables = Variables::new(policy, facts, known);
+        let wallet = policy.wallet_in(&variables, facts);
+        Self { policy, facts, kind: facts.callback.kind(), variables, wallet }
     }
 
     /// Decides by the rules from this one on.
@@ -63,15 +58,16 @@ impl<'a> Scene<'a> {
         let Trail { tried, unlisted, asked } = trail;
         let rule = tried.last().map_or(BUILT_IN, |tried| &tried.rule).to_owned();
         let (verdict, remember) = outcome.unwrap_or_else(|| (self.policy.built_in(self.kind), Vec::new()));
-        let (policy, lists) = (self.policy.revision.clone(), self.lists.answers());
+        let (policy, (facts, lists)) = (self.policy.revision.clone(), self.variables.recorded());
         let (log, shadow) = (Vec::new(), None);
-        let explanation = Explanation { policy, tried, unlisted, facts: self.json, lists, asked, log, shadow };
+        let explanation = Explanation { policy, tried, unlisted, facts, lists, asked, log, shadow };
         Decision { rule, verdict, wallet: self.wallet.ok(), remember, explanation }
     }
 
     /// Tries rule after rule. `None` when there are none, or all failed and failing counts as not applying.
     fn first_match(&self, from: usize, trail: &mut Trail) -> Option<Outcome> {
         let rules = self.policy.rules.of(self.kind).get(from..).unwrap_or_default();
+        trail.tried.reserve(rules.len().min(TRIED_MAX));
         for rule in rules {
             let trial = Tried {
                 rule: Arc::clone(&rule.name),
@@ -103,7 +99,7 @@ impl<'a> Scene<'a> {
     }
 
     fn applies(&self, when: Option<&Expression>) -> Result<bool, String> {
-        when.map_or(Ok(true), |when| holds(when, &self.context))
+        when.map_or(Ok(true), |when| holds(when, &self.variables))
     }
 
     fn follow(&self, rule: &Rule, asks: usize) -> Result<Outcome, String> {
@@ -128,13 +124,13 @@ impl<'a> Scene<'a> {
                 Verdict::Ask { ask: ask.clone(), reserve: *reserve }
             }
         };
-        let remember = |(name, template): &(String, Template)| Ok((name.clone(), template.render(&self.context)?));
+        let remember = |(name, template): &(String, Template)| Ok((name.clone(), template.render(&self.variables)?));
         Ok((verdict, rule.remember.iter().map(remember).collect::<Result<_, String>>()?))
     }
 
     fn deny(&self, reason: &Reason, say: Option<&Template>) -> Result<Verdict, String> {
         let svaml = match say {
-            Some(say) => self.policy.spoken_end(self.kind, say.render(&self.context)?),
+            Some(say) => self.policy.spoken_end(self.kind, say.render(&self.variables)?),
             None => self.policy.refusal(self.kind, reason),
         };
         legal(&svaml, self.kind)?;
@@ -148,7 +144,7 @@ impl<'a> Scene<'a> {
 
     /// Fills in the reply. `None` when what is to be connected is no phone number.
     fn render(&self, reply: &Reply) -> Result<Option<(Svaml, Option<PhoneNumber>)>, String> {
-        let mut svaml = reply.render(&self.context)?;
+        let mut svaml = reply.render(&self.variables)?;
         let Some(number) = self.policy.number(self.facts, &mut svaml) else { return Ok(None) };
         if reply.is_open() {
             legal(&svaml, self.kind)?;
@@ -179,8 +175,8 @@ impl Policy {
 }
 
 /// Whether a condition holds.
-pub(crate) fn holds(when: &Expression, context: &Context<'_, '_>) -> Result<bool, String> {
-    let value = when.evaluate(context)?;
+pub(crate) fn holds(when: &Expression, variables: &Variables<'_>) -> Result<bool, String> {
+    let value = when.evaluate(variables)?;
     if let Value::Bool(holds) = value {
         return Ok(holds);
     }

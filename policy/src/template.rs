@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use cel::{Context, Value};
+use cel::Value;
 
 use crate::expression::{Expression, Fault};
 use crate::names::{Defined, Scope};
+use crate::variables::Variables;
 
 /// Longest text a template may give, in bytes.
 const RENDERED_MAX: usize = 4_096;
@@ -86,13 +87,13 @@ impl Template {
         })
     }
 
-    pub(crate) fn render(&self, context: &Context<'_, '_>) -> Result<String, String> {
+    pub(crate) fn render(&self, variables: &Variables<'_>) -> Result<String, String> {
         let mut text = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(constant) => text.push_str(constant),
                 Part::Hole(expression) => {
-                    let filling = filling(expression.evaluate(context)?)?;
+                    let filling = filling(expression.evaluate(variables)?)?;
                     if self.prompt {
                         text.extend(filling.chars().map(|c| if matches!(c, '[' | ']' | ';' | '#') { ' ' } else { c }));
                     } else {

@@ -9,13 +9,14 @@ use bus::{Bus, Clock, Recorded, Unavailable};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
-use policy::{Course, Explanation, LiveLists, Outline, Replayed};
+use policy::{Course, LiveLists, Membership, Outline, Replayed};
 use proto::signature::Verified;
 use proto::svaml::Action;
 use proto::{
     AppName, Callback, Decided, EventId, Filter, Kind, ListChanged, Outcome, Stream, Subject, Svaml, WalletId, phone,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::policy::the_app;
 use crate::cli::PolicyDiff;
@@ -138,10 +139,11 @@ impl Again<'_> {
             return None;
         }
         let callback = Callback::parse(&Verified::unchecked(callback)).ok()?;
-        let explanation: Explanation = serde_json::from_str(decided.explanation.as_ref()?.get()).ok()?;
-        let past = policy::Recorded { callback: &callback, explanation: &explanation, wallet: decided.wallet.as_ref() };
+        let Known { facts, lists } = serde_json::from_str(decided.explanation.as_ref()?.get()).ok()?;
+        let wallet = decided.wallet.as_ref();
+        let past = policy::Recorded { callback: &callback, facts: &facts, lists: &lists, wallet };
         let would = match self.file.policy.replay(&past, self.lists) {
-            Replayed::Decided(decision) => Came::of(&Outline::of(&decision)),
+            Replayed::Decided(decision) => Came::of(Outline::of(&decision)),
             Replayed::Unknown(missing) => {
                 replay.unknown += 1;
                 for name in missing {
@@ -175,6 +177,14 @@ impl Again<'_> {
     }
 }
 
+/// Of an explanation, what it takes to decide again. The rules that were tried are most of it, and not even read.
+#[derive(Deserialize)]
+struct Known {
+    facts: Map<String, Value>,
+    #[serde(default)]
+    lists: Vec<Membership>,
+}
+
 /// What a decision came to, for the caller and for who pays.
 struct Came {
     course: Course,
@@ -186,10 +196,9 @@ struct Came {
 }
 
 impl Came {
-    fn of(outline: &Outline) -> Self {
-        let reason = outline.reason.as_ref().map(ToString::to_string);
-        let (answer, wallet) = (outline.answer.clone(), outline.wallet.clone());
-        Self { course: outline.outcome, reason, answer, wallet, rule: outline.rule.clone() }
+    fn of(outline: Outline) -> Self {
+        let Outline { outcome: course, reason, rule, answer, wallet, asks: _ } = outline;
+        Self { course, reason: reason.map(|reason| reason.to_string()), answer, wallet, rule }
     }
 
     /// What was recorded. A refusal for want of credit was the policy's yes.

@@ -52,7 +52,8 @@ fuzz_target!(|text: &str| {
 
 fn decide(policy: &Policy, facts: &Facts<'_>) {
     let mut decision = policy.decide(facts);
-    let again = Recorded { callback: facts.callback, explanation: &decision.explanation, wallet: decision.wallet.as_ref() };
+    let (past, wallet) = (&decision.explanation, decision.wallet.as_ref());
+    let again = Recorded { callback: facts.callback, facts: &past.facts, lists: &past.lists, wallet };
     match policy.replay(&again, facts.lists) {
         Replayed::Decided(again) => assert_eq!(Outline::of(&again), Outline::of(&decision), "another decision"),
         Replayed::Unknown(_) => {}

@@ -22,8 +22,9 @@ fn ice(rules: &str) -> Policy {
 }
 
 fn replay(policy: &Policy, world: &World, callback: &Callback, decision: &Decision) -> Replayed {
-    let (explanation, wallet) = (recorded(decision), decision.wallet.as_ref());
-    policy.replay(&Recorded { callback, explanation: &explanation, wallet }, &world.lists)
+    let Explanation { facts, lists, .. } = recorded(decision);
+    let recorded = Recorded { callback, facts: &facts, lists: &lists, wallet: decision.wallet.as_ref() };
+    policy.replay(&recorded, &world.lists)
 }
 
 #[test]
