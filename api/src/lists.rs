@@ -15,6 +15,7 @@ use policy::{LIST_ENTRIES_MAX, LiveList, check_entry};
 use proto::{Event, EventId, Filter, ListChanged, ListName, Stream, Subject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
 use crate::body;
 use crate::problem::Problem;
@@ -109,7 +110,8 @@ pub(crate) async fn change(
 ) -> Result<Json<Changed>, Problem> {
     let name = list_name(name)?;
     let change = body::parse(body, BYTES_MAX, "{add: [\"+4670…\"], remove: [], replace: false}")?;
-    let wanted = Wanted::read(change)?;
+    // A million entries take a while: not on a thread that callers wait for.
+    let wanted = spawn_blocking(move || Wanted::read(change)).await.map_err(Problem::unavailable)??;
     let mut lists = desk.lists.lock().await;
     let (mut added, mut removed) = (0, 0);
     for _ in 0..ATTEMPTS_MAX {
@@ -172,7 +174,7 @@ impl Wanted {
         Ok(Self { add: entries(change.add)?, remove: entries(change.remove)?, replace: change.replace, by: change.by })
     }
 
-    /// What is left to change, in parts that fit an event each: first what goes, then what comes.
+    /// What is left to change, in parts that fit an event each.
     fn difference(&self, list: &LiveList) -> Result<Vec<ListChanged>, Problem> {
         let removed: Vec<String> = if self.replace {
             list.entries().filter(|entry| !self.add.contains(*entry)).map(str::to_owned).collect()
@@ -190,8 +192,9 @@ impl Wanted {
             added: added.to_vec(),
             by: self.by.clone(),
         };
-        let going = removed.chunks(ENTRIES_PER_EVENT).map(|removed| part(removed, &[]));
-        Ok(going.chain(added.chunks(ENTRIES_PER_EVENT).map(|added| part(&[], added))).collect())
+        // First what comes: a list that is replaced is never without its old or its new entries.
+        let coming = added.chunks(ENTRIES_PER_EVENT).map(|added| part(&[], added));
+        Ok(coming.chain(removed.chunks(ENTRIES_PER_EVENT).map(|removed| part(removed, &[]))).collect())
     }
 }
 

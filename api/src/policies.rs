@@ -22,6 +22,7 @@ use crate::server::{BODY_BYTES_MAX, Desk};
 pub(crate) const BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Digits of a revision that are enough to name it.
 const PREFIX_MIN: usize = 4;
+const FILE_NAME_MAX_CHARS: usize = 1_000;
 
 /// A revision, when and how it came into force.
 #[derive(Debug, Serialize)]
@@ -102,6 +103,9 @@ pub(crate) async fn push(
     let app = app_name(&desk, &app)?;
     let Push { policy: bundle, note } = body::parse(body, BYTES_MAX, "{policy: {file_name, text, files}, note}")?;
     let note = body::note(note)?;
+    if bundle.file_name.chars().count() > FILE_NAME_MAX_CHARS || bundle.file_name.chars().any(char::is_control) {
+        return Err(Problem::Invalid(format!("file_name is one line of at most {FILE_NAME_MAX_CHARS} characters")));
+    }
     let (bundle, policy) = spawn_blocking(move || bundle.load().map(|policy| (bundle, policy)))
         .await
         .map_err(Problem::unavailable)?

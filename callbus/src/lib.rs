@@ -39,7 +39,7 @@ mod commands;
 /// The page for those who write handlers; its examples are compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/handlers.md")]
-struct Handlers_;
+struct HandlersPage;
 
 /// callbus with all its roles and commands, and handlers of your own.
 ///

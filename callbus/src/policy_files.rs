@@ -4,9 +4,9 @@
 //! the history is whole. On NATS a file is only the beginning of an app that has no policy yet; from then on `callbus
 //! policy push` decides, since no worker could know whose file is the right one.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 use anyhow::Context;
 use bus::{Bus, Clock};
@@ -21,6 +21,7 @@ use crate::config::{self, Config};
 
 /// A change is noticed after this long, and taken once it has held still as long again: editors write in steps.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LIST_FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// A policy that loads, with what it is pushed as.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl PolicyFile {
             Fault::setting(format!("the policy {}", path.display()), cause.to_string(), todo)
         })?;
         let directory = path.parent().unwrap_or(Path::new(""));
-        let read_file = |name: &str| fs::read_to_string(directory.join(name)).map_err(|error| error.to_string());
+        let read_file = |name: &str| read_list(&directory.join(name)).map_err(|error| error.to_string());
         let (bundle, policy) = Bundle::read(&text, &path.display().to_string(), &read_file).map_err(Fault::Policy)?;
         Ok(Self { bundle, policy })
     }
@@ -115,7 +116,8 @@ pub(crate) async fn watch(config: Config, bus: Bus, clock: Clock, stop: Cancella
             () = stop.cancelled() => return,
         }
         for file in &mut watched {
-            if file.has_settled_anew() {
+            // What a refused one lacks may lie in a list file, which is not known before it loads.
+            if file.has_settled_anew() || file.refused.is_some() {
                 file.take(&policies).await;
             }
         }
@@ -134,16 +136,18 @@ struct Watched {
     files: Vec<PathBuf>,
     taken: Vec<Stamp>,
     seen: Vec<Stamp>,
+    /// What was wrong with it when it was last read.
+    refused: Option<String>,
 }
 
 impl Watched {
     fn new(app: AppName, path: PathBuf) -> Self {
-        let files = match PolicyFile::read(&path) {
-            Ok(file) => with_lists(&path, &file.bundle),
-            Err(_) => vec![path.clone()],
+        let (files, refused) = match PolicyFile::read(&path) {
+            Ok(file) => (with_lists(&path, &file.bundle), None),
+            Err(fault) => (vec![path.clone()], Some(fault.to_string())),
         };
         let stamps: Vec<Stamp> = files.iter().map(stamp).collect();
-        Self { app, path, files, taken: stamps.clone(), seen: stamps }
+        Self { app, path, files, taken: stamps.clone(), seen: stamps, refused }
     }
 
     /// Something was changed, and has not been since the last look.
@@ -161,7 +165,11 @@ impl Watched {
         let file = match read {
             Ok(Ok(file)) => file,
             Ok(Err(fault)) => {
-                tracing::error!(app = %self.app, %fault, "policy file refused, the one in force stays");
+                let fault = fault.to_string();
+                if self.refused.as_ref() != Some(&fault) {
+                    tracing::error!(app = %self.app, fault, "policy file refused, the one in force stays");
+                }
+                self.refused = Some(fault);
                 return;
             }
             Err(error) => {
@@ -171,6 +179,7 @@ impl Watched {
         };
         match policies.put_in_force(&self.app, &file.bundle, file.put(PolicyOrigin::File)).await {
             Ok(_) => {
+                self.refused = None;
                 self.files = with_lists(&self.path, &file.bundle);
                 self.seen = self.files.iter().map(stamp).collect();
                 self.taken.clone_from(&self.seen);
@@ -191,6 +200,15 @@ fn read_deciding(path: &Path) -> Result<PolicyFile, Fault> {
         return Err(Fault::setting(path.display().to_string(), "it says mode: shadow, so it decides nothing", todo));
     }
     Ok(file)
+}
+
+/// A list file is a file, and no longer than a list may be: a pipe or a device would be read without end.
+fn read_list(path: &Path) -> io::Result<String> {
+    let found = fs::metadata(path)?;
+    if !found.is_file() || found.len() > LIST_FILE_BYTES_MAX {
+        return Err(io::Error::other("it is not a file of at most 64 MiB"));
+    }
+    fs::read_to_string(path)
 }
 
 fn with_lists(path: &Path, bundle: &Bundle) -> Vec<PathBuf> {

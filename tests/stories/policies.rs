@@ -4,8 +4,9 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
+use futures::TryStreamExt;
 use proto::svaml::Action;
-use proto::{Emitted, Kind};
+use proto::{Emitted, Filter, Kind, ListChanged};
 use serde_json::{Value, json};
 use simulator::{CallScript, Callee};
 use tests::world::{ALLOWED, POLICY, WALLET};
@@ -144,6 +145,13 @@ async fn a_live_list_is_edited_while_calls_go_on(world: World) -> Result<()> {
         (&changed["added"], &changed["removed"], &changed["entries"]),
         (&json!(20_000), &json!(3), &json!(20_000))
     );
+    // At no moment were the old ones gone and the new ones not there yet.
+    let events: Vec<_> = world.log().await?.read(&Filter::List("blocked".parse()?), 0).try_collect().await?;
+    let changes: Vec<ListChanged> =
+        events.iter().map(|recorded| serde_json::from_slice(&recorded.event.data)).collect::<Result<_, _>>()?;
+    let gone = changes.iter().rposition(|change| !change.removed.is_empty()).context("something went")?;
+    assert_eq!(changes[gone].removed.len(), 3);
+    assert_eq!(gone + 1, changes.len(), "what goes, goes last");
     eventually("the caller is not blocked", async || Ok((!blocked(&world).await?).then_some(()))).await?;
     let (status, problem) = world.post("/v1/lists/blocked", &json!({ "add": ["0701234567"] })).await?;
     assert_eq!(status, 422);

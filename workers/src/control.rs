@@ -129,18 +129,27 @@ impl Control {
                 Subject::Call { .. } | Subject::Wallet(_) | Subject::Deck(_) => {}
             }
         }
+        let mut unreachable = None;
         for (app, changes) in changes {
             if let Some(slot) = self.apps.get(&app) {
                 let before = Arc::clone(&read(slot));
-                let after = self.change(&app, &before, &changes).await?;
+                let (after, unread) = self.change(&app, &before, &changes).await;
                 *slot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+                unreachable = unreachable.or(unread);
             }
+        }
+        // What could not be read is looked at again, and its app decides by what could meanwhile.
+        if let Some(error) = unreachable {
+            tracing::warn!(%error, "a policy could not be read, trying again");
+            return Ok(());
         }
         *followed = events.passed_seq();
         Ok(())
     }
 
-    async fn change(&self, app: &AppName, before: &InForce, changes: &[PutInForce]) -> Result<InForce, Unavailable> {
+    /// The app after these changes, and what kept a text of them from being read.
+    async fn change(&self, app: &AppName, before: &InForce, changes: &[PutInForce]) -> (InForce, Option<Unavailable>) {
+        let mut unread = None;
         let mut after = InForce { refused: None, ..before.clone() };
         after.seq = changes.last().map_or(before.seq, |newest| newest.seq);
         for shadow in [false, true] {
@@ -150,7 +159,15 @@ impl Control {
                     after.shadow = None;
                     break;
                 }
-                match self.read(&put.what.revision).await? {
+                let read = match self.read(&put.what.revision).await {
+                    Ok(read) => read,
+                    Err(error) => {
+                        let why = error.to_string();
+                        unread = Some(error);
+                        Err(why)
+                    }
+                };
+                match read {
                     Ok(policy) => {
                         let revision = policy.revision().get(..12);
                         tracing::info!(%app, revision, shadow, "policy in force");
@@ -170,7 +187,7 @@ impl Control {
                 }
             }
         }
-        Ok(after)
+        (after, unread)
     }
 
     /// The policy of a revision, or why it cannot be used. Loading a large one takes a while: not on a thread that
@@ -181,6 +198,7 @@ impl Control {
         };
         let loaded = tokio::task::spawn_blocking(move || bundle.load()).await;
         Ok(match loaded {
+            Ok(Ok(policy)) if policy.revision() != revision => Err("its document holds another policy".to_owned()),
             Ok(loaded) => loaded.map_err(|errors| errors.to_string()),
             Err(panicked) => Err(panicked.to_string()),
         })

@@ -271,7 +271,11 @@ impl<H: CallHandler> Handles for H {
     }
 
     fn wallet(&self, callback: &Callback) -> Option<WalletId> {
-        CallHandler::wallet(self, callback)
+        // A handler that panics has failed, and nothing else: then the app's own wallet pays.
+        std::panic::catch_unwind(AssertUnwindSafe(|| CallHandler::wallet(self, callback))).unwrap_or_else(|_| {
+            tracing::error!(handler = type_name::<H>(), "the handler panicked when asked who pays");
+            None
+        })
     }
 
     fn decide<'a>(&'a self, context: &'a Context<'a>) -> Deciding<'a, Option<Said>> {

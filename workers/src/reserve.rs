@@ -16,6 +16,8 @@ use crate::worker::App;
 
 /// How long a call may ring where the answer sets no limit.
 const RING_SECS: u32 = 120;
+/// No call rings longer, whatever an answer says: its credit would be held for as long.
+const RING_SECS_MAX: u32 = 3_600;
 
 /// How often credit may shrink under us before we give up.
 const ATTEMPTS_MAX: usize = 8;
@@ -136,7 +138,7 @@ impl Desk {
 }
 
 fn ring_secs(answer: &Svaml) -> u32 {
-    answer.action.connect_pstn().and_then(|connect| connect.dial_timeout).unwrap_or(RING_SECS)
+    answer.action.connect_pstn().and_then(|connect| connect.dial_timeout).unwrap_or(RING_SECS).min(RING_SECS_MAX)
 }
 
 fn barred_reason(barred: Barred) -> Reason {

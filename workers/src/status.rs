@@ -1,5 +1,6 @@
 //! By which policies each worker decides: what `callbus policy push` waits for, and `policy ls` shows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub struct AppStatus {
     pub app: AppName,
     /// The newest change of the app's policy that this worker has seen, be it taken or refused.
     pub seq: u64,
+    /// Of the policy that decides, or the name of the handler in its place.
     pub revision: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<String>,
@@ -58,6 +60,7 @@ pub(crate) async fn serve(
     bus: &Bus,
     worker: &str,
     control: Arc<Control>,
+    handlers: BTreeMap<AppName, String>,
     stop: CancellationToken,
 ) -> Result<(), Unavailable> {
     let spec = ServeSpec {
@@ -69,18 +72,19 @@ pub(crate) async fn serve(
     };
     let worker = worker.to_owned();
     let answer = move |_| {
-        let apps = control.all().into_iter().map(|(app, in_force)| status(app, &in_force)).collect();
+        let apps = control.all().into_iter().map(|(app, in_force)| status(&handlers, app, &in_force)).collect();
         let body = json(&WorkerStatus { worker: worker.clone(), apps });
         async { Bytes::from(body) }
     };
     bus.serve(spec, answer, stop).await
 }
 
-fn status(app: AppName, in_force: &InForce) -> AppStatus {
+fn status(handlers: &BTreeMap<AppName, String>, app: AppName, in_force: &InForce) -> AppStatus {
+    let handler = handlers.get(&app).cloned();
     AppStatus {
         app,
         seq: in_force.seq,
-        revision: in_force.policy.revision().to_owned(),
+        revision: handler.unwrap_or_else(|| in_force.policy.revision().to_owned()),
         shadow: in_force.shadow.as_ref().map(|shadow| shadow.revision().to_owned()),
         refused: in_force.refused.clone(),
     }

@@ -110,8 +110,13 @@ impl Worker {
             },
             stop.clone(),
         );
-        let known =
-            status::serve(&self.desk.bus, &self.desk.settings.name, Arc::clone(&self.desk.control), stop.clone());
+        let known = status::serve(
+            &self.desk.bus,
+            &self.desk.settings.name,
+            Arc::clone(&self.desk.control),
+            self.handlers(),
+            stop.clone(),
+        );
         let dice = emit::run(&self.desk, Kind::Dice, stop.clone());
         let notify = emit::run(&self.desk, Kind::Notify, stop.clone());
         let follow = async {
@@ -123,5 +128,11 @@ impl Worker {
         };
         tokio::try_join!(serve, known, dice, notify, follow)?;
         Ok(())
+    }
+
+    /// The apps whose calls a handler decides.
+    fn handlers(&self) -> BTreeMap<AppName, String> {
+        let named = |app: &App| Some((app.name.clone(), app.handler.as_ref()?.0.name()));
+        self.desk.apps.values().filter_map(named).collect()
     }
 }

@@ -11,11 +11,14 @@ use bytes::Bytes;
 use outbound::{Outbound, OutboundSettings};
 use proto::subject::ask_subject;
 use proto::svaml::{Ace, Action, Answer, Ice, Pie};
-use proto::{AppKey, AppName, Decided, Event, EventId, Kind, Outcome, Partition, Subject, Svaml, WalletId, callback};
+use proto::{
+    AppKey, AppName, Callback, Decided, Event, EventId, Kind, Outcome, Partition, Subject, Svaml, WalletId, callback,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use workers::{App, CallHandler, Context, HandlerError, Handlers, Means, Worker, WorkerSettings};
 
 /// Fails in the way that the dialled number says.
@@ -51,12 +54,18 @@ impl CallHandler for Bad {
     async fn pie(&self, _: &callback::Pie, _: &Context<'_>) -> Result<Answer<Pie>, HandlerError> {
         panic!("on purpose")
     }
+
+    fn wallet(&self, callback: &Callback) -> Option<WalletId> {
+        let call = callback.common.call.as_ref().map(|call| call.as_str());
+        assert_ne!(call, Some("call-payer"), "on purpose");
+        None
+    }
 }
 
 struct World {
     bus: Bus,
     app: AppName,
-    _stop: DropGuard,
+    _tasks: JoinSet<()>,
     _directory: TempDir,
 }
 
@@ -86,9 +95,9 @@ impl World {
             clock,
         };
         let worker = Worker::build(settings, apps, means).await.expect("worker");
-        let stop = CancellationToken::new();
-        tokio::spawn(worker.run(stop.clone()));
-        Self { bus, app, _stop: stop.drop_guard(), _directory: directory }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { worker.run(CancellationToken::new()).await.expect("run") });
+        Self { bus, app, _tasks: tasks, _directory: directory }
     }
 
     async fn asked(&self, kind: Kind, dialled: &str) -> Decided {
@@ -155,6 +164,9 @@ async fn a_handler_that_decides_is_told_as_a_policy_is() {
     assert!(decided.explanation.as_ref().is_some_and(|told| told.get().contains("about to decide")));
     let denied = world.asked(Kind::Ice, "deny").await;
     assert_eq!((denied.outcome, denied.reason.as_deref()), (Outcome::Refused, Some("NOT_TODAY")));
+    // Whoever does not know who pays lets the app pay.
+    let payer = world.asked(Kind::Ice, "payer").await;
+    assert_eq!((payer.outcome, payer.wallet.as_ref().map(WalletId::as_str)), (Outcome::Answered, Some("acme")));
     let kept = world.asked(Kind::Ice, "cache").await;
     assert_eq!(kept.outcome, Outcome::Answered, "{}", error(&kept));
 }

@@ -181,9 +181,10 @@ impl RedisAdmission {
         self.call(&call).await.map(drop)
     }
 
-    /// All keys of a wallet hash to one slot.
+    /// All keys of a wallet hash to one slot. The shape of what lies there is part of the name: what another version of
+    /// the functions left behind is not loaded, and so read from the log.
     fn slot(&self, wallet: &WalletId) -> String {
-        format!("{}{{w:{wallet}}}", self.prefix)
+        format!("{}2:{{w:{wallet}}}", self.prefix)
     }
 
     fn function(&self, name: &str, wallet: &WalletId) -> Cmd {

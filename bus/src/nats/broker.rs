@@ -20,6 +20,8 @@ use crate::error::{OpenError, Unavailable};
 
 /// Every call to the broker ends by then.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for a document of up to a hundred megabytes.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(2);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -152,10 +154,29 @@ impl Broker {
         what: &'static str,
         call: impl IntoFuture<Output = T>,
     ) -> Result<T, Unavailable> {
+        self.bounded_within(what, CALL_TIMEOUT, call).await
+    }
+
+    async fn bounded_within<T>(
+        &self,
+        what: &'static str,
+        within: Duration,
+        call: impl IntoFuture<Output = T>,
+    ) -> Result<T, Unavailable> {
         self.connected(what)?;
-        tokio::time::timeout(CALL_TIMEOUT, call.into_future())
+        tokio::time::timeout(within, call.into_future())
             .await
-            .map_err(|_| Unavailable::new(what, format!("the broker did not answer within {CALL_TIMEOUT:?}")))
+            .map_err(|_| Unavailable::new(what, format!("the broker did not answer within {within:?}")))
+    }
+
+    /// As [`Broker::call`], for a whole document, which may be long.
+    pub(crate) async fn transfer<T, E: Display>(
+        &self,
+        what: &'static str,
+        call: impl IntoFuture<Output = Result<T, E>>,
+    ) -> Result<T, Unavailable> {
+        let moved = self.bounded_within(what, TRANSFER_TIMEOUT, call).await?;
+        moved.map_err(|error| Unavailable::new(what, error))
     }
 
     /// As [`Broker::bounded`], for calls whose every error means the same.

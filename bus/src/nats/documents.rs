@@ -22,7 +22,7 @@ pub(super) async fn put(broker: &Broker, name: &str, bytes: Bytes) -> Result<Str
         ..ObjectMetadata::default()
     };
     let store = broker.documents().await?;
-    broker.call("put a document", store.put(meta, &mut &bytes[..])).await?;
+    broker.transfer("put a document", store.put(meta, &mut &bytes[..])).await?;
     Ok(revision)
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn get(broker: &Broker, name: &str) -> Result<Option<Document>,
         }
     };
     let mut bytes = Vec::with_capacity(object.info().size);
-    broker.call(WHAT, object.read_to_end(&mut bytes)).await?;
+    broker.transfer(WHAT, object.read_to_end(&mut bytes)).await?;
     Ok(Some(Document { revision: revision_of(&bytes), bytes: bytes.into() }))
 }
 

@@ -6,6 +6,7 @@ use proto::{Kind, Settled};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::policy::short;
 use crate::client::{ApiClient, segment};
 use crate::config::Config;
 use crate::exit::Failure;
@@ -131,7 +132,7 @@ pub(crate) async fn why(config: &Config, output: Output, id: &str, reveal: bool)
         if let Some(credit) = credit(&event.body) {
             output.line(credit);
         }
-        let policy: String = explanation.policy.chars().take(12).collect();
+        let policy = short(&explanation.policy);
         output.line(output.toned(Tone::Faint, format!("policy {policy}, decided by {}", by(event))));
         output.line("");
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use simulator::{CallScript, Callee, Caller, Endpoint, Hangup, Input, Party};
 use tempfile::TempDir;
 use workers::Handlers;
-use workers::deck_log::put_in_force;
+use workers::deck_log;
 
 use super::call::Call;
 use super::{init, sim};
@@ -75,7 +75,7 @@ async fn start(demo: &Demo, directory: &TempDir, environment: &Environment) -> R
     let config = Config::load(&file, &Environment::default())?;
     let ground = Ground::open(Role::All, &config, environment).await?;
     let deck = Deck::from_csv(DECK_NAME, DECK.as_bytes()).context("read the demo's price list")?;
-    put_in_force(&ground.bus, &DeckName::new(DECK_NAME)?, &deck, None, Clock::System.now()).await?;
+    deck_log::import(&ground.bus, &DeckName::new(DECK_NAME)?, &deck, None, Clock::System.now()).await?;
     let running = ground.start(Role::All, &config, environment, Handlers::default()).await?;
     Ok((config, running))
 }

@@ -12,7 +12,6 @@ use crate::output::{Output, Tone};
 const CONFIG: &str = include_str!("../../templates/callbus.toml");
 const DECK: &str = include_str!("../../templates/deck.csv");
 const POLICY: &str = include_str!("../../../examples/policies/acme.yaml");
-const BLOCKED: &str = include_str!("../../../examples/policies/lists/blocked.txt");
 
 /// What the written configuration says.
 pub(crate) struct Names<'a> {
@@ -60,7 +59,6 @@ pub(crate) fn write(config: &Path, names: &Names<'_>) -> Result<Vec<String>, Fai
     let files = [
         (config.to_owned(), text.as_str()),
         (directory.join("policy.yaml"), POLICY),
-        (directory.join("lists/blocked.txt"), BLOCKED),
         (directory.join("deck.csv"), DECK),
     ];
     let there: Vec<String> =

@@ -272,7 +272,9 @@ pub(crate) fn the_app<'c>(config: &'c Config, named: Option<&'c str>) -> Result<
     }
 }
 
-/// The digits of a revision that people read.
+/// The digits of a revision that people read. The name of a handler stays whole.
 pub(crate) fn short(revision: &str) -> String {
-    revision.chars().take(REVISION_DIGITS).collect()
+    let digits = revision.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let shown = if digits { REVISION_DIGITS } else { revision.len() };
+    revision.chars().take(shown).collect()
 }
