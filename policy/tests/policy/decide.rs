@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use policy::{PriceFacts, Reason, Verdict, WalletFacts};
-use proto::{Kind, Outcome};
+use proto::{Kind, ListChanged, ListName, Outcome};
 
 use crate::{World, callback, line, load, load_file};
 
@@ -24,6 +24,8 @@ fn ace(amd: &str) -> String {
 fn the_demo_policy() {
     let policy = load_file("../examples/policies/acme.yaml");
     let world = World::new();
+    let blocked = ListChanged { added: vec!["+15559990000".to_owned()], ..ListChanged::default() };
+    world.lists.apply(&ListName::new("blocked").expect("name"), 1, &blocked);
     let check = |json: &str, expected: Expect| expected.assert_eq(&line(&world.decide(&policy, json)));
     check(
         DID,
