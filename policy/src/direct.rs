@@ -1,7 +1,7 @@
 //! Expressions of simple shape, evaluated on the facts themselves.
 //!
-//! CEL wants the facts as values of its own, and names, functions and overloads looked up anew each time; a rule that
-//! asks `call.to.type == 'did'` is settled here twenty times as fast. What is not settled here, CEL decides, and what goes
+//! CEL wants the facts as values of its own, and looks names, functions and overloads up anew each time; a rule that asks
+//! `call.to.type == 'did'` needs none of it, and is settled here. What is not settled here, CEL decides, and what goes
 //! wrong is never settled here: so there is one place that knows what an error is, and none knows it twice.
 
 use cel::Value;

@@ -12,10 +12,9 @@ use jiff::Timestamp;
 use policy::{Course, LiveLists, Membership, Outline, Replayed};
 use proto::signature::Verified;
 use proto::svaml::Action;
-use proto::{
-    AppName, Callback, Decided, EventId, Filter, Kind, ListChanged, Outcome, Stream, Subject, Svaml, WalletId, phone,
-};
+use proto::{AppName, Callback, EventId, Filter, Kind, ListChanged, Outcome, Stream, Subject, Svaml, WalletId, phone};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::policy::the_app;
@@ -132,16 +131,15 @@ impl Again<'_> {
 
     /// `None` where there is nothing to compare.
     fn decide(&mut self, replay: &mut Replay, time: Timestamp, call: &str, body: &[u8]) -> Option<()> {
-        let decided: Decided = serde_json::from_slice(body).ok()?;
+        let decided: Past = serde_json::from_slice(body).ok()?;
         let callback = self.waiting.remove(&decided.callback)?;
         if decided.outcome == Outcome::Fallback {
             replay.fallbacks += 1;
             return None;
         }
         let callback = Callback::parse(&Verified::unchecked(callback)).ok()?;
-        let Known { facts, lists } = serde_json::from_str(decided.explanation.as_ref()?.get()).ok()?;
-        let wallet = decided.wallet.as_ref();
-        let past = policy::Recorded { callback: &callback, facts: &facts, lists: &lists, wallet };
+        let (Known { facts, lists }, wallet) = (decided.explanation.as_ref()?, decided.wallet.as_ref());
+        let past = policy::Recorded { callback: &callback, facts, lists, wallet };
         let would = match self.file.policy.replay(&past, self.lists) {
             Replayed::Decided(decision) => Came::of(Outline::of(&decision)),
             Replayed::Unknown(missing) => {
@@ -177,7 +175,23 @@ impl Again<'_> {
     }
 }
 
-/// Of an explanation, what it takes to decide again. The rules that were tried are most of it, and not even read.
+/// Of [`proto::Decided`], what it takes to decide again, read in one go: what is left out is most of it, above all the
+/// rules that were tried.
+#[derive(Deserialize)]
+struct Past {
+    kind: Kind,
+    callback: EventId,
+    answer: Box<RawValue>,
+    outcome: Outcome,
+    reason: Option<String>,
+    rule: Option<String>,
+    wallet: Option<WalletId>,
+    #[serde(default)]
+    reserve: bool,
+    explanation: Option<Known>,
+}
+
+/// Of [`policy::Explanation`].
 #[derive(Deserialize)]
 struct Known {
     facts: Map<String, Value>,
@@ -202,7 +216,7 @@ impl Came {
     }
 
     /// What was recorded. A refusal for want of credit was the policy's yes.
-    fn recorded(decided: &Decided) -> Option<Self> {
+    fn recorded(decided: &Past) -> Option<Self> {
         let answer: Svaml = serde_json::from_str(decided.answer.get()).ok()?;
         let (course, answer) = match decided.outcome {
             Outcome::Answered => (Course::Answered, Some(answer)),
