@@ -6,7 +6,7 @@ use super::builder::{Asks, Ice};
 use super::limits::REASON_MAX_CHARS;
 use super::{Action, Problem, Problems, Svaml};
 
-/// A finished answer to `E`: [`Ice`](super::Ice), [`Ace`](super::Ace) or [`Pie`](super::Pie).
+/// A finished answer to `E`: [`Ice`], [`Ace`](super::Ace) or [`Pie`](super::Pie).
 ///
 /// ```
 /// use proto::{Callback, Svaml, svaml::{Answer, Ice}};
