@@ -125,10 +125,14 @@ impl Forward {
 
     /// Waits for something to happen and does what follows from it.
     async fn turn(&mut self) {
-        if self.commits.has_changed().unwrap_or(false) {
+        // In one look: a commit between two would count as seen, and its events would lie until the next.
+        let (committed, is_new) = {
+            let seen = self.commits.borrow_and_update();
+            (*seen, seen.has_changed())
+        };
+        if is_new {
             self.read.iter_mut().for_each(|(_, _, may_have_more)| *may_have_more = true);
         }
-        let committed = *self.commits.borrow_and_update();
         self.meet_server().await;
         if self.is_prepared
             && let Err(error) = self.read_more().await
