@@ -77,6 +77,11 @@ struct Lane {
     newest: Timestamp,
 }
 
+/// The durable consumer billing works by.
+pub fn consumer() -> ConsumerSpec {
+    ConsumerSpec { name: CONSUMER.to_owned(), filter: CALLS, max_in_flight: IN_FLIGHT_MAX }
+}
+
 impl Billing {
     pub fn new(bus: Bus, admission: Admission, cache: Cache, clock: Clock) -> Self {
         let ledger = Ledger::new(bus.clone(), admission.clone(), clock.clone());
@@ -91,7 +96,6 @@ impl Billing {
     /// When the log can no longer be consumed.
     pub async fn run(self, stop: CancellationToken) -> Result<(), BillingError> {
         let [beginning, settling, ordering] = [(); 3].map(|()| Arc::clone(&self.books));
-        let consumer = ConsumerSpec { name: CONSUMER.to_owned(), filter: CALLS, max_in_flight: IN_FLIGHT_MAX };
         let till = ServeSpec {
             name: "billing".to_owned(),
             group: "billing".to_owned(),
@@ -99,7 +103,7 @@ impl Billing {
             concurrency_max: ORDERS_MAX,
         };
         let consume = self.bus.consume(
-            consumer,
+            consumer(),
             move || {
                 let books = Arc::clone(&beginning);
                 async move { books.begin().await }

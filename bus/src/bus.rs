@@ -19,7 +19,7 @@ use crate::ask::{Asked, Question, ServeSpec};
 use crate::embedded::Embedded;
 use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 use crate::events::Events;
-use crate::nats::{Nats, NatsConfig};
+use crate::nats::{Nats, NatsConfig, Piece};
 use crate::standing::Standing;
 use crate::trace;
 
@@ -246,6 +246,18 @@ impl Bus {
     /// When the log cannot be reached.
     pub async fn consumer_floor(&self, filter: &Filter, name: &str) -> Result<u64, Unavailable> {
         self.consumer_standing(filter, name).await.map(|standing| standing.floor)
+    }
+
+    /// Makes the streams, stores and consumers that are missing, and says what of it was there. With `dry_run` nothing
+    /// is made. Nothing that is there is ever changed. The embedded log needs none of it.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, or does not let this process.
+    pub async fn provision(&self, consumers: &[ConsumerSpec], dry_run: bool) -> Result<Vec<Piece>, Unavailable> {
+        match self {
+            Self::Embedded(_) => Ok(Vec::new()),
+            Self::Nats(nats) => nats.provision(consumers, dry_run).await,
+        }
     }
 
     /// What a consumer has put aside, oldest first, at most the newest 1000.

@@ -1,7 +1,8 @@
 //! The NATS arm. What callbus needs of a broker, and where each part is done:
 //!
 //! [`broker`] the connection, under which every call has a timeout · [`append`] events into JetStream · [`read`] and
-//! [`consume`] out of it, [`settle`] what was consumed · [`ask`] core request-reply · [`documents`] object store and checkpoints.
+//! [`consume`] out of it, [`settle`] what was consumed · [`ask`] core request-reply · [`documents`] object store and
+//! checkpoints · [`provision`] what must be there before, and [`permissions`] who may do what.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,10 +25,14 @@ pub(crate) mod broker;
 mod consume;
 mod dead;
 mod documents;
+mod permissions;
+mod provision;
 mod read;
 mod settle;
 
 pub(crate) use broker::Broker;
+pub use permissions::{BrokerUser, Permissions, accounts};
+pub use provision::{Piece, PieceState};
 pub(crate) use settle::{NatsReceipt, NatsSettle};
 
 /// How to reach the broker, and what to expect of it.
@@ -35,10 +40,16 @@ pub(crate) use settle::{NatsReceipt, NatsSettle};
 pub struct NatsConfig {
     /// `nats://host:4222`, or several with commas between.
     pub url: String,
-    /// Shown to operators; replies come to inboxes under `_INBOX_<client_name>`. Letters, digits, `-`, `_`.
+    /// Shown to operators. Letters, digits, `-`, `_`.
     pub client_name: String,
-    /// The secret seed of an nkey, where the broker wants one.
+    /// As whom the broker knows this process: replies come to inboxes under `_INBOX_<user>`. Letters, digits, `-`, `_`.
+    pub user: String,
+    /// The secret seed of the user's nkey, where the broker wants one.
     pub nkey_seed: Option<String>,
+    /// Certificates of the authority that signed the broker's; with it the connection must be TLS.
+    pub ca_file: Option<PathBuf>,
+    /// Makes the streams and stores that are missing.
+    pub provisions: bool,
     /// Replicas of the streams this process has to make: 1, or 3 in a cluster.
     pub replicas: usize,
     /// Where events wait for the broker on this process's own disk: an ingress has one.
@@ -132,6 +143,10 @@ impl Nats {
 
     pub(crate) async fn consumer_standing(&self, filter: &Filter, name: &str) -> Result<Standing, Unavailable> {
         consume::standing(&self.broker, &self.works, filter, name).await
+    }
+
+    pub(crate) async fn provision(&self, consumers: &[ConsumerSpec], dry_run: bool) -> Result<Vec<Piece>, Unavailable> {
+        provision::provision(&self.broker, consumers, dry_run).await
     }
 
     pub(crate) async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {

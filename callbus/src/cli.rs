@@ -61,6 +61,18 @@ pub(crate) enum Operation {
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Make keys for the broker, one for each role, and the file that tells the broker what each may do.
+    Keys {
+        /// Where they are kept; what is there stays.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Make at the broker what is missing: streams, stores, consumers. What is there stays as it is.
+    Provision {
+        /// Say what would be made, and make nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Exit 0 when what runs here is well, else 6.
     Health {
         /// Ask one role only; without it, the listeners.

@@ -26,6 +26,8 @@ mod policy;
 mod explain;
 mod diff;
 mod list;
+mod keys;
+mod provision;
 
 /// Does what was asked.
 ///
@@ -97,6 +99,8 @@ pub(crate) async fn run(
         Operation::List(ListCommand::Remove(edit)) => list::edit(&config()?, output, Edit::Remove, edit).await,
         Operation::List(ListCommand::Replace(edit)) => list::edit(&config()?, output, Edit::Replace, edit).await,
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
+        Operation::Keys { dir } => keys::run(&dir, output),
+        Operation::Provision { dry_run } => provision::run(&config()?, environment, output, dry_run).await,
         Operation::Health { role } => health::check(&config()?, environment, role, output).await,
     }
 }

@@ -107,11 +107,13 @@ pub(super) struct Bus {
     pub kind: BusKind,
     pub url: Option<String>,
     pub replicas: NonZeroU8,
+    pub nkey_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { kind: BusKind::Embedded, url: None, replicas: NonZeroU8::MIN }
+        Self { kind: BusKind::Embedded, url: None, replicas: NonZeroU8::MIN, nkey_file: None, ca_file: None }
     }
 }
 
