@@ -2,7 +2,8 @@
 //!
 //! [`broker`] the connection, under which every call has a timeout · [`append`] events into JetStream · [`read`] and
 //! [`consume`] out of it, [`settle`] what was consumed · [`ask`] core request-reply · [`documents`] object store and
-//! checkpoints · [`provision`] what must be there before, and [`permissions`] who may do what.
+//! checkpoints · [`provision`] what must be there before, [`subscriptions`] consumers of others, and [`permissions`]
+//! who may do what.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,10 +30,12 @@ mod permissions;
 mod provision;
 mod read;
 mod settle;
+mod subscriptions;
 
 pub(crate) use broker::Broker;
 pub use permissions::{BrokerUser, Permissions, accounts};
 pub use provision::{Piece, PieceState};
+pub use subscriptions::{Begin, Lag, Subscription};
 pub(crate) use settle::{NatsReceipt, NatsSettle};
 
 /// How to reach the broker, and what to expect of it.
@@ -147,6 +150,22 @@ impl Nats {
 
     pub(crate) async fn provision(&self, consumers: &[ConsumerSpec], dry_run: bool) -> Result<Vec<Piece>, Unavailable> {
         provision::provision(&self.broker, consumers, dry_run).await
+    }
+
+    pub(crate) async fn subscribe(&self, subscription: &Subscription) -> Result<bool, Unavailable> {
+        subscriptions::add(&self.broker, subscription).await
+    }
+
+    pub(crate) async fn unsubscribe(&self, name: &str) -> Result<bool, Unavailable> {
+        subscriptions::remove(&self.broker, name).await
+    }
+
+    pub(crate) async fn rewind(&self, name: &str, seq: u64) -> Result<(), Unavailable> {
+        subscriptions::rewind(&self.broker, name, seq).await
+    }
+
+    pub(crate) async fn lags(&self) -> Result<Vec<Lag>, Unavailable> {
+        subscriptions::lags(&self.broker).await
     }
 
     pub(crate) async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {

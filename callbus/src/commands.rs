@@ -27,6 +27,7 @@ mod explain;
 mod diff;
 mod list;
 mod keys;
+pub(crate) mod consumer;
 mod provision;
 
 /// Does what was asked.
@@ -99,6 +100,7 @@ pub(crate) async fn run(
         Operation::List(ListCommand::Remove(edit)) => list::edit(&config()?, output, Edit::Remove, edit).await,
         Operation::List(ListCommand::Replace(edit)) => list::edit(&config()?, output, Edit::Replace, edit).await,
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
+        Operation::Consumer(command) => consumer::run(command, &config()?, environment, output).await,
         Operation::Keys { dir } => keys::run(&dir, output),
         Operation::Provision { dry_run } => provision::run(&config()?, environment, output, dry_run).await,
         Operation::Health { role } => health::check(&config()?, environment, role, output).await,

@@ -46,7 +46,8 @@ impl Nats {
         Ok(nats)
     }
 
-    fn keys(&self) -> PathBuf {
+    /// Where `callbus keys` keeps them.
+    pub fn keys(&self) -> PathBuf {
         self.store.path().join("keys")
     }
 
@@ -95,6 +96,11 @@ impl Nats {
             ["--config", &config, "--addr", "127.0.0.1", "--port", &port, "--jetstream", "--store_dir", &store];
         self.server = Some(Server::start(&["nats-server"], &arguments, self.port)?);
         Ok(())
+    }
+
+    /// Has it read its settings again.
+    pub fn reload(&self) -> Result<()> {
+        self.server.as_ref().context("the broker is not running")?.signal("HUP")
     }
 
     /// Kills it and takes all it had, as the worst power cut would.

@@ -91,8 +91,8 @@ impl World {
 
     /// The same, with more settings in `callbus.toml`. Each role comes to the broker with its own key and rights.
     pub async fn nats_with(policy: &str, settings: &str) -> Result<Self> {
-        let mut world = Self::on_servers(Nats::with_keys()?, policy, settings)?;
-        world.provision()?;
+        let world = Self::on_servers(Nats::with_keys()?, policy, settings)?;
+        world.provision(&[])?;
         world.staffed().await
     }
 
@@ -114,12 +114,21 @@ impl World {
     }
 
     /// Makes at the broker what the roles need.
-    pub fn provision(&mut self) -> Result<()> {
+    pub fn provision(&self, arguments: &[&str]) -> Result<String> {
+        self.provisioner("provision", arguments)
+    }
+
+    /// `callbus consumer …`, as the one user who may make consumers.
+    pub fn consumer(&self, arguments: &[&str]) -> Result<String> {
+        self.provisioner("consumer", arguments)
+    }
+
+    fn provisioner(&self, noun: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(binary()?);
-        command.arg("--config").arg(self.config()).arg("provision").envs(self.key_of("provision"));
-        let made = command.output().context("run callbus provision")?;
-        ensure!(made.status.success(), "provision: {}", String::from_utf8_lossy(&made.stderr));
-        Ok(())
+        command.arg("--config").arg(self.config()).arg(noun).args(arguments).envs(self.key_of("provision"));
+        let done = command.output().context("run callbus")?;
+        ensure!(done.status.success(), "callbus {noun} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        Ok(String::from_utf8(done.stdout)?)
     }
 
     /// The setting that names a user's key.

@@ -35,6 +35,8 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const ACKS_WAITING_MAX: usize = 4096;
 
 pub(crate) const DEAD_STREAM: &str = "DEAD";
+/// What the broker itself says of events nobody acknowledged.
+pub(crate) const ADVISORIES: &str = "ADVISORIES";
 const DEAD_BYTES_MAX: i64 = 256 * 1024 * 1024;
 const DEAD_PER_CONSUMER_MAX: i64 = 1000;
 pub(crate) const DOCUMENTS: &str = "DOCUMENTS";
@@ -131,7 +133,7 @@ impl Broker {
     /// The streams callbus lives on.
     pub(crate) fn streams(&self) -> impl Iterator<Item = Config> {
         let replicas = self.replicas;
-        Stream::ALL.into_iter().map(move |stream| log_stream(stream, replicas)).chain([dead_stream(replicas)])
+        Stream::ALL.into_iter().map(move |stream| log_stream(stream, replicas)).chain([dead_stream(replicas), advisories_stream(replicas)])
     }
 
     async fn make_stream(&self, config: Config) -> Result<(), Unavailable> {
@@ -279,6 +281,21 @@ fn log_stream(stream: Stream, replicas: usize) -> Config {
         duplicate_window: DUPLICATE_WINDOW,
         num_replicas: replicas,
         allow_direct: true,
+        ..Config::default()
+    }
+}
+
+fn advisories_stream(replicas: usize) -> Config {
+    let of = |advisory: &str| format!("$JS.EVENT.ADVISORY.CONSUMER.{advisory}.*.*");
+    Config {
+        name: ADVISORIES.to_owned(),
+        subjects: vec![of("MAX_DELIVERIES"), of("MSG_TERMINATED")],
+        discard: DiscardPolicy::Old,
+        storage: StorageType::File,
+        duplicate_window: DUPLICATE_WINDOW,
+        num_replicas: replicas,
+        max_bytes: DEAD_BYTES_MAX,
+        max_messages_per_subject: DEAD_PER_CONSUMER_MAX,
         ..Config::default()
     }
 }

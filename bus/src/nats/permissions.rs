@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 
 use proto::{Filter, Kind, Stream};
 
-use super::broker::{CHECKPOINTS, DEAD_STREAM, DOCUMENTS};
+use super::broker::{ADVISORIES, CHECKPOINTS, DEAD_STREAM, DOCUMENTS};
 
 /// The account all of callbus lives in.
 const ACCOUNT: &str = "CALLBUS";
@@ -91,7 +91,7 @@ impl Permissions {
     /// [`Bus::dead_letters`](crate::Bus::dead_letters).
     #[must_use]
     pub fn reads_dead_letters(self) -> Self {
-        self.reads_stream(DEAD_STREAM)
+        self.reads_stream(DEAD_STREAM).reads_stream(ADVISORIES)
     }
 
     /// [`Bus::document`](crate::Bus::document).
