@@ -69,6 +69,9 @@ pub(crate) enum Operation {
         /// Where they are kept; what is there stays.
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
+        /// A key as well for a program of yours that decides (`ask: { nats: true }`).
+        #[arg(long, value_name = "NAME", value_parser = crate::commands::consumer::name)]
+        decider: Option<String>,
     },
     /// Make at the broker what is missing: streams, stores, consumers. What is there stays as it is.
     Provision {

@@ -22,8 +22,13 @@ const SEED: &str = "nkey";
 const ACCOUNTS: &str = "broker/accounts.conf";
 /// The folder of those who subscribe.
 const CONSUMERS: &str = "consumers";
+/// The folder of those who decide for a rule that asks on NATS.
+const DECIDERS: &str = "deciders";
 
-pub(crate) fn run(directory: &Path, output: Output) -> Result<(), Failure> {
+pub(crate) fn run(directory: &Path, decider: Option<&str>, output: Output) -> Result<(), Failure> {
+    if let Some(name) = decider {
+        key(&directory.join(DECIDERS).join(name))?;
+    }
     let users = write(directory)?;
     if output.json {
         output.json(&serde_json::json!({
@@ -64,10 +69,12 @@ fn write(directory: &Path) -> anyhow::Result<Vec<BrokerUser>> {
         let public_key = key(&directory.join(name))?;
         users.push(BrokerUser { name: name.to_owned(), public_key, permissions });
     }
-    for name in consumers(directory)? {
-        let public_key = key(&directory.join(CONSUMERS).join(&name))?;
-        let permissions = Permissions::default().pulls(Stream::Calls, &name);
-        users.push(BrokerUser { name, public_key, permissions });
+    for (folder, rights) in [(CONSUMERS, pulls as fn(&str) -> Permissions), (DECIDERS, decides)] {
+        for name in names_in(&directory.join(folder))? {
+            let public_key = key(&directory.join(folder).join(&name))?;
+            let permissions = rights(&name);
+            users.push(BrokerUser { name, public_key, permissions });
+        }
     }
     let path = directory.join(ACCOUNTS);
     let text = format!("# Written by `callbus keys`. Each user may do its own part, and nothing else.\n{}", accounts(&users));
@@ -80,14 +87,22 @@ fn write(directory: &Path) -> anyhow::Result<Vec<BrokerUser>> {
     Ok(users)
 }
 
-fn consumers(directory: &Path) -> anyhow::Result<Vec<String>> {
-    let folder = directory.join(CONSUMERS);
+fn pulls(name: &str) -> Permissions {
+    Permissions::default().pulls(Stream::Calls, name)
+}
+
+/// In whatever group it likes.
+fn decides(_: &str) -> Permissions {
+    Permissions::default().serves_each("decide.v1.>")
+}
+
+fn names_in(folder: &Path) -> anyhow::Result<Vec<String>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
     let reading = || format!("read {}", folder.display());
     let mut names = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(reading)? {
+    for entry in fs::read_dir(folder).with_context(reading)? {
         names.extend(entry.with_context(reading)?.file_name().into_string().ok());
     }
     names.sort();
