@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub outbound_allow: Vec<IpNet>,
     /// Base address of the collector traces go to; none: nothing is traced.
     pub otlp: Option<String>,
+    /// Where `/metrics` is served; none: nothing is counted.
+    pub metrics: Option<SocketAddr>,
     pub apps: Vec<App>,
 }
 
@@ -193,6 +195,7 @@ impl Config {
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
             otlp: file.telemetry.otlp.map(|collector| collector.0),
+            metrics: file.telemetry.metrics.map(|listen| listen.0),
             apps,
         })
     }

@@ -23,6 +23,7 @@ use crate::config::protection::Protection;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
+use crate::metrics::Metrics;
 use crate::{broker, health, policy_files};
 
 /// What a stage has begun is finished within this; then the next one is asked all the same.
@@ -51,6 +52,8 @@ pub(crate) struct Running {
     pub callbacks: Option<SocketAddr>,
     /// Where the API is served, if it is.
     pub api: Option<SocketAddr>,
+    /// Where it says what it counts, if it does.
+    pub metrics: Option<SocketAddr>,
     bus: Bus,
     /// In the order they end: who takes work first, who finishes it last.
     stages: Vec<Stage>,
@@ -145,8 +148,14 @@ impl Ground {
         if role != Role::Ingress {
             health::reached(&self.bus, role, environment.host()).await?;
         }
+        let mut metrics = None;
+        if let Some(listen) = config.metrics {
+            let counting = Metrics::build(listen, self.bus.clone()).await?;
+            metrics = counting.address();
+            pulse.run(move |stop| counting.run(stop));
+        }
         let stages = [doors, workers, books, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
-        Ok(Running { callbacks, api, bus: self.bus, stages })
+        Ok(Running { callbacks, api, metrics, bus: self.bus, stages })
     }
 
     async fn start_billing(&self, stage: &mut Stage) -> anyhow::Result<()> {
