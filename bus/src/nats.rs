@@ -35,8 +35,8 @@ mod subscriptions;
 pub(crate) use broker::Broker;
 pub use permissions::{BrokerUser, Permissions, accounts};
 pub use provision::{Piece, PieceState};
-pub use subscriptions::{Begin, Lag, Subscription};
 pub(crate) use settle::{NatsReceipt, NatsSettle};
+pub use subscriptions::{Begin, Lag, Subscription};
 
 /// How to reach the broker, and what to expect of it.
 #[derive(Debug, Clone)]

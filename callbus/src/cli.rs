@@ -602,7 +602,8 @@ fn end_of_day(text: &str) -> Result<jiff::Timestamp, String> {
 }
 
 fn kind(text: &str) -> Result<proto::Kind, String> {
-    proto::Kind::parse(text).ok_or_else(|| format!("write one of {}", proto::Kind::ALL.map(proto::Kind::as_str).join(", ")))
+    proto::Kind::parse(text)
+        .ok_or_else(|| format!("write one of {}", proto::Kind::ALL.map(proto::Kind::as_str).join(", ")))
 }
 
 fn whole_seconds(text: &str) -> Result<u32, String> {

@@ -46,9 +46,9 @@ impl Metrics {
     /// # Errors
     /// When the address cannot be had.
     pub(crate) async fn build(listen: SocketAddr, bus: Bus) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("listen for metrics on {listen}; is another process there? set [telemetry] metrics"))?;
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("listen for metrics on {listen}; is another process there? set [telemetry] metrics")
+        })?;
         let counted = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS_SECS)?
             .install_recorder()
@@ -105,7 +105,8 @@ impl Board {
 
     /// How far a consumer is behind. A role without the right to know says nothing of it.
     async fn look_at(&self, consumer: &ConsumerSpec) {
-        let (end, done) = (self.bus.last_seq(&consumer.filter), self.bus.consumer_floor(&consumer.filter, &consumer.name));
+        let (end, done) =
+            (self.bus.last_seq(&consumer.filter), self.bus.consumer_floor(&consumer.filter, &consumer.name));
         if let (Ok(end), Ok(done)) = tokio::join!(end, done) {
             gauge!("callbus_consumer_lag", "consumer" => consumer.name.clone()).set(end.saturating_sub(done) as f64);
         }

@@ -128,6 +128,13 @@ impl Ground {
     ) -> anyhow::Result<Running> {
         let (mut doors, mut workers, mut books, mut pulse) =
             (Stage::new("door"), Stage::new("workers"), Stage::new("billing"), Stage::new("health"));
+        // First, so that all that follows is counted.
+        let mut metrics = None;
+        if let Some(listen) = config.metrics {
+            let counting = Metrics::build(listen, self.bus.clone()).await?;
+            metrics = counting.address();
+            pulse.run(move |stop| counting.run(stop));
+        }
         if role.does(Role::Billing) {
             self.start_billing(&mut books).await?;
         }
@@ -147,12 +154,6 @@ impl Ground {
         // An ingress takes callbacks without the broker too, so it does not wait for it.
         if role != Role::Ingress {
             health::reached(&self.bus, role, environment.host()).await?;
-        }
-        let mut metrics = None;
-        if let Some(listen) = config.metrics {
-            let counting = Metrics::build(listen, self.bus.clone()).await?;
-            metrics = counting.address();
-            pulse.run(move |stop| counting.run(stop));
         }
         let stages = [doors, workers, books, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
         Ok(Running { callbacks, api, metrics, bus: self.bus, stages })

@@ -129,7 +129,8 @@ impl Reception {
             _ => Decision { answer: Some(Bytes::from_static(NOTHING)), events: vec![received], outcome: "recorded" },
         };
         let recorded = timeout_at(record_by, self.bus.record(events)).await;
-        let (kind, outcome) = (taken.callback.kind().as_str(), if matches!(recorded, Ok(Ok(()))) { outcome } else { "unrecorded" });
+        let (kind, outcome) =
+            (taken.callback.kind().as_str(), if matches!(recorded, Ok(Ok(()))) { outcome } else { "unrecorded" });
         counter!("callbus_callbacks_total", "kind" => kind, "outcome" => outcome).increment(1);
         histogram!("callbus_answer_seconds", "kind" => kind).record(started.elapsed());
         match recorded {
@@ -223,6 +224,18 @@ impl Reception {
         });
         away.reply
     }
+}
+
+/// What should never happen is there before it does: of a series that begins with one, nobody sees it rise.
+pub(crate) fn count_from_zero() {
+    for kind in [Kind::Ice, Kind::Ace, Kind::Pie, Kind::Dice, Kind::Notify] {
+        counter!("callbus_callbacks_total", "kind" => kind.as_str(), "outcome" => "unrecorded").absolute(0);
+        if kind.wants_svaml() {
+            counter!("callbus_fallbacks_total", "kind" => kind.as_str(), "why" => NoAnswer::NoWorker.code())
+                .absolute(0);
+        }
+    }
+    counter!("callbus_rejected_total", "reason" => Refused::NoAuthorization.code()).absolute(0);
 }
 
 /// The answer to give, and all there is to record.

@@ -380,9 +380,7 @@ impl World {
     pub async fn log(&self) -> Result<Bus> {
         Ok(match &self.place {
             Place::Embedded => Bus::embedded_read_only(&self.data_dir("all"))?,
-            Place::Nats { nats, .. } => {
-                Bus::nats(nats.config("story")?).await?
-            }
+            Place::Nats { nats, .. } => Bus::nats(nats.config("story")?).await?,
         })
     }
 

@@ -117,8 +117,7 @@ async fn others_subscribe_with_a_key_of_their_own() -> Result<()> {
     world.consumer(&["add", "crm2", "--kinds", "dice,decided", "--from", "beginning", "--keys", &keys])?;
     world.servers()?.0.reload()?;
     let (seed, url) = key(&mut world, "consumers/crm2")?;
-    let client =
-        eventually("the broker knows crm2", async || Ok(come(&seed, &url, "crm2").await.ok())).await?;
+    let client = eventually("the broker knows crm2", async || Ok(come(&seed, &url, "crm2").await.ok())).await?;
     let consumer = pull_consumer(&client, "crm2").await?;
     let mut events = consumer.messages().await?;
     let mut next = async || -> Result<Message> {

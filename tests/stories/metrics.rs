@@ -11,9 +11,20 @@ stories! {
     super::POLICY => nothing_that_is_printed_tells_a_number_or_a_secret,
 }
 
+/// The series that the dashboard and the alert rules name.
+fn shown() -> Vec<String> {
+    let shown = [
+        include_str!("../../deploy/observability/alerts.yml"),
+        include_str!("../../deploy/observability/grafana.json"),
+    ];
+    let words = shown.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    words.filter(|word| word.starts_with("callbus_")).map(str::to_owned).collect()
+}
+
 /// The value of a series, by the beginning of its line.
 fn value(scraped: &str, series: &str) -> Result<f64> {
-    let line = scraped.lines().find(|line| line.starts_with(series)).with_context(|| format!("{series} in {scraped}"))?;
+    let line =
+        scraped.lines().find(|line| line.starts_with(series)).with_context(|| format!("{series} in {scraped}"))?;
     Ok(line.rsplit(' ').next().unwrap_or_default().parse()?)
 }
 
@@ -33,6 +44,11 @@ async fn what_happens_is_counted(world: World) -> Result<()> {
         ("callbus_answer_seconds_count{kind=\"ice\"}", 2.0),
     ] {
         ensure!(value(&scraped, series)? == expected, "{series} in {scraped}");
+    }
+    if world.is_embedded() {
+        for name in shown() {
+            ensure!(scraped.contains(&name), "{name} is shown to operators, and not counted: {scraped}");
+        }
     }
     let mut decided = 0.0;
     for worker in world.deciding() {

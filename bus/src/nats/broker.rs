@@ -133,7 +133,10 @@ impl Broker {
     /// The streams callbus lives on.
     pub(crate) fn streams(&self) -> impl Iterator<Item = Config> {
         let replicas = self.replicas;
-        Stream::ALL.into_iter().map(move |stream| log_stream(stream, replicas)).chain([dead_stream(replicas), advisories_stream(replicas)])
+        Stream::ALL
+            .into_iter()
+            .map(move |stream| log_stream(stream, replicas))
+            .chain([dead_stream(replicas), advisories_stream(replicas)])
     }
 
     async fn make_stream(&self, config: Config) -> Result<(), Unavailable> {

@@ -63,8 +63,7 @@ async fn make(broker: &Broker, consumers: &[ConsumerSpec]) -> Result<(), Unavail
     broker.checkpoints().await?;
     for spec in consumers {
         if consumer_state(broker, spec).await? == PieceState::Missing {
-            let create =
-                broker.jetstream.create_consumer_on_stream(consume::config(spec), spec.filter.stream().name());
+            let create = broker.jetstream.create_consumer_on_stream(consume::config(spec), spec.filter.stream().name());
             broker.call(WHAT, create).await?;
         }
     }

@@ -72,7 +72,11 @@ async fn add(bus: &Bus, add: ConsumerAdd, output: Output) -> Result<(), Failure>
         output.json(&json!({ "name": name, "made": made, "stream": "CALLS", "key": key }));
         return Ok(());
     }
-    output.line(if made { format!("made: {name} reads the calls") } else { format!("{name} is there, and stays as it is") });
+    output.line(if made {
+        format!("made: {name} reads the calls")
+    } else {
+        format!("{name} is there, and stays as it is")
+    });
     if let Some(key) = key {
         output.line(format!("its key: {}; inbox prefix: _INBOX_{name}", key.display()));
         output.line("the broker knows it once it has read its accounts again: send it SIGHUP");
@@ -144,7 +148,8 @@ async fn find(bus: &Bus, name: &str) -> Result<(), Failure> {
 
 /// Callbus's own consumers are made by `callbus provision`.
 fn refuse_own(name: &str) -> Result<(), Failure> {
-    let is_own = broker::consumers().iter().any(|own| own.name == name) || broker::users().iter().any(|(own, _)| *own == name);
+    let is_own =
+        broker::consumers().iter().any(|own| own.name == name) || broker::users().iter().any(|(own, _)| *own == name);
     if is_own {
         return Err(Failure::say(Exit::Usage, format!("{name} is callbus's own: choose another name")));
     }

@@ -39,7 +39,10 @@ pub(crate) fn run(directory: &Path, decider: Option<&str>, output: Output) -> Re
     }
     let rows = users.iter().map(|user| [user.name.clone(), user.public_key.clone()]).collect();
     output.table(["USER", "PUBLIC KEY"], rows);
-    output.line(format!("the broker includes {}; a running one reads it again on SIGHUP", directory.join(ACCOUNTS).display()));
+    output.line(format!(
+        "the broker includes {}; a running one reads it again on SIGHUP",
+        directory.join(ACCOUNTS).display()
+    ));
     Ok(())
 }
 
@@ -77,13 +80,16 @@ fn write(directory: &Path) -> anyhow::Result<Vec<BrokerUser>> {
         }
     }
     let path = directory.join(ACCOUNTS);
-    let text = format!("# Written by `callbus keys`. Each user may do its own part, and nothing else.\n{}", accounts(&users));
+    let text =
+        format!("# Written by `callbus keys`. Each user may do its own part, and nothing else.\n{}", accounts(&users));
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     }
     // Whole or not at all: the broker may read it at any time.
     let new = path.with_extension("new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).with_context(|| format!("write {}", path.display()))?;
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, &path))
+        .with_context(|| format!("write {}", path.display()))?;
     Ok(users)
 }
 

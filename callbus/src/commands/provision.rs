@@ -52,7 +52,9 @@ fn print(pieces: &[Piece], output: Output, dry_run: bool) {
         let state = match &piece.state {
             PieceState::There => output.toned(Tone::Faint, "there"),
             PieceState::Missing => output.toned(Tone::Good, made),
-            PieceState::Differs(how) => output.toned(Tone::Note, format!("there, and left as it is: {}", how.join("; "))),
+            PieceState::Differs(how) => {
+                output.toned(Tone::Note, format!("there, and left as it is: {}", how.join("; ")))
+            }
         };
         [piece.what.to_owned(), piece.name.clone(), state]
     });
