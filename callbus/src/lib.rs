@@ -34,6 +34,7 @@ mod metrics;
 mod roles;
 mod health;
 mod client;
+mod processes;
 mod ladder;
 mod why;
 mod commands;
