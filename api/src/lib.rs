@@ -4,6 +4,7 @@
 //! from the log on request: [`calls`] keeps a short fold of the newest, [`wallets`] one of all balances. Changes are
 //! asked of whoever owns them: top-ups of billing, [`decks`] of the bus's documents, [`rejected`] of the ingress;
 //! [`policies`] and [`lists`] are changed by an event each, which workers follow.
+//! [`Metrics`] is a listener of its own, for machines that watch.
 //! Phone numbers are [`masked`] unless a request says `reveal=1`. Every status stands in [`problem`].
 
 mod server;
@@ -21,6 +22,8 @@ mod decks;
 mod policies;
 mod lists;
 pub mod rejected;
+mod metrics;
 
+pub use metrics::{Metrics, MetricsError};
 pub use server::{Api, ApiSettings, BuildError};
 pub use token::{BadToken, Token};

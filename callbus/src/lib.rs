@@ -30,7 +30,6 @@ mod broker;
 mod exit;
 mod output;
 mod telemetry;
-mod metrics;
 mod roles;
 mod health;
 mod client;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use api::{Api, ApiSettings};
+use api::{Api, ApiSettings, Metrics};
 use billing::admission::{Admission, MemoryAdmission, RedisAdmission};
 use billing::{Billing, Credit};
 use bus::{Bus, Cache, Clock, SpoolConfig, Unavailable};
@@ -23,7 +23,6 @@ use crate::config::protection::Protection;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::metrics::Metrics;
 use crate::{broker, health, policy_files};
 
 /// What a stage has begun is finished within this; then the next one is asked all the same.
@@ -131,9 +130,9 @@ impl Ground {
         // First, so that all that follows is counted.
         let mut metrics = None;
         if let Some(listen) = config.metrics {
-            let counting = Metrics::build(listen, self.bus.clone()).await?;
+            let counting = Metrics::build(listen, self.bus.clone(), broker::consumers()).await?;
             metrics = counting.address();
-            pulse.run(move |stop| counting.run(stop));
+            pulse.run(move |stop| async move { Ok(counting.run(stop).await?) });
         }
         if role.does(Role::Billing) {
             self.start_billing(&mut books).await?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::ports;
+use crate::role::binary;
 
 /// What every program prints last before it works.
 const READY: &str = "ready";
@@ -105,6 +106,47 @@ pub fn decide_javascript(nats: &str, logs: &Path) -> Result<Program> {
     command.arg(installed("examples/decide-javascript/node_modules")?.with_file_name("decide.js"));
     command.env("NATS_URL", nats);
     Program::start("the JavaScript example", command, logs.join("decide-javascript.log"))
+}
+
+/// The languages there is a subscriber in.
+#[derive(Debug, Clone, Copy)]
+pub enum Subscriber {
+    Rust,
+    Python,
+    JavaScript,
+}
+
+impl Subscriber {
+    pub const ALL: [Self; 3] = [Self::Rust, Self::Python, Self::JavaScript];
+
+    /// Also the name of its consumer.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "crm-rust",
+            Self::Python => "crm-python",
+            Self::JavaScript => "crm-javascript",
+        }
+    }
+
+    /// Starts it with a key of its own; `nth` time.
+    pub fn start(self, nats: &str, key: &Path, logs: &Path, nth: usize) -> Result<Program> {
+        let mut command = match self {
+            Self::Rust => Command::new(binary()?.with_file_name("examples").join("subscribe")),
+            Self::Python => {
+                let mut python = Command::new("python3");
+                python.arg(repository().join("examples/subscribe-python/subscribe.py"));
+                python.env("PYTHONPATH", installed("target/tools/python")?);
+                python
+            }
+            Self::JavaScript => {
+                let mut node = Command::new("node");
+                node.arg(installed("examples/subscribe-javascript/node_modules")?.with_file_name("subscribe.js"));
+                node
+            }
+        };
+        command.env("NATS_URL", nats).env("NKEY_FILE", key).env("CONSUMER", self.name());
+        Program::start(self.name(), command, logs.join(format!("{}.{nth}.log", self.name())))
+    }
 }
 
 fn repository() -> &'static Path {

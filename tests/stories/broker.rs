@@ -11,6 +11,8 @@ use futures::StreamExt;
 use futures::future::join_all;
 use proto::Kind;
 use serde_json::Value;
+use tempfile::TempDir;
+use tests::program::Subscriber;
 use tests::world::{POLICY, WALLET};
 use tests::{World, eventually};
 
@@ -168,6 +170,48 @@ async fn others_subscribe_with_a_key_of_their_own() -> Result<()> {
     world.consumer(&["rm", "crm2", "--keys", &keys])?;
     ensure!(world.consumer(&["dead", "crm2"]).is_err(), "it is gone");
     ensure!(world.consumer(&["add", "billing"]).is_err(), "callbus's own names are taken");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_in_three_languages_hear_of_every_call() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "100").await?;
+    let (url, keys) = (world.servers()?.0.url(), world.servers()?.0.keys());
+    for subscriber in Subscriber::ALL {
+        let folder = keys.display().to_string();
+        world.consumer(&["add", subscriber.name(), "--kinds", "settled", "--from", "beginning", "--keys", &folder])?;
+    }
+    world.servers()?.0.reload()?;
+    let key = |subscriber: Subscriber| keys.join("consumers").join(subscriber.name()).join("nkey");
+    let (seed, known) = (fs::read_to_string(key(Subscriber::JavaScript))?, Subscriber::JavaScript.name());
+    eventually("the broker knows them", async || Ok(come(&seed, &url, known).await.ok())).await?;
+
+    let platform = world.platform(32)?;
+    let told = |call: &str| format!("callbus.call.settled.v1 of {call}: \"ANSWERED\"");
+    let (logs, mut calls) = (TempDir::new()?, Vec::new());
+    for nth in 0..2 {
+        // The second time they go on where the first were killed.
+        let call = platform.call(script(tests::world::ALLOWED)).await.call;
+        world.cdr(&call).await?;
+        calls.push(call);
+        for subscriber in Subscriber::ALL {
+            let running = subscriber.start(&url, &key(subscriber), logs.path(), nth)?;
+            let expected = told(calls[nth].as_str());
+            eventually("it has heard of the call", async || Ok(running.said()?.contains(&expected).then_some(())))
+                .await?;
+            let earlier = calls[..nth].iter().any(|call| running.said().is_ok_and(|said| said.contains(call.as_str())));
+            ensure!(!earlier, "{subscriber:?} hears again of what it has acknowledged");
+            eventually("it has acknowledged", async || {
+                let listed: Vec<Value> = serde_json::from_str(&world.consumer(&["ls", "--json"])?)?;
+                let consumer = listed.into_iter().find(|consumer| consumer["name"] == subscriber.name());
+                let is_level = |consumer: &Value| consumer["pending"] == 0 && consumer["unacknowledged"] == 0;
+                Ok(consumer.is_some_and(|consumer| is_level(&consumer)).then_some(()))
+            })
+            .await?;
+            running.kill();
+        }
+    }
     Ok(())
 }
 

@@ -3,23 +3,21 @@
 //!
 //! No label holds a number, a call id, a wallet or a secret: labels are kinds, outcomes, reasons and names of our own.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use ::metrics::gauge;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use bus::{Bus, ConsumerSpec};
-use metrics::gauge;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-
-use crate::broker;
 
 /// An answer is due in well under two seconds; a decision takes microseconds.
 const BUCKETS_SECS: [f64; 14] =
@@ -29,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A bound listener, and what counts.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub struct Metrics {
     listener: TcpListener,
     board: Arc<Board>,
 }
@@ -38,6 +36,17 @@ pub(crate) struct Metrics {
 struct Board {
     counted: PrometheusHandle,
     bus: Bus,
+    /// Those whose lag is told.
+    consumers: Vec<ConsumerSpec>,
+}
+
+/// Nothing is counted.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    #[error("listen for metrics on {address}: {cause}; is another process there? set [telemetry] metrics")]
+    Listen { address: SocketAddr, cause: io::Error },
+    #[error("begin to count: {0}")]
+    Count(#[from] BuildError),
 }
 
 impl Metrics {
@@ -45,18 +54,15 @@ impl Metrics {
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub(crate) async fn build(listen: SocketAddr, bus: Bus) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(listen).await.with_context(|| {
-            format!("listen for metrics on {listen}; is another process there? set [telemetry] metrics")
-        })?;
+    pub async fn build(address: SocketAddr, bus: Bus, consumers: Vec<ConsumerSpec>) -> Result<Self, MetricsError> {
+        let listener = TcpListener::bind(address).await.map_err(|cause| MetricsError::Listen { address, cause })?;
         let counted = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS_SECS)?
-            .install_recorder()
-            .context("begin to count")?;
-        Ok(Self { listener, board: Arc::new(Board { counted, bus }) })
+            .install_recorder()?;
+        Ok(Self { listener, board: Arc::new(Board { counted, bus, consumers }) })
     }
 
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
+    pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
 
@@ -64,7 +70,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When the listener breaks.
-    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
         let routes = Router::new()
             .route("/metrics", get(scrape))
             .route("/healthz", get(async || "ok\n"))
@@ -73,7 +79,7 @@ impl Metrics {
         let looking = self.board.look_until(stop.clone());
         let serving = axum::serve(self.listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
         let (served, ()) = tokio::join!(serving, looking);
-        Ok(served?)
+        served
     }
 }
 
@@ -91,13 +97,12 @@ async fn ready(State(board): State<Arc<Board>>) -> (StatusCode, String) {
 
 impl Board {
     async fn look_until(&self, stop: CancellationToken) {
-        let consumers = broker::consumers();
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.counted.run_upkeep();
             gauge!("callbus_spool_bytes").set(self.bus.spooled_bytes() as f64);
-            for consumer in &consumers {
+            for consumer in &self.consumers {
                 self.look_at(consumer).await;
             }
         }
