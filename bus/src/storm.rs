@@ -8,14 +8,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::EventId;
+
 use crate::ask::Registry;
 use crate::bus::Bus;
 use crate::cache::{Cache, MemoryCache};
 use crate::clock::Clock;
 use crate::embedded::Embedded;
 use crate::error::OpenError;
+use crate::error::Unavailable;
 use crate::log_file::LogFile;
-use crate::log_file::storm::{Disk, Hand};
+use crate::log_file::storm::{self, Disk, Hand};
 
 /// When a call passes the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,17 @@ impl Gate {
     }
 }
 
+/// Where an ingress keeps what the log does not have yet.
+#[derive(Debug, Clone, Default)]
+pub struct Spool(storm::Spool);
+
+impl Spool {
+    /// What is in it, oldest first.
+    pub fn events(&self) -> Vec<EventId> {
+        storm::spooled(&self.0)
+    }
+}
+
 /// What the roles of one installation share.
 #[derive(Debug, Clone)]
 pub struct Storm {
@@ -100,13 +114,27 @@ impl Storm {
 
     /// The bus of one life.
     pub fn bus(&self, gate: &Gate, clock: Clock) -> Bus {
-        let hand = Hand { disk: Arc::clone(&self.disk), gate: gate.clone() };
+        self.bus_with(gate, clock, None)
+    }
+
+    /// The same for who has a spool, which outlives it: what it records is durable there, and not yet in the log.
+    pub fn bus_with(&self, gate: &Gate, clock: Clock, spool: Option<&Spool>) -> Bus {
+        let spool = spool.map(|spool| Arc::clone(&spool.0));
+        let hand = Hand { disk: Arc::clone(&self.disk), gate: gate.clone(), spool };
         Bus::Embedded(Arc::new(Embedded::in_storm(LogFile::in_storm(hand), Arc::clone(&self.wire), gate, clock)))
     }
 
     /// The shared memory as one life reaches it.
     pub fn cache(&self, gate: &Gate) -> Cache {
         Cache::Storm(Arc::clone(&self.memory), gate.clone())
+    }
+
+    /// Hands the oldest of a spool over to the log; false when there is none.
+    ///
+    /// # Errors
+    /// When the log cannot be written at all.
+    pub fn forward(&self, spool: &Spool) -> Result<bool, Unavailable> {
+        self.disk.forward(&spool.0).map_err(|error| Unavailable::new("write to the log", error))
     }
 
     /// What was remembered is lost.

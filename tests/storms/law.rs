@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use billing::admission::Admission;
+use bus::storm::Spool;
 use bus::{Bus, Recorded};
 use futures::{FutureExt, TryStreamExt};
 use jiff::Timestamp;
@@ -28,6 +29,8 @@ pub(crate) struct Law {
     /// Through no gate.
     bus: Bus,
     admission: Admission,
+    /// What is durable, and not in the log yet.
+    spools: Vec<Spool>,
     known: Mutex<Known>,
     /// Some law was broken.
     pub(crate) broken: CancellationToken,
@@ -43,6 +46,8 @@ struct Known {
     /// What was decided under each key, fallbacks left out.
     decided: BTreeMap<DecisionKey, Vec<(Outcome, bool, String)>>,
     grants: BTreeMap<Leg, Hold>,
+    /// The answers that let a call through.
+    promised: Vec<(DecisionKey, Vec<u8>)>,
     calls: BTreeMap<CallId, Told>,
     books: Books,
     fold: Wallet,
@@ -82,8 +87,8 @@ struct Closed {
 }
 
 impl Law {
-    pub(crate) fn new(bus: Bus, admission: Admission) -> Self {
-        Self { bus, admission, known: Mutex::default(), broken: CancellationToken::new() }
+    pub(crate) fn new(bus: Bus, admission: Admission, spools: Vec<Spool>) -> Self {
+        Self { bus, admission, spools, known: Mutex::default(), broken: CancellationToken::new() }
     }
 
     /// Everything that can be said at any time.
@@ -96,7 +101,8 @@ impl Law {
     /// An answer has left, with a status of 200.
     pub(crate) fn answered(&self, key: &AppKey, body: &[u8], answer: &[u8]) {
         let known = &mut *self.lock();
-        let checked = self.learn(known).and_then(|()| known.answer_is_recorded(key, body, answer));
+        let durable = |id: &EventId| self.spools.iter().any(|spool| spool.events().contains(id));
+        let checked = self.learn(known).and_then(|()| known.answer_is_recorded(durable, key, body, answer));
         self.judge(known, checked, "an answer");
     }
 
@@ -126,12 +132,33 @@ impl Law {
             let all = (facts.held, facts.available);
             hold_that(all == (Micros::ZERO, facts.posted), || format!("admission keeps something: {facts:?}"))?;
         }
+        for (key, answer) in &known.promised {
+            let granted = known.decided.get(key).into_iter().flatten();
+            let mut granted = granted.filter(|(outcome, _, _)| *outcome == Outcome::Granted);
+            let said = granted.any(|(_, _, text)| text.as_bytes() == answer);
+            hold_that(said, || format!("{key}: let through, and not granted"))?;
+        }
         for (call, told) in &known.calls {
-            known.is_settled(told).map_err(|why| format!("{call}: {why}"))?;
+            known.is_settled(told).map_err(|why| format!("{call}: {why}\n{}", self.tale(call)))?;
         }
         let dead = self.bus.dead_letters(billing::CONSUMER).now_or_never();
         hold_that(matches!(&dead, Some(Ok(dead)) if dead.is_empty()), || format!("dead letters: {dead:?}"))?;
         known.broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// All that the log has about a call.
+    fn tale(&self, call: &CallId) -> String {
+        let calls = self.read(Stream::Calls, 0).unwrap_or_default();
+        let calls = calls.into_iter().filter(|recorded| recorded.event.about == call.as_str());
+        let wallets = self.read(Stream::Wallets, 0).unwrap_or_default();
+        let wallets = wallets
+            .into_iter()
+            .filter(|recorded| String::from_utf8_lossy(&recorded.event.data).contains(&format!("\"{call}\"")));
+        let line = |recorded: Recorded| {
+            let Recorded { seq, event } = recorded;
+            format!("{seq} {} {} {}\n", event.time, event.subject, String::from_utf8_lossy(&event.data))
+        };
+        calls.chain(wallets).map(line).collect()
     }
 
     /// The whole log, as one text; the same seed writes the same.
@@ -177,6 +204,12 @@ impl Law {
         let page = known.pages.get(&seq);
         hold_that(page == Some(&(facts.posted, facts.held)), || {
             format!("admission has {} posted and {} held at {seq}, the log {page:?}", facts.posted, facts.held)
+        })?;
+        // Before all time, so that looking frees nothing.
+        let Some(Ok(Some(now))) = self.admission.facts(Timestamp::MIN, &wallet()).now_or_never() else { return Ok(()) };
+        let granted = known.granted();
+        hold_that(known.memory_lost || now.held >= granted, || {
+            format!("{granted} is granted, and admission holds {}", now.held)
         })
     }
 
@@ -209,7 +242,11 @@ impl Known {
                     Details::Dice(dice) if call.end.is_none() => {
                         call.end = Some((dice.answered(), dice.duration_secs.unwrap_or_default(), at.0, at.1));
                     }
-                    _ => {}
+                    Details::Ice(_)
+                    | Details::Pie(_)
+                    | Details::Dice(_)
+                    | Details::Notify(_)
+                    | Details::Unknown { .. } => {}
                 }
             }
         }
@@ -248,11 +285,22 @@ impl Known {
         Ok(())
     }
 
+    /// What was granted and has not ended.
+    fn open(&self) -> impl Iterator<Item = &Hold> {
+        self.grants.values().filter(|hold| !self.books.closed.contains_key(&hold.leg))
+    }
+
+    fn granted(&self) -> Micros {
+        self.open().fold(Micros::ZERO, |sum, hold| sum.saturating_add(hold.amount))
+    }
+
     /// All that was granted and has not ended is paid for, but for what is exposed.
     fn covered(&self) -> Lawful {
-        let open = self.grants.iter().filter(|(leg, _)| !self.books.closed.contains_key(*leg));
-        let open = open.fold(Micros::ZERO, |sum, (_, hold)| sum.saturating_add(hold.amount));
-        let left = self.books.posted.saturating_sub(open);
+        let (count, max) = (self.open().count(), self.fold.limits().concurrent_max);
+        hold_that(self.memory_lost || max.is_none_or(|max| count <= max as usize), || {
+            format!("{count} calls are granted at a time, of at most {max:?}")
+        })?;
+        let left = self.books.posted.saturating_sub(self.granted());
         hold_that(left.saturating_add(self.exposed) >= Micros::ZERO, || {
             format!("a call was granted that the wallet cannot pay: {left} is left, {} may be exposed", self.exposed)
         })
@@ -291,16 +339,21 @@ impl Known {
                 self.exposed = self.exposed.saturating_add(over);
             }
             Posting::HoldReleased(release) => books.close(&release.leg, release.held, Micros::ZERO, None)?,
-            Posting::HoldExpired(expiry) => books.close(&expiry.leg, expiry.held, expiry.amount, Some(time))?,
+            Posting::HoldExpired(expiry) => {
+                let told = self.calls.get(&expiry.call).is_some_and(|call| call.end.is_some());
+                hold_that(!told, || format!("{}: expired, and its end is in the log", expiry.call))?;
+                books.close(&expiry.leg, expiry.held, expiry.amount, Some(time))?;
+            }
             Posting::ChargeCorrected(correction) => {
                 let closed = books.closed.get_mut(&correction.leg).ok_or("a correction of no charge")?;
                 hold_that(closed.charged == correction.from, || format!("{correction:?} is of another charge"))?;
-                closed.charged = correction.to;
+                *closed = Closed { charged: correction.to, expired: None };
                 books.posted = books.posted.saturating_add(correction.from.saturating_sub(correction.to));
                 let over = correction.to.saturating_sub(correction.from).max(Micros::ZERO);
                 self.exposed = self.exposed.saturating_add(over);
             }
-            Posting::RefundPosted(_) | Posting::WalletChanged(_) | Posting::GrantExpired(_) => {
+            Posting::WalletChanged(_) => {}
+            Posting::RefundPosted(_) | Posting::GrantExpired(_) => {
                 return Err(format!("nobody asked for {posting:?}"));
             }
         }
@@ -308,22 +361,27 @@ impl Known {
     }
 
     /// What was answered is in the log, and who lets a call through has its hold there.
-    fn answer_is_recorded(&self, key: &AppKey, body: &[u8], answer: &[u8]) -> Lawful {
+    fn answer_is_recorded(
+        &mut self,
+        durable: impl Fn(&EventId) -> bool,
+        key: &AppKey,
+        body: &[u8],
+        answer: &[u8],
+    ) -> Lawful {
         let received = EventId::of_callback(key, body);
-        hold_that(self.ids.contains(&received), || "a callback was answered and is not in the log".to_owned())?;
+        hold_that(self.ids.contains(&received) || durable(&received), || {
+            "a callback was answered and is not in the log".to_owned()
+        })?;
         let callback = Callback::parse(&Verified::unchecked(body.to_vec().into())).map_err(told)?;
         if !callback.kind().wants_svaml() {
             return Ok(());
         }
         let key = callback.decision_key(&AppName::new(APP).map_err(told)?).ok_or("no decision key")?;
         let id = EventId::of_decided(&key, answer);
-        hold_that(self.ids.contains(&id), || format!("{key}: the answer is not in the log"))?;
+        hold_that(self.ids.contains(&id) || durable(&id), || format!("{key}: the answer is not in the log"))?;
         let svaml: Svaml = serde_json::from_slice(answer).map_err(told)?;
         if let Action::ConnectPstn(connect) = &svaml.action {
-            let granted = self.decided.get(&key).into_iter().flatten();
-            let granted = granted.filter(|(outcome, _, _)| *outcome == Outcome::Granted);
-            let mut said = granted.map(|(_, _, text)| text.as_bytes());
-            hold_that(said.any(|text| text == answer), || format!("{key}: answered, and not granted"))?;
+            self.promised.push((key.clone(), answer.to_vec()));
             hold_that(connect.max_duration.is_some_and(|secs| secs > 0), || format!("{key}: without an end"))?;
         }
         Ok(())
@@ -353,9 +411,8 @@ impl Known {
 
     fn leg_is_right(&self, told: &Told, hold: &Hold, closed: Closed) -> Lawful {
         let charged = closed.charged;
-        if let (Some(expired), true) = (closed.expired, told.end.is_none_or(|(_, _, at, _)| Some(at) > closed.expired))
-        {
-            // Nobody told the end in time: what was held, if it was answered.
+        if let Some(expired) = closed.expired {
+            // The log did not know the end: what was held, if it was answered.
             let estimate = match told.answered {
                 Some((at, _)) if at <= expired => hold.amount,
                 Some(_) | None => Micros::ZERO,

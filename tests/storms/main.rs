@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use bus::storm::Fate;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
@@ -27,7 +28,7 @@ use crate::weather::Sky;
 const STACK_BYTES: usize = 16 << 20;
 
 /// Storms of a usual run; `tests/run --long` plays a thousand.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
 
 /// One storm from its beginning to when nothing more is due; answers what the log came to.
 fn weather(sky: &Sky, scripts: Vec<Script>) -> Result<String> {
@@ -135,22 +136,25 @@ fn short() -> Vec<Script> {
     ]
 }
 
+/// A crash, and an error, before and after everything that is done about a few calls.
 #[test]
-fn a_crash_at_every_call() -> Result<()> {
+fn a_fault_at_every_call() -> Result<()> {
+    const FAULTS: [Fate; 2] = [Fate::Crash, Fate::Lost];
     let gates = AtomicU64::new(0);
-    let gates_of = |crash_at| -> Result<()> {
-        let sky = Sky::fair(crash_at);
-        weather(&sky, short())?;
-        gates.store(sky.passed(), Ordering::Relaxed);
+    on_all_processors(0..1, |_| {
+        let fair = Sky::fair(0, Fate::Pass);
+        weather(&fair, short())?;
+        gates.store(fair.passed(), Ordering::Relaxed);
         Ok(())
+    })?;
+    let faults = match number("STORM_FAULT") {
+        Some(fault) => fault..fault + 1,
+        None => 0..gates.load(Ordering::Relaxed) * FAULTS.len() as u64,
     };
-    if let Some(gate) = number("STORM_GATE") {
-        return on_all_processors(gate..gate + 1, |gate| gates_of(Some(gate)));
-    }
-    on_all_processors(0..1, |_| gates_of(None))?;
-    on_all_processors(1..gates.load(Ordering::Relaxed), |gate| {
-        let again = format!("STORM_GATE={gate} cargo nextest run --workspace -E 'test(=a_crash_at_every_call)'");
-        let crashed = weather(&Sky::fair(Some(gate)), short()).map(drop);
-        crashed.map_err(|error| error.context(format!("a crash at gate {gate}; again with: {again}")))
+    on_all_processors(faults, |fault| {
+        let (gate, fate) = (fault / 2 + 1, FAULTS[(fault % 2) as usize]);
+        let again = format!("STORM_FAULT={fault} cargo nextest run --workspace -E 'test(=a_fault_at_every_call)'");
+        let struck = weather(&Sky::fair(gate, fate), short()).map(drop);
+        struck.map_err(|error| error.context(format!("{fate:?} at gate {gate}; again with: {again}")))
     })
 }

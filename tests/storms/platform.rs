@@ -76,7 +76,7 @@ impl Script {
             rings_secs: rng.u64(1..40),
             talks_secs: (!sometimes(rng, 5)).then(|| rng.u32(0..90)),
             late_ace: late(rng),
-            late_dice: if sometimes(rng, 20) { within(rng, 900_000) } else { late(rng) },
+            late_dice: if sometimes(rng, 20) { within(rng, 400_000) } else { late(rng) },
             ice_again: sometimes(rng, 3).then(|| {
                 let most = [300, 3_000, 40_000][rng.usize(..3)];
                 within(rng, most)

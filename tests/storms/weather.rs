@@ -21,16 +21,31 @@ pub(crate) struct Odds {
     pub(crate) callback_lost: u32,
     /// The memory of decisions, and the holds that the log does not know yet, vanish at some time.
     pub(crate) forgets: bool,
+    /// The log is not reached by an ingress for so long at a time, in milliseconds; what it records waits in its spool.
+    pub(crate) away: u64,
+    /// One billing begins while the one before it still works.
+    pub(crate) overlaps: bool,
+    /// As many calls may be up at a time.
+    pub(crate) concurrent_max: Option<u32>,
     /// How far apart what happens besides calls may be, in milliseconds.
     pub(crate) changes_within: Option<u64>,
 }
 
 impl Odds {
+    pub(crate) fn is_fair(&self) -> bool {
+        self.crash + self.lost + self.late == 0
+    }
+
     fn draw(rng: &mut Rng) -> Self {
         let mut up_to = |most: u32| if rng.u8(..3) == 0 { 0 } else { rng.u32(..=most) };
         let (crash, lost, late) = (up_to(12), up_to(40), up_to(120));
         let (memory_lost, callback_lost) = (up_to(40), up_to(150));
-        Self { crash, lost, late, memory_lost, callback_lost, forgets: rng.u8(..4) == 0, changes_within: Some(60_000) }
+        let away = [0, 30, 3_000, 45_000][rng.usize(..4)];
+        let (overlaps, forgets) = (rng.u8(..3) == 0, rng.u8(..4) == 0);
+        let concurrent_max = (rng.u8(..4) == 0).then(|| rng.u32(1..4));
+        let changes_within = Some(60_000);
+        let lost = Self { crash, lost, late, memory_lost, callback_lost, ..Self::default() };
+        Self { away, overlaps, forgets, concurrent_max, changes_within, ..lost }
     }
 }
 
@@ -58,9 +73,9 @@ struct Weather {
     /// As it will be, and as it is.
     forecast: Odds,
     odds: Odds,
-    /// Gates passed since the storm broke, and the one at which its caller's life ends.
+    /// Gates passed since the storm broke, and what becomes of the call at one of them.
     passed: u64,
-    crash_at: Option<u64>,
+    fault: Option<(u64, Fate)>,
     broke: bool,
     told: Vec<String>,
 }
@@ -72,18 +87,18 @@ impl Sky {
         Self::new(rng, odds, None)
     }
 
-    /// Fair, but for one crash at a gate.
-    pub(crate) fn fair(crash_at: Option<u64>) -> Self {
-        Self::new(Rng::with_seed(0), Odds::default(), crash_at)
+    /// Fair, but for one fault at a gate. Reading passes none.
+    pub(crate) fn fair(gate: u64, fate: Fate) -> Self {
+        Self::new(Rng::with_seed(0), Odds::default(), Some((gate, fate)))
     }
 
-    fn new(rng: Rng, odds: Odds, crash_at: Option<u64>) -> Self {
+    fn new(rng: Rng, odds: Odds, fault: Option<(u64, Fate)>) -> Self {
         Self(Arc::new(Mutex::new(Weather {
             rng,
             forecast: odds,
             odds: Odds::default(),
             passed: 0,
-            crash_at,
+            fault,
             broke: false,
             told: Vec::new(),
         })))
@@ -93,6 +108,11 @@ impl Sky {
     pub(crate) fn breaks(&self) {
         let mut weather = self.lock();
         (weather.broke, weather.odds) = (true, weather.forecast);
+    }
+
+    /// As it will be once the storm breaks.
+    pub(crate) fn forecast(&self) -> Odds {
+        self.lock().forecast
     }
 
     pub(crate) fn odds(&self) -> Odds {
@@ -122,6 +142,12 @@ impl Sky {
         told.push(what);
     }
 
+    /// How long a billing works before another takes its place.
+    pub(crate) fn shift(&self) -> Duration {
+        let overlaps = self.odds().overlaps;
+        if overlaps { Duration::from_secs(3) + self.millis(40_000) } else { Duration::from_hours(24) }
+    }
+
     /// A generator of its own for a part of the storm.
     pub(crate) fn fork(&self) -> Rng {
         self.lock().rng.fork()
@@ -142,7 +168,7 @@ impl Sky {
         }
         let fate = match self.lock().draw(call) {
             Fate::Crash if life.last => Fate::Lost,
-            fate => fate,
+            fate @ (Fate::Pass | Fate::Late(_) | Fate::Lost | Fate::Crash) => fate,
         };
         if fate != Fate::Pass {
             self.note(format!("{}: {call}, {moment:?}: {fate:?}", life.role));
@@ -163,9 +189,13 @@ impl Weather {
         if !self.broke {
             return Fate::Pass;
         }
+        // Everybody looks for news all the time; what is read for a call is read again where it fails.
+        if self.fault.is_some() && call == "read" {
+            return Fate::Pass;
+        }
         self.passed += 1;
-        if self.crash_at == Some(self.passed) {
-            return Fate::Crash;
+        if let Some((_, fate)) = self.fault.filter(|(gate, _)| *gate == self.passed) {
+            return fate;
         }
         let Odds { crash, lost, late, memory_lost, .. } = self.odds;
         // Reading is most of what is done, since everybody looks for news all the time.
@@ -174,7 +204,7 @@ impl Weather {
             "get" | "set" | "claim" | "delete" | "extend" => (1, memory_lost),
             _ => (1, lost),
         };
-        if crash + lost + late == 0 {
+        if self.odds.is_fair() && memory_lost == 0 {
             return Fate::Pass;
         }
         let drawn = self.rng.u32(..1000 * rarely);

@@ -1,11 +1,14 @@
 //! The log of a storm: in memory and without a thread, so that a seed is a history, with a gate at every call.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proto::EventId;
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+use super::row::{self, Row};
 use super::schema;
 use super::writer::{self, Command, State};
 use crate::error::Unavailable;
@@ -24,11 +27,15 @@ impl fmt::Debug for Disk {
     }
 }
 
+/// What an ingress has made durable, and the log does not have yet.
+pub(crate) type Spool = Arc<Mutex<VecDeque<Vec<Row>>>>;
+
 /// Who writes and reads it.
 #[derive(Debug)]
 pub(crate) struct Hand {
     pub(crate) disk: Arc<Disk>,
     pub(crate) gate: Gate,
+    pub(crate) spool: Option<Spool>,
 }
 
 impl Disk {
@@ -40,11 +47,28 @@ impl Disk {
         Ok(Self { books: Mutex::new((connection, state)), waiting: Mutex::default() })
     }
 
+    /// Hands the oldest of a spool over to the log; false when there is none.
+    pub(crate) fn forward(&self, spool: &Spool) -> rusqlite::Result<bool> {
+        let Some(rows) = lock(spool).pop_front() else { return Ok(false) };
+        self.take(Command::Append { rows, expected: None, reply: Box::new(drop) })?;
+        Ok(true)
+    }
+
+    fn take(&self, command: Command) -> rusqlite::Result<()> {
+        let (connection, state) = &mut *lock(&self.books);
+        writer::take(connection, state, &mut vec![command], || self.tell())
+    }
+
     fn tell(&self) {
         let mut waiting = lock(&self.waiting);
         waiting.retain(|told| told.receiver_count() > 0);
         waiting.iter().for_each(|told| told.send_modify(|count| *count = count.wrapping_add(1)));
     }
+}
+
+/// The events in a spool, oldest first.
+pub(crate) fn spooled(spool: &Spool) -> Vec<EventId> {
+    lock(spool).iter().flatten().filter_map(|row| EventId::try_from(row::hex(&row.id)).ok()).collect()
 }
 
 impl Hand {
@@ -60,8 +84,14 @@ impl Hand {
             Command::Change { .. } => "keep",
         };
         let written = self.gate.around(call, async {
-            let (connection, state) = &mut *lock(&self.disk.books);
-            writer::take(connection, state, &mut vec![command], || self.disk.tell())
+            match (command, &self.spool) {
+                (Command::Append { rows, expected: None, reply }, Some(spool)) => {
+                    lock(spool).push_back(rows);
+                    reply(Ok(Vec::new()));
+                    Ok(())
+                }
+                (command, _) => self.disk.take(command),
+            }
         });
         written.await.ok_or_else(|| lost(call))?.map_err(|error| Unavailable::new("write to the log", error))
     }
