@@ -3,7 +3,7 @@
 //! of `law.rs` must hold.
 //!
 //! The real ingress, workers and billing run here in one thread on a paused clock, so that a seed is a history:
-//! `STORM_SEED=123 cargo nextest run -p tests --test storms` plays one again. `STORM_SEEDS=1000` plays so many.
+//! `STORM_SEED=123 cargo nextest run --workspace -E 'test(=storms)'` plays one again; `STORM_SEEDS=1000` plays so many.
 
 mod installation;
 mod law;
