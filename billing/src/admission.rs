@@ -23,6 +23,9 @@ pub use redis::RedisAdmission;
 pub enum Admission {
     Memory(MemoryAdmission),
     Redis(RedisAdmission),
+    /// In this process, behind a gate; for tests.
+    #[cfg(feature = "storm")]
+    Storm(MemoryAdmission, bus::storm::Gate),
 }
 
 /// What became of an ask for a hold.
@@ -95,6 +98,8 @@ impl Admission {
             match self {
                 Self::Memory(memory) => Ok(memory.hold(now, request)),
                 Self::Redis(redis) => redis.hold(now, request).await,
+                #[cfg(feature = "storm")]
+                Self::Storm(memory, gate) => lost(gate.around("hold", async { memory.hold(now, request) }).await),
             }
         };
         held.instrument(info_span!(target: trace::TARGET, "hold", { trace::SPAN_KIND } = "client")).await
@@ -111,6 +116,8 @@ impl Admission {
                 Ok(())
             }
             Self::Redis(redis) => redis.free(wallet, leg).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost(gate.around("free", async { memory.free(wallet, leg) }).await),
         }
     }
 
@@ -122,6 +129,8 @@ impl Admission {
         match self {
             Self::Memory(memory) => Ok(memory.facts(now, wallet)),
             Self::Redis(redis) => redis.facts(now, wallet).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost(gate.around("facts", async { memory.facts(now, wallet) }).await),
         }
     }
 
@@ -133,6 +142,8 @@ impl Admission {
         match self {
             Self::Memory(memory) => Ok(memory.firm(wallet)),
             Self::Redis(redis) => redis.firm(wallet).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost(gate.around("firm", async { memory.firm(wallet) }).await),
         }
     }
 
@@ -144,6 +155,8 @@ impl Admission {
         match self {
             Self::Memory(memory) => Ok(memory.position(wallet)),
             Self::Redis(redis) => redis.position(wallet).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost(gate.around("position", async { memory.position(wallet) }).await),
         }
     }
 
@@ -161,6 +174,10 @@ impl Admission {
         match self {
             Self::Memory(memory) => Ok(memory.apply(after.seq, seq, time, event)),
             Self::Redis(redis) => redis.apply(after, seq, time, event).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => {
+                lost(gate.around("apply", async { memory.apply(after.seq, seq, time, event) }).await)
+            }
         }
     }
 
@@ -175,6 +192,13 @@ impl Admission {
                 Ok(())
             }
             Self::Redis(redis) => redis.load(id, wallet, now).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost(gate.around("load", async { memory.load(id, wallet) }).await),
         }
     }
+}
+
+#[cfg(feature = "storm")]
+fn lost<T>(value: Option<T>) -> Result<T, AdmissionError> {
+    value.ok_or_else(|| AdmissionError("the storm took it".to_owned()))
 }

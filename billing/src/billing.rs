@@ -3,7 +3,7 @@
 //! It keeps the calls it still needs in memory. Its consumer says how far it is; its checkpoint says where the oldest
 //! of those calls began, and a start reads them again from there.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ struct Books {
 /// The calls of one partition.
 #[derive(Debug, Default)]
 struct Lane {
-    calls: HashMap<(AppName, CallId), Call>,
+    calls: BTreeMap<(AppName, CallId), Call>,
     /// Time of the newest event seen.
     newest: Timestamp,
 }

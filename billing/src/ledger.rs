@@ -4,7 +4,7 @@
 //! decides every posting on the wallet's fold, and appends them as one event that is refused unless the fold is still
 //! the newest state. So two writers never post on an old view, and a busy wallet pays one append for many postings.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -150,7 +150,7 @@ pub(crate) struct Ledger {
     clock: Clock,
     accounts: Mutex<HashMap<WalletId, Arc<Account>>>,
     /// Wallets whose newest events may be missing in admission, because it could not be reached.
-    behind: Mutex<HashSet<WalletId>>,
+    behind: Mutex<BTreeSet<WalletId>>,
 }
 
 #[derive(Debug, Default)]

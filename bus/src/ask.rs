@@ -162,12 +162,13 @@ impl Registry {
         let mut running = JoinSet::new();
         loop {
             tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
                 next = handed.recv() => match next {
                     Some(next) => answer(next, &handler, clock, &mut running),
                     None => break,
                 },
                 Some(ended) = running.join_next() => report(ended),
-                () = stop.cancelled() => break,
             }
         }
         drop(registered);

@@ -20,6 +20,9 @@ pub enum Cache {
     Memory(Arc<MemoryCache>),
     /// Redis or Valkey, shared by all processes.
     Redis(RedisCache),
+    /// In this process, behind a gate; for tests.
+    #[cfg(feature = "storm")]
+    Storm(Arc<MemoryCache>, crate::storm::Gate),
 }
 
 /// The cache did not answer. The caller decides what that means; for credit it means *no*.
@@ -52,6 +55,8 @@ impl Cache {
         match self {
             Self::Memory(memory) => Ok(memory.get(key)),
             Self::Redis(redis) => redis.get(key).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost("get", gate.around("get", async { memory.get(key) }).await),
         }
     }
 
@@ -64,6 +69,8 @@ impl Cache {
                 Ok(())
             }
             Self::Redis(redis) => redis.set(key, value, ttl).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost("set", gate.around("set", async { memory.set(key, value, ttl) }).await),
         }
     }
 
@@ -75,6 +82,10 @@ impl Cache {
         match self {
             Self::Memory(memory) => Ok(memory.claim(key, value, ttl)),
             Self::Redis(redis) => redis.claim(key, value, ttl).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => {
+                lost("claim", gate.around("claim", async { memory.claim(key, value, ttl) }).await)
+            }
         }
     }
 
@@ -87,6 +98,8 @@ impl Cache {
                 Ok(())
             }
             Self::Redis(redis) => redis.delete(key).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost("delete", gate.around("delete", async { memory.delete(key) }).await),
         }
     }
 
@@ -98,6 +111,13 @@ impl Cache {
         match self {
             Self::Memory(memory) => Ok(memory.extend(key, ttl)),
             Self::Redis(redis) => redis.extend(key, ttl).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost("extend", gate.around("extend", async { memory.extend(key, ttl) }).await),
         }
     }
+}
+
+#[cfg(feature = "storm")]
+fn lost<T>(what: &'static str, value: Option<T>) -> Result<T, CacheError> {
+    value.ok_or_else(|| CacheError::Failed { what, why: "the storm took it".to_owned() })
 }

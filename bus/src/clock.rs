@@ -11,6 +11,12 @@ pub enum Clock {
     #[default]
     System,
     Fixed(Arc<Mutex<Timestamp>>),
+    /// Goes with tokio's clock from a time on: what a paused runtime thinks it is.
+    #[cfg(feature = "storm")]
+    Tokio {
+        began_at: Timestamp,
+        began: tokio::time::Instant,
+    },
 }
 
 impl Clock {
@@ -19,11 +25,19 @@ impl Clock {
         Self::Fixed(Arc::new(Mutex::new(time)))
     }
 
+    /// A clock that shows `time` now, and goes with tokio's.
+    #[cfg(feature = "storm")]
+    pub fn tokio(time: Timestamp) -> Self {
+        Self::Tokio { began_at: time, began: tokio::time::Instant::now() }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the clock the ban points to")]
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),
             Self::Fixed(time) => *time.lock().unwrap_or_else(PoisonError::into_inner),
+            #[cfg(feature = "storm")]
+            Self::Tokio { began_at, began } => after(*began_at, began.elapsed()),
         }
     }
 
@@ -35,6 +49,8 @@ impl Clock {
                 let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
                 *time = after(*time, by);
             }
+            #[cfg(feature = "storm")]
+            Self::Tokio { .. } => {}
         }
     }
 }

@@ -32,10 +32,12 @@ pub(crate) const DEAD_LETTERS_MAX: usize = 1000;
 #[derive(Debug)]
 pub struct Embedded {
     log: Arc<LogFile>,
-    registry: Registry,
+    registry: Arc<Registry>,
     floors: Floors,
     works: Works,
     clock: Clock,
+    #[cfg(feature = "storm")]
+    gate: crate::storm::Gate,
 }
 
 /// How far the consumers of this process are, ahead of what is written down.
@@ -53,11 +55,18 @@ impl Embedded {
     fn over(log: LogFile) -> Self {
         Self {
             log: Arc::new(log),
-            registry: Registry::default(),
+            registry: Arc::default(),
             floors: Floors::default(),
             works: Works::default(),
             clock: Clock::System,
+            #[cfg(feature = "storm")]
+            gate: crate::storm::Gate::open(),
         }
+    }
+
+    #[cfg(feature = "storm")]
+    pub(crate) fn in_storm(log: LogFile, wire: Arc<Registry>, gate: &crate::storm::Gate, clock: Clock) -> Self {
+        Self { registry: wire, clock, gate: gate.clone(), ..Self::over(log) }
     }
 
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
@@ -179,7 +188,19 @@ impl Embedded {
     }
 
     pub(crate) async fn ask(&self, subject: &str, question: Question, deadline: Instant) -> Result<Bytes, AskError> {
-        self.registry.ask(subject, question, deadline, &self.clock).await
+        let asked = self.registry.ask(subject, question, deadline, &self.clock);
+        #[cfg(feature = "storm")]
+        let asked = async {
+            match self.gate.around("ask", asked).await {
+                Some(answer) => answer,
+                // A question or an answer that is lost is silence.
+                None => {
+                    tokio::time::sleep_until(deadline).await;
+                    Err(AskError::Deadline { subject: subject.to_owned() })
+                }
+            }
+        };
+        asked.await
     }
 
     pub(crate) async fn survey(&self, subject: &str, question: Question, deadline: Instant) -> Vec<Bytes> {

@@ -25,6 +25,8 @@ mod embedded;
 mod nats;
 mod spool;
 mod pattern;
+#[cfg(feature = "storm")]
+pub mod storm;
 
 pub use ask::{Asked, Question, ServeSpec};
 pub use bus::{Appended, Bus, ConsumerSpec, DeadLetter, Document, Recorded, Verdict};

@@ -19,6 +19,8 @@ use crate::error::{AppendError, OpenError, Unavailable};
 mod reader;
 mod row;
 mod schema;
+#[cfg(feature = "storm")]
+pub(crate) mod storm;
 mod writer;
 
 use reader::Readers;
@@ -34,6 +36,20 @@ const COMMANDS_WAITING_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct LogFile {
     directory: PathBuf,
+    hands: Hands,
+}
+
+/// Who works on the file.
+#[derive(Debug)]
+enum Hands {
+    Threads(Threads),
+    /// Whoever calls: no thread, no disk, and a gate at every call.
+    #[cfg(feature = "storm")]
+    Storm(storm::Hand),
+}
+
+#[derive(Debug)]
+struct Threads {
     /// `None` when opened for reading only.
     commands: Option<mpsc::Sender<Command>>,
     commits: watch::Receiver<u64>,
@@ -67,10 +83,12 @@ impl LogFile {
             .map_err(at)?;
         Ok(Self {
             directory: directory.to_owned(),
-            commands: Some(commands),
-            commits,
-            readers: Readers::new(path),
-            writer: Mutex::new(Some(writer)),
+            hands: Hands::Threads(Threads {
+                commands: Some(commands),
+                commits,
+                readers: Readers::new(path),
+                writer: Mutex::new(Some(writer)),
+            }),
         })
     }
 
@@ -83,11 +101,18 @@ impl LogFile {
         let (_, commits) = watch::channel(0);
         Ok(Self {
             directory: directory.to_owned(),
-            commands: None,
-            commits,
-            readers: Readers::new(path),
-            writer: Mutex::new(None),
+            hands: Hands::Threads(Threads {
+                commands: None,
+                commits,
+                readers: Readers::new(path),
+                writer: Mutex::new(None),
+            }),
         })
+    }
+
+    #[cfg(feature = "storm")]
+    pub(crate) fn in_storm(hand: storm::Hand) -> Self {
+        Self { directory: PathBuf::new(), hands: Hands::Storm(hand) }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -141,10 +166,16 @@ impl LogFile {
     }
 
     async fn send(&self, command: Command) -> Result<(), Unavailable> {
-        let Some(commands) = &self.commands else {
-            return Err(Unavailable::new("write to the log", "it is open for reading only"));
-        };
-        commands.send(command).await.map_err(|_| writer_gone())
+        match &self.hands {
+            Hands::Threads(Threads { commands: Some(commands), .. }) => {
+                commands.send(command).await.map_err(|_| writer_gone())
+            }
+            Hands::Threads(Threads { commands: None, .. }) => {
+                Err(Unavailable::new("write to the log", "it is open for reading only"))
+            }
+            #[cfg(feature = "storm")]
+            Hands::Storm(hand) => hand.write(command).await,
+        }
     }
 
     /// Up to `limit` events after `after` and up to `up_to`; fewer than `limit` means there are no more.
@@ -169,21 +200,33 @@ impl LogFile {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        self.readers.query(query).await
+        match &self.hands {
+            Hands::Threads(threads) => threads.readers.query(query).await,
+            #[cfg(feature = "storm")]
+            Hands::Storm(hand) => hand.query(query).await,
+        }
     }
 
     /// Changes with every commit; for those who wait for more events.
     pub(crate) fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.clone()
+        match &self.hands {
+            Hands::Threads(threads) => threads.commits.clone(),
+            #[cfg(feature = "storm")]
+            Hands::Storm(hand) => hand.commits(),
+        }
     }
 
     /// Whether the writer still runs.
     pub(crate) fn is_writable(&self) -> bool {
-        self.commands.as_ref().is_some_and(|commands| !commands.is_closed())
+        match &self.hands {
+            Hands::Threads(threads) => threads.commands.as_ref().is_some_and(|commands| !commands.is_closed()),
+            #[cfg(feature = "storm")]
+            Hands::Storm(_) => true,
+        }
     }
 }
 
-impl Drop for LogFile {
+impl Drop for Threads {
     fn drop(&mut self) {
         self.commands = None;
         let writer = self.writer.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();

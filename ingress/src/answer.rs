@@ -24,12 +24,12 @@ const NOTHING: &[u8] = b"{}";
 
 /// Who takes callbacks in, with everything that needs.
 #[derive(Debug)]
-pub(crate) struct Reception {
-    pub settings: Settings,
-    pub apps: Apps,
-    pub bus: Bus,
-    pub clock: Clock,
-    pub rejections: Rejections,
+pub struct Reception {
+    pub(crate) settings: Settings,
+    apps: Apps,
+    bus: Bus,
+    clock: Clock,
+    pub(crate) rejections: Rejections,
 }
 
 /// Why a request is turned away: the reply, and what the list of rejected callbacks says.
@@ -56,6 +56,10 @@ impl From<Refused> for TurnedAway {
 }
 
 impl Reception {
+    pub fn new(settings: Settings, apps: Apps, bus: Bus, clock: Clock) -> Self {
+        Self { settings, apps, bus, clock, rejections: Rejections::default() }
+    }
+
     /// Takes one POST. `body` is read only for who may come in.
     pub(crate) async fn take(
         &self,

@@ -69,10 +69,8 @@ pub(crate) async fn ask(
     let mut failed = NoAnswer::Late(settings.ask_within);
     loop {
         tokio::select! {
-            _ = hedge.tick(), if asked < ATTEMPTS_MAX => {
-                asked += 1;
-                attempts.push(bus.ask(&subject, question.clone(), deadline));
-            }
+            // An answer that is there saves another ask, and is never too late.
+            biased;
             Some(reply) = attempts.next() => match reply {
                 Ok(body) => match check(body, kind, key) {
                     Ok(reply) => return Ok(reply),
@@ -83,6 +81,10 @@ pub(crate) async fn ask(
                 Err(AskError::Deadline { .. }) => failed = NoAnswer::Late(settings.ask_within),
                 Err(AskError::Unavailable(cause)) => failed = NoAnswer::Unreachable(cause.to_string()),
             },
+            _ = hedge.tick(), if asked < ATTEMPTS_MAX => {
+                asked += 1;
+                attempts.push(bus.ask(&subject, question.clone(), deadline));
+            }
             () = sleep_until(deadline) => return Err(failed),
         }
         if asked == ATTEMPTS_MAX && attempts.is_empty() {

@@ -14,6 +14,7 @@ mod server;
 mod settings;
 mod status;
 
+pub use answer::Reception;
 pub use door::{App, Apps};
 pub use fallback::Fallback;
 pub use rejected::{Rejected, Rejections};

@@ -4,14 +4,14 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use bus::{Bus, Clock};
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
@@ -77,9 +77,8 @@ impl Ingress {
     pub async fn build(settings: Settings, apps: Apps, bus: Bus, clock: Clock) -> Result<Self, BuildError> {
         let address = settings.listen;
         let listener = TcpListener::bind(address).await.map_err(|cause| BuildError { address, cause })?;
-        let rejections = Rejections::default();
         answer::count_from_zero();
-        Ok(Self { listener, reception: Arc::new(Reception { settings, apps, bus, clock, rejections }) })
+        Ok(Self { listener, reception: Arc::new(Reception::new(settings, apps, bus, clock)) })
     }
 
     /// Where it listens.
@@ -129,7 +128,7 @@ impl Ingress {
 async fn converse(reception: Arc<Reception>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
     let service = service_fn(move |request: Request<Incoming>| {
         let reception = Arc::clone(&reception);
-        async move { Ok::<_, Infallible>(take(&reception, peer, request.map(Body::new)).await.into_response()) }
+        async move { Ok::<_, Infallible>(reception.respond(peer.ip(), request.map(Body::new)).await) }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -147,20 +146,26 @@ async fn converse(reception: Arc<Reception>, stream: TcpStream, peer: SocketAddr
     }
 }
 
-async fn take(reception: &Reception, peer: SocketAddr, request: Request<Body>) -> Reply {
-    let settings = &reception.settings;
-    if !settings.takes(request.uri().path()) {
-        return Reply::NotHere;
+impl Reception {
+    /// One request of a connection, answered: what [`Ingress`] does with each it reads from a socket.
+    pub async fn respond(&self, peer: IpAddr, request: Request<Body>) -> Response {
+        self.reply(peer, request).await.into_response()
     }
-    match *request.method() {
-        Method::POST => {}
-        Method::GET | Method::HEAD => return Reply::Hello,
-        _ => return Reply::Method,
+
+    async fn reply(&self, peer: IpAddr, request: Request<Body>) -> Reply {
+        if !self.settings.takes(request.uri().path()) {
+            return Reply::NotHere;
+        }
+        match *request.method() {
+            Method::POST => {}
+            Method::GET | Method::HEAD => return Reply::Hello,
+            _ => return Reply::Method,
+        }
+        let path = format!("{}{}", self.settings.public_prefix, request.uri().path());
+        let claims = Claims::of(request.headers(), request.method().as_str(), path);
+        let body = whole(request, self.settings.body_bytes_max);
+        self.take(claims, peer.to_string(), body).await
     }
-    let path = format!("{}{}", settings.public_prefix, request.uri().path());
-    let claims = Claims::of(request.headers(), request.method().as_str(), path);
-    let body = whole(request, settings.body_bytes_max);
-    reception.take(claims, peer.ip().to_string(), body).await
 }
 
 /// The whole body, bounded in size and time.

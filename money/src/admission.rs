@@ -21,6 +21,9 @@ use crate::wallet::{self, Wallet, WalletFacts, WalletStatus};
 /// signature would be refused; the wallet itself remembers longer.
 pub const ENDED_MEMORY_MILLIS: i64 = 3_600_000;
 
+/// A clock further behind the newest second than this says that the clock before it was wrong: it is not waited for.
+const BEHIND_SECS_MAX: i64 = 5;
+
 /// One wallet as admission sees it: its fold, and the tentative holds of calls whose decision is not in the log yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
@@ -158,7 +161,8 @@ impl Admission {
         if let Some(limit) = self.limit(now, date, amount) {
             return HoldReply::Limited(limit);
         }
-        self.began = (self.began.0.max(second), self.began_in(second).saturating_add(1));
+        let newest = if self.is_behind(second) { second } else { second.max(self.began.0) };
+        self.began = (newest, self.began_in(second).saturating_add(1));
         let expires = expires_at.as_millisecond();
         let open = Open { amount, tentative_until: Some(expires), decision: Some(decision.into()) };
         self.insert(leg, open);
@@ -280,10 +284,14 @@ impl Admission {
         (amount > available).then_some(Limit::Credit { available })
     }
 
-    /// Calls that began in this second. A clock that is behind counts with the newest second.
+    /// Calls that began in this second. A clock that is a little behind counts with the newest second.
     fn began_in(&self, second: i64) -> u32 {
         let (newest, calls) = self.began;
-        if second > newest { 0 } else { calls }
+        if second > newest || self.is_behind(second) { 0 } else { calls }
+    }
+
+    fn is_behind(&self, second: i64) -> bool {
+        second < self.began.0.saturating_sub(BEHIND_SECS_MAX)
     }
 
     fn insert(&mut self, leg: &Leg, open: Open) {

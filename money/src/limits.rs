@@ -112,8 +112,9 @@ pub enum Barred {
     PriceCeiling,
 }
 
-/// What was charged in the day and the month of a date, by the clock of the wallet. It only moves forward: charges that
-/// are told with an older date count for the newest.
+/// What was charged in the day and the month of a date, by the clock of the wallet. A charge of the day before counts for
+/// the newest date, since clocks differ; where the date is further ahead, the clock that said so was wrong, and the day
+/// begins anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     pub date: Date,
@@ -222,7 +223,7 @@ impl Spent {
     }
 
     pub(crate) fn add(&mut self, date: Date, amount: Micros) {
-        if date > self.date {
+        if date > self.date || self.date.yesterday().is_ok_and(|yesterday| date < yesterday) {
             if date.first_of_month() != self.date.first_of_month() {
                 self.month = Micros::ZERO;
             }

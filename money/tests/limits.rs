@@ -131,6 +131,9 @@ fn the_checks_come_in_their_order() {
     admission.free(&leg("a"));
     assert_eq!(ask(&mut admission, noon, "b", "99"), limited(Limit::Velocity));
     assert_eq!(ask(&mut admission, "2026-01-10T11:59:59Z", "b", "1"), limited(Limit::Velocity), "a clock behind");
+    let before = "2026-01-10T11:59:50Z";
+    assert_eq!(ask(&mut admission, before, "c", "1"), HoldReply::Ok, "the clock that said noon was wrong");
+    admission.free(&leg("c"));
     let later = "2026-01-10T12:00:01Z";
     assert_eq!(ask(&mut admission, later, "b", "99"), limited(Limit::SpendDay { left: micros("1") }));
     let mut admission = Admission::load(&wallet(r#"{"spend_month_max": "2"}"#));
@@ -158,7 +161,10 @@ fn days_and_months_end_by_the_wallets_clock() {
         (Date::constant(2026, 1, 30), ("1", "3")),
         (Date::constant(2026, 1, 31), ("0", "3")),
         (Date::constant(2026, 2, 1), ("0", "0")),
-        (Date::constant(2025, 12, 1), ("1", "3")),
+        (Date::constant(2026, 1, 29), ("1", "3")),
+        // The clock that said the 30th was wrong.
+        (Date::constant(2026, 1, 28), ("0", "3")),
+        (Date::constant(2025, 12, 1), ("0", "0")),
     ] {
         assert_eq!(spent.on(date), (micros(left.0), micros(left.1)), "{date}");
     }

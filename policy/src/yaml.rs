@@ -247,6 +247,7 @@ impl<'de> Visitor<'de> for RawVisitor {
         Ok(Raw::Inferred)
     }
 
+    #[expect(clippy::disallowed_types, reason = "that it is a number is all that is kept of it")]
     fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
         Ok(Raw::Inferred)
     }

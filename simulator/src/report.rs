@@ -241,9 +241,9 @@ impl fmt::Display for What {
             Self::Callback { kind, copy, latency_micros, outcome, .. } => {
                 let name = kind.as_str().to_ascii_uppercase();
                 let again = if *copy == 0 { "" } else { " again" };
-                let ms = *latency_micros as f64 / 1_000.0;
+                let (ms, tenths) = (latency_micros / 1_000, latency_micros % 1_000 / 100);
                 match outcome {
-                    Outcome::Replied { status, .. } => write!(f, "{name}{again} → {status} in {ms:.1} ms"),
+                    Outcome::Replied { status, .. } => write!(f, "{name}{again} → {status} in {ms}.{tenths} ms"),
                     Outcome::Failed { why } => write!(f, "{name}{again} → {why}"),
                 }
             }

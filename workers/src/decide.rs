@@ -90,10 +90,7 @@ impl Desk {
         if !worded.lasting {
             return Some(worded.body);
         }
-        if self.clock.now() > matter.deadline {
-            self.give_back(matter, &worded).await;
-            return None;
-        }
+        // Also where nobody waits any more: another worker may have found this hold, and answered with its words.
         match claim(&self.cache, &matter.key, &worded.body, self.settings.decision_memory).await {
             Ok(None) => {
                 remember(&self.call_memory, &matter.app.name, &matter.call, worded.remember).await;
@@ -103,10 +100,10 @@ impl Desk {
                 self.give_back(matter, &worded).await;
                 Some(winner)
             }
-            // A refusal may stand under this key, and it never becomes a grant.
+            // A refusal may stand under this key, and it never becomes a grant. Or these very words do, and then the hold
+            // is what whoever asks next is answered with: it stays, and billing frees it if nobody does.
             Err(error) if worded.held.is_some() => {
-                tracing::warn!(%error, "decision not remembered, so not granted");
-                self.give_back(matter, &worded).await;
+                tracing::warn!(%error, "decision not known to be remembered, so not granted");
                 None
             }
             Err(error) => {

@@ -65,10 +65,19 @@ local function loaded(keys)
   return redis.call('EXISTS', keys[1]) == 1
 end
 
--- What was spent in the day and the month of a date; dates only move forward.
+-- The days of the calendar up to a date, yyyymmdd.
+local function days(date)
+  local year, month = math.floor(date / 10000), math.floor(date / 100) % 100
+  if month < 3 then year, month = year - 1, month + 12 end
+  return 365 * year + math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
+    + math.floor((153 * month - 457) / 5) + date % 100
+end
+
+-- What was spent in the day and the month of a date. The day before counts for the newest; where that is further ahead,
+-- the clock that said so was wrong.
 local function spent_on(keys, date)
   local day, month, then_ = number(keys[1], 'spent_day'), number(keys[1], 'spent_month'), number(keys[1], 'date')
-  if date <= then_ then return day, month, then_ end
+  if date <= then_ and days(then_) - days(date) <= 1 then return day, month, then_ end
   if math.floor(date / 100) ~= math.floor(then_ / 100) then month = 0 end
   return 0, month, date
 end
@@ -79,9 +88,14 @@ local function spend(keys, date, amount)
     'spent_month', string.format('%.0f', month + amount))
 end
 
--- Calls that began in this second. A clock that is behind counts with the newest second.
+-- Whether a clock is so far behind the newest second that the clock before it was wrong.
+local function is_behind(keys, second)
+  return second < number(keys[1], 'second') - 5
+end
+
+-- Calls that began in this second. A clock that is a little behind counts with the newest second.
 local function began_in(keys, second)
-  if second > number(keys[1], 'second') then return 0 end
+  if second > number(keys[1], 'second') or is_behind(keys, second) then return 0 end
   return number(keys[1], 'calls')
 end
 
@@ -119,6 +133,7 @@ local function hold(keys, args)
   local limited = limit(keys, args[1], second, tonumber(args[6]), amount)
   if limited then return limited end
   local calls, newest = began_in(keys, second) + 1, math.max(second, number(keys[1], 'second'))
+  if is_behind(keys, second) then newest = second end
   redis.call('HSET', keys[1], 'second', string.format('%.0f', newest), 'calls', string.format('%.0f', calls))
   insert(keys, leg, amount)
   redis.call('ZADD', keys[3], args[4], leg)
@@ -165,7 +180,9 @@ local function apply(keys, args)
   if seq <= have then return { 'OLD' } end
   if tonumber(args[1]) ~= have then return { 'GAP', string.format('%.0f', have) } end
   redis.call('HSET', keys[1], 'seq', args[2])
-  if redis.call('HGET', keys[1], 'currency') == '' then redis.call('HSET', keys[1], 'currency', args[4]) end
+  local currency = redis.call('HGET', keys[1], 'currency')
+  if currency == '' then redis.call('HSET', keys[1], 'currency', args[4]) end
+  if currency ~= '' and currency ~= args[4] then return { 'OK' } end
   local date, expires
   for i = 5, #args, 3 do
     local what, leg, amount = args[i], args[i + 1], tonumber(args[i + 2])

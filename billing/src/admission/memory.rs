@@ -58,6 +58,12 @@ impl MemoryAdmission {
         self.lock().entry(id.clone()).or_insert_with(|| Admission::load(wallet));
     }
 
+    /// What was held is lost, as when Redis is.
+    #[cfg(feature = "storm")]
+    pub fn forget(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<WalletId, Admission>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

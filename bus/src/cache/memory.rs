@@ -24,7 +24,7 @@ struct Entries {
 }
 
 impl MemoryCache {
-    pub(super) fn new(entries_max: usize, clock: Clock) -> Self {
+    pub(crate) fn new(entries_max: usize, clock: Clock) -> Self {
         Self { entries_max: entries_max.max(1), clock, entries: Mutex::default() }
     }
 
@@ -57,6 +57,11 @@ impl MemoryCache {
         let Some(value) = entries.remove(key) else { return false };
         entries.insert(key, value, end, self.entries_max);
         true
+    }
+
+    #[cfg(feature = "storm")]
+    pub(crate) fn clear(&self) {
+        *self.alive() = Entries::default();
     }
 
     /// The entries without those whose time is over.

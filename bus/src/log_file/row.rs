@@ -7,7 +7,7 @@ use crate::bus::Recorded;
 
 /// An event ready to be written: all that costs time is done by the caller, not by the one writer.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub(super) stream: Stream,
     pub(super) subject: String,
     pub(super) id: [u8; 32],
@@ -66,7 +66,7 @@ fn id_bytes(id: &EventId) -> [u8; 32] {
     bytes
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

@@ -134,26 +134,38 @@ pub(super) fn run(
 ) {
     let mut batch = Vec::with_capacity(COMMANDS_PER_COMMIT_MAX);
     while waiting.blocking_recv_many(&mut batch, COMMANDS_PER_COMMIT_MAX) > 0 {
-        match commit(&mut connection, &mut state, &mut batch) {
-            Ok(answers) => {
-                committed.send_modify(|count| *count = count.wrapping_add(1));
-                answers.into_iter().for_each(Answer::send);
-            }
-            Err((error, unanswered)) => {
-                tracing::error!(%error, "the log was not written");
-                let error = Unavailable::new("write to the log", &error);
-                unanswered.into_iter().for_each(|answer| answer.fail(&error));
-                // What was rolled back must not be remembered.
-                match State::load(&connection) {
-                    Ok(loaded) => state = loaded,
-                    Err(error) => {
-                        tracing::error!(%error, "the log cannot be read; its writer ends");
-                        return;
-                    }
-                }
-            }
+        let tell = || committed.send_modify(|count| *count = count.wrapping_add(1));
+        if let Err(error) = take(&mut connection, &mut state, &mut batch, tell) {
+            tracing::error!(%error, "the log cannot be read; its writer ends");
+            return;
         }
     }
+}
+
+/// Commits the batch, or nothing of it, tells who waits for more, and answers.
+///
+/// # Errors
+/// When what was rolled back cannot be forgotten.
+pub(super) fn take(
+    connection: &mut Connection,
+    state: &mut State,
+    batch: &mut Vec<Command>,
+    tell: impl FnOnce(),
+) -> rusqlite::Result<()> {
+    match commit(connection, state, batch) {
+        Ok(answers) => {
+            tell();
+            answers.into_iter().for_each(Answer::send);
+        }
+        Err((error, unanswered)) => {
+            tracing::error!(%error, "the log was not written");
+            let error = Unavailable::new("write to the log", &error);
+            unanswered.into_iter().for_each(|answer| answer.fail(&error));
+            // What was rolled back must not be remembered.
+            *state = State::load(connection)?;
+        }
+    }
+    Ok(())
 }
 
 enum Answer {

@@ -289,10 +289,10 @@ fn tell(output: Output, replay: &Replay, took: Duration) {
         output.line("");
     }
     let tone = if replay.changed == 0 { Tone::Good } else { Tone::Note };
-    let each = if took.as_secs_f64() > 0.0 { replay.callbacks as f64 / took.as_secs_f64() } else { 0.0 };
+    let each = u128::from(replay.callbacks) * 1_000 / took.as_millis().max(1);
     output.line(output.toned(
         tone,
-        format!("{} of {} callbacks would be decided otherwise ({each:.0} a second)", replay.changed, replay.callbacks),
+        format!("{} of {} callbacks would be decided otherwise ({each} a second)", replay.changed, replay.callbacks),
     ));
     if replay.fallbacks > 0 {
         output.line(format!("{} were answered by a fallback, not by a policy", replay.fallbacks));

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// A known name at least this similar (Jaro-Winkler) was probably meant.
+#[expect(clippy::disallowed_types, reason = "a likeness is no amount")]
 const SIMILAR_MIN: f64 = 0.7;
 
 /// Why a configuration is not used.
