@@ -134,6 +134,10 @@ impl Nats {
         consume::standing(&self.broker, &self.works, filter, name).await
     }
 
+    pub(crate) async fn restart_consumer(&self, spec: &ConsumerSpec, after_seq: u64) -> Result<(), Unavailable> {
+        consume::restart(&self.broker, spec, after_seq).await
+    }
+
     pub(crate) async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {
         dead::letters(&self.broker, consumer).await
     }

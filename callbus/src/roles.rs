@@ -126,7 +126,7 @@ impl Ground {
         let (mut doors, mut workers, mut books, mut pulse) =
             (Stage::new("door"), Stage::new("workers"), Stage::new("billing"), Stage::new("health"));
         if role.does(Role::Billing) {
-            self.start_billing(&mut books).await?;
+            self.start_billing(&mut books, config).await?;
         }
         if role.does(Role::Worker) {
             self.start_worker(&mut workers, config, environment, handlers).await?;
@@ -149,10 +149,10 @@ impl Ground {
         Ok(Running { callbacks, api, bus: self.bus, stages })
     }
 
-    async fn start_billing(&self, stage: &mut Stage) -> anyhow::Result<()> {
+    async fn start_billing(&self, stage: &mut Stage, config: &Config) -> anyhow::Result<()> {
         let (bus, admission, cache, clock) =
             (self.bus.clone(), self.admission.clone(), self.cache.clone(), self.clock.clone());
-        let billing = Billing::new(bus, admission, cache, clock);
+        let billing = Billing::new(bus, admission, cache, clock).in_groups(config.billing_groups);
         stage.run(move |stop| async move { Ok(billing.run(stop).await?) });
         Ok(())
     }

@@ -11,5 +11,6 @@ mod handlers;
 mod layers;
 mod policies;
 mod replies;
+mod scale;
 mod tracing;
 mod wallets;

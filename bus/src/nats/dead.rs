@@ -42,7 +42,7 @@ pub(super) async fn put_aside(
 }
 
 pub(super) async fn letters(broker: &Broker, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {
-    let mut messages = replay(broker, DEAD_STREAM, format!("dead.v1.{consumer}"), 0).await?;
+    let mut messages = replay(broker, DEAD_STREAM, vec![format!("dead.v1.{consumer}")], 0).await?;
     let mut letters = Vec::new();
     while let Some(message) = messages.next().await {
         letters.push(letter(&message?));
