@@ -98,11 +98,11 @@ impl Billing {
         Self { groups: 1, office: Office { bus, admission, cache, clock, ledger } }
     }
 
-    /// The calls are shared out among so many groups, at most [`Partition::COUNT`]. All billing processes have the same
-    /// number.
+    /// The calls are shared out among so many groups, one of [`GROUPS`](crate::GROUPS). All billing processes have the
+    /// same number.
     #[must_use]
     pub fn in_groups(self, groups: u8) -> Self {
-        Self { groups: groups.clamp(1, Partition::COUNT), ..self }
+        Self { groups, ..self }
     }
 
     /// Works until asked to stop, then finishes what it has begun. Of several processes one works each group, the others

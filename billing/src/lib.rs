@@ -22,5 +22,5 @@ pub mod verify;
 pub use admission::{Admission, AdmissionError, HoldReply};
 pub use billing::{Billing, BillingError};
 pub use credit::Credit;
-pub use group::{CONSUMER, floor};
+pub use group::{CONSUMER, GROUPS, consumers, floor};
 pub use history::fold;

@@ -64,6 +64,24 @@ pub(crate) enum Operation {
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Who reads the calls on the broker by a name of their own, in any language.
+    #[command(subcommand)]
+    Consumer(ConsumerCommand),
+    /// Make keys for the broker, one for each role, and the file that tells the broker what each may do.
+    Keys {
+        /// Where they are kept; what is there stays.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// A key as well for a program of yours that decides (`ask: { nats: true }`).
+        #[arg(long, value_name = "NAME", value_parser = crate::commands::consumer::name)]
+        decider: Option<String>,
+    },
+    /// Make at the broker what is missing: streams, stores, consumers. What is there stays as it is.
+    Provision {
+        /// Say what would be made, and make nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Exit 0 when what runs here is well, else 6.
     Health {
         /// Ask one role only; without it, the listeners.
@@ -505,6 +523,44 @@ pub(crate) enum LogCommand {
     Verify,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsumerCommand {
+    /// All consumers, and how far they are.
+    Ls,
+    /// Make a consumer for a program of yours, with its own key and no right but to pull from it.
+    Add(ConsumerAdd),
+    /// Remove a consumer, and what it remembers.
+    Rm {
+        name: String,
+        /// Where `callbus keys` keeps the keys; its key goes as well.
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+    },
+    /// Hand a consumer everything from a sequence on again.
+    Rewind {
+        name: String,
+        #[arg(long, value_name = "SEQ")]
+        to: u64,
+    },
+    /// The events a consumer could not handle, and why.
+    Dead { name: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConsumerAdd {
+    #[arg(value_parser = crate::commands::consumer::name)]
+    pub name: String,
+    /// Only events of these kinds, with commas between: ice, ace, pie, dice, notify, unknown, decided, emitted, settled.
+    #[arg(long, value_delimiter = ',', value_parser = kind)]
+    pub kinds: Vec<proto::Kind>,
+    /// beginning, now, or a sequence of the log.
+    #[arg(long, default_value = "now", value_name = "WHERE", value_parser = crate::commands::consumer::begin)]
+    pub from: bus::Begin,
+    /// Where `callbus keys` keeps the keys; without it none is made, for a broker that lets everybody in.
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+}
+
 /// What one process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand, ValueEnum)]
 pub(crate) enum Role {
@@ -558,6 +614,11 @@ fn end_of_day(text: &str) -> Result<jiff::Timestamp, String> {
     let end = text.parse().ok().and_then(day).map(|midnight| midnight.timestamp());
     let time = if text.contains('T') { text.parse().ok() } else { end };
     time.ok_or_else(|| "write a day such as 2026-12-31 or a time such as 2026-12-31T12:00:00Z".to_owned())
+}
+
+fn kind(text: &str) -> Result<proto::Kind, String> {
+    proto::Kind::parse(text)
+        .ok_or_else(|| format!("write one of {}", proto::Kind::ALL.map(proto::Kind::as_str).join(", ")))
 }
 
 fn whole_seconds(text: &str) -> Result<u32, String> {

@@ -27,6 +27,9 @@ mod policy;
 mod explain;
 mod diff;
 mod list;
+mod keys;
+pub(crate) mod consumer;
+mod provision;
 
 /// Does what was asked.
 ///
@@ -99,6 +102,9 @@ pub(crate) async fn run(
         Operation::List(ListCommand::Replace(edit)) => list::edit(&config()?, output, Edit::Replace, edit).await,
         Operation::Rebuild(RebuildCommand::Wallets { wallets }) => rebuild::wallets(&config()?, output, wallets).await,
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
+        Operation::Consumer(command) => consumer::run(command, &config()?, environment, output).await,
+        Operation::Keys { dir, decider } => keys::run(&dir, decider.as_deref(), output),
+        Operation::Provision { dry_run } => provision::run(&config()?, environment, output, dry_run).await,
         Operation::Health { role } => health::check(&config()?, environment, role, output).await,
     }
 }

@@ -85,7 +85,17 @@ pub(crate) struct App {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Bus {
     Embedded,
-    Nats { url: String, replicas: usize },
+    Nats(Nats),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Nats {
+    pub url: String,
+    pub replicas: usize,
+    /// The seed of this process's own key; none where the broker lets everybody in.
+    pub nkey_file: Option<PathBuf>,
+    /// With it the connection must be TLS.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +130,7 @@ impl Config {
                 format!("the embedded bus lives in one process, so a {role} of its own would reach nobody"),
                 "run `callbus` without a role, or set [bus] kind = \"nats\"",
             )),
-            (Bus::Nats { .. }, Admission::Memory, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => {
+            (Bus::Nats(_), Admission::Memory, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => {
                 Err(Fault::setting(
                     "[admission] kind = \"memory\"",
                     "each process would hold credit by itself, and a wallet could be spent twice",
@@ -133,8 +143,8 @@ impl Config {
                 "leave it out, or set [bus] kind = \"nats\"",
             )),
             (Bus::Embedded, Admission::Memory | Admission::Redis { .. }, Role::All)
-            | (Bus::Nats { .. }, Admission::Memory, Role::All)
-            | (Bus::Nats { .. }, Admission::Redis { .. }, _) => Ok(()),
+            | (Bus::Nats(_), Admission::Memory, Role::All)
+            | (Bus::Nats(_), Admission::Redis { .. }, _) => Ok(()),
         }
     }
 
@@ -156,7 +166,12 @@ impl Config {
         refuse_twins(&apps)?;
         let bus = match (file.bus.kind, file.bus.url) {
             (file::BusKind::Embedded, _) => Bus::Embedded,
-            (file::BusKind::Nats, Some(url)) => Bus::Nats { url, replicas: file.bus.replicas.get().into() },
+            (file::BusKind::Nats, Some(url)) => Bus::Nats(Nats {
+                url,
+                replicas: file.bus.replicas.get().into(),
+                nkey_file: file.bus.nkey_file.map(|file| base.join(file)),
+                ca_file: file.bus.ca_file.map(|file| base.join(file)),
+            }),
             (file::BusKind::Nats, None) => {
                 return Err(Fault::setting("[bus] url", "it is missing", "write url = \"nats://host:4222\""));
             }

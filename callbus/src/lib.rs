@@ -26,6 +26,7 @@ mod cli;
 mod environment;
 mod config;
 mod policy_files;
+mod broker;
 mod exit;
 mod output;
 mod telemetry;

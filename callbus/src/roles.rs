@@ -7,7 +7,7 @@ use anyhow::Context;
 use api::{Api, ApiSettings};
 use billing::admission::{Admission, MemoryAdmission, RedisAdmission};
 use billing::{Billing, Credit};
-use bus::{Bus, Cache, Clock, NatsConfig, SpoolConfig, Unavailable};
+use bus::{Bus, Cache, Clock, SpoolConfig, Unavailable};
 use futures::future::select_all;
 use ingress::{Apps, Ingress};
 use outbound::{Outbound, OutboundSettings};
@@ -23,7 +23,7 @@ use crate::config::protection::Protection;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::{health, policy_files};
+use crate::{broker, health, policy_files};
 
 /// What a stage has begun is finished within this; then the next one is asked all the same.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -338,9 +338,9 @@ pub(crate) async fn open_to_read(config: &Config, environment: &Environment) -> 
         config::Bus::Embedded => Bus::embedded_read_only(&config.data_dir)
             .context("is data_dir the right one, and did callbus ever run?")
             .map_err(Failure::from),
-        config::Bus::Nats { url, replicas } => {
-            let nats = nats_config(url, *replicas, Role::Api, environment, None);
-            Bus::nats(nats).await.map_err(|error| Failure::new(Exit::Unreachable, error))
+        config::Bus::Nats(nats) => {
+            let connected = broker::connect(nats, broker::user(Role::Api), environment, None).await;
+            connected.map_err(|error| Failure::new(Exit::Unreachable, error))
         }
     }
 }
@@ -349,26 +349,12 @@ pub(crate) async fn open_to_read(config: &Config, environment: &Environment) -> 
 async fn open_bus(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Bus> {
     match &config.bus {
         config::Bus::Embedded => Ok(Bus::embedded(&config.data_dir)?),
-        config::Bus::Nats { url, replicas } => {
+        config::Bus::Nats(nats) => {
             let spool =
                 role.does(Role::Ingress).then(|| SpoolConfig::new(config.data_dir.join("spool"), BROKER_SYNC_INTERVAL));
-            let config = nats_config(url, *replicas, role, environment, spool);
-            Ok(Bus::nats(config).await?)
+            broker::connect(nats, broker::user(role), environment, spool).await
         }
     }
-}
-
-/// How this process is known to the broker.
-pub(crate) fn nats_config(
-    url: &str,
-    replicas: usize,
-    role: Role,
-    environment: &Environment,
-    spool: Option<SpoolConfig>,
-) -> NatsConfig {
-    let host: String = environment.host().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let client_name = format!("callbus-{role}-{host}-{}", std::process::id());
-    NatsConfig { url: url.to_owned(), client_name, nkey_seed: None, replicas, spool }
 }
 
 fn decision_memory(config: &Config) -> Duration {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use billing::admission::{HoldRequest, RedisAdmission};
 use billing::order::{Order, Ordered, order};
 use billing::{Admission, Billing, Credit, HoldReply};
-use bus::{Bus, Cache, Clock, NatsConfig};
+use bus::{Bus, Cache, Clock};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use money::posting::{Charge, POSTINGS_MAX, TopUp};
@@ -36,9 +36,7 @@ const AT_ONCE: usize = 256;
 async fn main() {
     let nats = Nats::start().expect("a broker");
     let redis = Redis::start().expect("Redis");
-    let config =
-        NatsConfig { url: nats.url(), client_name: "bench".to_owned(), nkey_seed: None, replicas: 1, spool: None };
-    let bus = Bus::nats(config).await.expect("the bus");
+    let bus = Bus::nats(nats.config("bench").expect("a broker without keys")).await.expect("the bus");
     let admission = Admission::Redis(RedisAdmission::connect(&redis.url(), "bench:").await.expect("admission"));
     long(&bus, &admission, &redis).await;
     hot(&bus, &admission).await;

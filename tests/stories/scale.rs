@@ -179,7 +179,7 @@ async fn the_number_of_groups_may_change() -> Result<()> {
     world.top_up(WALLET, "1000").await?;
     let settings = std::fs::read_to_string(world.config())?;
     let (platform, mut connected, mut open) = (world.platform(7_100)?, Vec::new(), None::<CallFacts>);
-    for groups in [3, 2, 1, 3] {
+    for groups in [4, 2, 1, 4] {
         world.terminate("billing")?;
         std::fs::write(world.config(), format!("{settings}[billing]\ngroups = {groups}\n"))?;
         if let Some(open) = open.take() {

@@ -378,10 +378,19 @@ async fn unpin(broker: &Broker, spec: &ConsumerSpec, pin: &str) {
     }
 }
 
-/// The consumer as it is, or a new one from the beginning.
+/// Finds the consumer, or makes it where that is this process's to do. Where it begins cannot be changed.
 async fn make(broker: &Broker, spec: &ConsumerSpec) -> Result<Consumer<pull::Config>, Unavailable> {
-    let found = find(broker, spec.filter.stream(), &spec.name).await?;
-    create(broker, spec, found.map_or(DeliverPolicy::All, |info| info.config.deliver_policy)).await
+    let stream = spec.filter.stream();
+    match find(broker, stream, &spec.name).await? {
+        Some(_) if !broker.provisions => {
+            broker.call(WHAT, broker.jetstream.get_consumer_from_stream(&spec.name, stream.name())).await
+        }
+        None if !broker.provisions => {
+            broker.must_provision(&format!("the consumer {}", spec.name))?;
+            Err(Unavailable::new(WHAT, format!("there is no consumer {}", spec.name)))
+        }
+        found => create(broker, spec, found.map_or(DeliverPolicy::All, |info| info.config.deliver_policy)).await,
+    }
 }
 
 async fn create(
@@ -389,11 +398,17 @@ async fn create(
     spec: &ConsumerSpec,
     begin: DeliverPolicy,
 ) -> Result<Consumer<pull::Config>, Unavailable> {
+    let config = pull::Config { deliver_policy: begin, ..config(spec) };
+    broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, spec.filter.stream().name())).await
+}
+
+/// What a durable consumer is to the broker.
+pub(super) fn config(spec: &ConsumerSpec) -> pull::Config {
     let mut patterns = spec.filter.patterns();
     let one = if patterns.len() == 1 { patterns.remove(0) } else { String::new() };
-    let config = pull::Config {
+    pull::Config {
         durable_name: Some(spec.name.clone()),
-        deliver_policy: begin,
+        deliver_policy: DeliverPolicy::All,
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         max_deliver: -1,
@@ -404,6 +419,5 @@ async fn create(
         priority_groups: vec![PIN_GROUP.to_owned()],
         priority_timeout: PIN_TTL,
         ..pull::Config::default()
-    };
-    broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, spec.filter.stream().name())).await
+    }
 }

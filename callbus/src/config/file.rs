@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use jiff::SignedDuration;
 use outbound::IpNet;
-use proto::{AppKey, AppName, Partition, WalletId};
+use proto::{AppKey, AppName, WalletId};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -109,11 +109,13 @@ pub(super) struct Bus {
     pub kind: BusKind,
     pub url: Option<String>,
     pub replicas: NonZeroU8,
+    pub nkey_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { kind: BusKind::Embedded, url: None, replicas: NonZeroU8::MIN }
+        Self { kind: BusKind::Embedded, url: None, replicas: NonZeroU8::MIN, nkey_file: None, ca_file: None }
     }
 }
 
@@ -190,9 +192,8 @@ impl Default for Groups {
 impl TryFrom<u8> for Groups {
     type Error = String;
     fn try_from(groups: u8) -> Result<Self, String> {
-        let most = Partition::COUNT;
-        let can = (1..=most).contains(&groups);
-        can.then_some(Self(groups)).ok_or_else(|| format!("{groups} groups cannot be: write 1 to {most}"))
+        let can = billing::GROUPS.contains(&groups);
+        can.then_some(Self(groups)).ok_or_else(|| format!("{groups} groups cannot be: write 1, 2, 4, 8 or 16"))
     }
 }
 
