@@ -54,6 +54,8 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .reads(Stream::Calls)
         .reads(Stream::Wallets)
         .reads(Stream::Config)
+        // How far billing is, in its groups.
+        .reads_checkpoints()
         .reads_dead_letters()
         .writes(Stream::Config)
         .writes_documents();
