@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use proto::Leg;
-use rpds::RedBlackTreeMapSync;
+use rpds::{HashTrieMapSync, VectorSync};
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
@@ -19,10 +19,10 @@ type Digest = [u8; 32];
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct ClosedLegs {
-    legs: RedBlackTreeMapSync<Digest, Closed>,
-    /// By when they were closed, counted.
-    order: RedBlackTreeMapSync<u64, Digest>,
-    next: u64,
+    legs: HashTrieMapSync<Digest, Closed>,
+    /// Those before `first` are forgotten.
+    order: VectorSync<Digest>,
+    first: usize,
 }
 
 /// Text that is not what [`ClosedLegs`] is written as.
@@ -41,14 +41,17 @@ impl ClosedLegs {
     }
 
     pub(crate) fn oldest(&self) -> Option<Closed> {
-        let (_, leg) = self.order.first()?;
-        self.legs.get(leg).copied()
+        self.legs.get(self.order.get(self.first)?).copied()
     }
 
     pub(crate) fn remove_oldest(&mut self) {
-        let Some((nth, leg)) = self.order.first().map(|(nth, leg)| (*nth, *leg)) else { return };
-        self.order.remove_mut(&nth);
-        self.legs.remove_mut(&leg);
+        let Some(leg) = self.order.get(self.first) else { return };
+        self.legs.remove_mut(leg);
+        self.first = self.first.saturating_add(1);
+        if self.first > self.order.len() / 2 {
+            self.order = self.remembered().copied().collect();
+            self.first = 0;
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -56,20 +59,24 @@ impl ClosedLegs {
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Leg, Closed)> {
-        self.order.values().filter_map(|leg| Some((Leg::from_bytes(leg), *self.legs.get(leg)?)))
+        let leg = |nth| self.order.get(nth).and_then(|leg| Some((Leg::from_bytes(leg), *self.legs.get(leg)?)));
+        (self.first..self.order.len()).filter_map(leg)
+    }
+
+    fn remembered(&self) -> impl Iterator<Item = &Digest> {
+        self.order.iter().skip(self.first)
     }
 
     fn push(&mut self, leg: Digest, closed: Closed) {
         self.legs.insert_mut(leg, closed);
-        self.order.insert_mut(self.next, leg);
-        self.next = self.next.saturating_add(1);
+        self.order.push_back_mut(leg);
     }
 }
 
-/// However long ago counting began.
+/// Whatever was forgotten before.
 impl PartialEq for ClosedLegs {
     fn eq(&self, other: &Self) -> bool {
-        self.legs == other.legs && self.order.values().eq(other.order.values())
+        self.legs == other.legs && self.remembered().eq(other.remembered())
     }
 }
 
@@ -78,7 +85,7 @@ impl Eq for ClosedLegs {}
 impl From<ClosedLegs> for String {
     fn from(closed: ClosedLegs) -> Self {
         let mut written = Vec::with_capacity(closed.len().saturating_mul(WRITTEN_BYTES));
-        for leg in closed.order.values() {
+        for leg in closed.remembered() {
             let Some(Closed { at, charged }) = closed.legs.get(leg) else { continue };
             written.extend_from_slice(leg);
             written.extend_from_slice(&at.as_second().to_be_bytes());

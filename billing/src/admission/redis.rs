@@ -32,6 +32,10 @@ const RETRIED_WITHIN: Duration = Duration::from_millis(500);
 /// Holds or ended legs of a wallet that one call loads.
 const STAGED_MAX: usize = 2_000;
 
+/// Ended legs that are loaded, the newest. A live ask about one of the others, after all was lost, holds credit until that
+/// expires; its call is over and is not charged again.
+const ENDED_LOADED_MAX: usize = 20_000;
+
 /// Time for loading the largest of wallets.
 const STAGED_FOR: Duration = Duration::from_secs(60);
 
@@ -180,7 +184,8 @@ impl RedisAdmission {
         ];
         let holds: Vec<_> = wallet.holds().map(|hold| (hold.leg.clone(), hold.amount.get())).collect();
         let ended = wallet.closed().map(|(leg, closed)| (leg, ended_until(closed.at)));
-        let ended: Vec<_> = ended.rev().take_while(|(_, until)| *until > now.as_millisecond()).collect();
+        let known = ended.rev().take_while(|(_, until)| *until > now.as_millisecond());
+        let ended: Vec<_> = known.take(ENDED_LOADED_MAX).collect();
         let staged = self.staged(id, &holds, &ended).await?;
 
         let mut call = self.function("callbus_3_load", id, &staged);
