@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bus::{Bus, Clock};
 use jiff::Timestamp;
+use metrics::counter;
 use money::wallet::LegState;
 use money::{Applied, Hold, Micros, Wallet, WalletFacts};
 use proto::{Decided, Filter, Kind, Leg, Stream, WalletId};
@@ -146,8 +147,8 @@ impl Credit {
                 }
             }
         }
+        counter!("callbus_wallets_loaded_early_total").increment(1);
         tracing::warn!(
-            monotonic_counter.callbus_wallets_loaded_early = 1_u64,
             wallet = %id, floor, end, looked_at, %held, %exposed,
             "wallet loaded before billing caught up: what was decided and is not in the log yet is exposed"
         );

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bus::{AppendError, Bus, Clock, ReadError, Unavailable};
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use metrics::counter;
 use money::posting::{Change, POSTINGS_MAX, Posting, PostingId, TopUp};
 use money::wallet::LegState;
 use money::{Applied, Charged, Currency, Ended, Hold, Lot, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
@@ -417,8 +418,8 @@ fn report_exposure(id: &WalletId, event: &WalletEvent, facts: &WalletFacts) {
     let held = held.fold(Micros::ZERO, Micros::saturating_add);
     let exposed = held.min(facts.available.negated());
     if exposed > Micros::ZERO {
+        counter!("callbus_exposed_holds_total").increment(1);
         tracing::warn!(
-            monotonic_counter.callbus_exposed_micros = exposed.get().unsigned_abs(),
             wallet = %id, %exposed, available = %facts.available,
             "a call was let through that the wallet cannot pay for: admission had been lost when it was decided"
         );

@@ -437,6 +437,14 @@ impl Bus {
         }
     }
 
+    /// Bytes in this process's spool; 0 where there is none.
+    pub fn spooled_bytes(&self) -> u64 {
+        match self {
+            Self::Embedded(_) => 0,
+            Self::Nats(nats) => nats.spooled_bytes(),
+        }
+    }
+
     /// The last thing before the process ends, after all who record, consume and serve have ended: hands over what can
     /// be handed over within a few seconds. What cannot is durable and goes out after the next start.
     pub async fn drain(&self) {

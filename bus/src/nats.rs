@@ -229,6 +229,10 @@ impl Nats {
         }
     }
 
+    pub(crate) fn spooled_bytes(&self) -> u64 {
+        self.spool.as_ref().map_or(0, Spool::held_bytes)
+    }
+
     pub(crate) async fn drain(&self) {
         if let Some(spool) = &self.spool {
             spool.drain().await;

@@ -58,6 +58,8 @@ pub(crate) enum Operation {
     /// Lists that policies ask, edited while calls go on.
     #[command(subcommand)]
     List(ListCommand),
+    /// Play many calls, and say how fast they were answered and what it cost.
+    Bench(Bench),
     /// Make again from the log what is made from it.
     #[command(subcommand)]
     Rebuild(RebuildCommand),
@@ -120,7 +122,7 @@ pub(crate) struct SimCall {
     #[arg(long, conflicts_with = "to")]
     pub did: Option<String>,
     /// The caller's number, `private`, or a SIP address (user@host).
-    #[arg(long, default_value = "+15550100200")]
+    #[arg(long, default_value = crate::commands::sim::CALLER)]
     pub from: String,
     /// An in-app user calls, instead of a number.
     #[arg(long, conflicts_with = "from")]
@@ -152,6 +154,34 @@ pub(crate) struct SimCall {
     /// Where callbacks go; this configuration's ingress without it.
     #[arg(long)]
     pub url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What is dialled: a number the policy lets through, on a wallet with credit.
+    #[arg(long, default_value = "+46701234567")]
+    pub to: String,
+    /// So many callers, each of whom calls again as soon as the call is over: what this system can do.
+    #[arg(long, default_value_t = 64, conflicts_with = "rate")]
+    pub callers: usize,
+    /// So many calls a second, whether or not earlier ones are over: how fast answers are at this rate.
+    #[arg(long, value_name = "CALLS")]
+    pub rate: Option<f64>,
+    /// How long calls begin: 10s, 1m.
+    #[arg(long = "for", default_value = "10s", value_name = "TIME", value_parser = duration)]
+    pub lasts: std::time::Duration,
+    /// How long a call lasts, in its own time.
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = whole_seconds)]
+    pub hangup_after: u32,
+    /// Where callbacks go; this configuration's ingress without it.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Tried where the first does not answer.
+    #[arg(long)]
+    pub fallback_url: Option<String>,
+    /// Then follow every acknowledged callback into the log, and every call to its bill, for so long: 30s.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub check: Option<std::time::Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -619,6 +649,11 @@ fn end_of_day(text: &str) -> Result<jiff::Timestamp, String> {
 fn kind(text: &str) -> Result<proto::Kind, String> {
     proto::Kind::parse(text)
         .ok_or_else(|| format!("write one of {}", proto::Kind::ALL.map(proto::Kind::as_str).join(", ")))
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| time.try_into().ok());
+    time.filter(|time: &std::time::Duration| !time.is_zero()).ok_or_else(|| "write a time such as 10s or 1m".to_owned())
 }
 
 fn whole_seconds(text: &str) -> Result<u32, String> {

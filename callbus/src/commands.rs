@@ -17,7 +17,8 @@ use crate::output::Output;
 mod init;
 mod check;
 mod demo;
-mod sim;
+pub(crate) mod sim;
+mod bench;
 mod rebuild;
 mod call;
 mod wallet;
@@ -103,6 +104,7 @@ pub(crate) async fn run(
         Operation::Rebuild(RebuildCommand::Wallets { wallets }) => rebuild::wallets(&config()?, output, wallets).await,
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
         Operation::Consumer(command) => consumer::run(command, &config()?, environment, output).await,
+        Operation::Bench(bench) => bench::run(bench, &config()?, output).await,
         Operation::Keys { dir, decider } => keys::run(&dir, decider.as_deref(), output),
         Operation::Provision { dry_run } => provision::run(&config()?, environment, output, dry_run).await,
         Operation::Health { role } => health::check(&config()?, environment, role, output).await,

@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub outbound_allow: Vec<IpNet>,
     /// Base address of the collector traces go to; none: nothing is traced.
     pub otlp: Option<String>,
+    /// Where `/metrics` is served; none: nothing is counted.
+    pub metrics: Option<SocketAddr>,
     pub apps: Vec<App>,
 }
 
@@ -201,6 +203,7 @@ impl Config {
             billing_groups: file.billing.groups.0,
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
             otlp: file.telemetry.otlp.map(|collector| collector.0),
+            metrics: file.telemetry.metrics.map(|listen| listen.0),
             apps,
         })
     }

@@ -30,9 +30,11 @@ mod broker;
 mod exit;
 mod output;
 mod telemetry;
+mod metrics;
 mod roles;
 mod health;
 mod client;
+mod processes;
 mod ladder;
 mod why;
 mod commands;
@@ -129,6 +131,9 @@ async fn serve(
     }
     if let Some(address) = running.api {
         output.line(format!("api: http://{address}"));
+    }
+    if let Some(address) = running.metrics {
+        output.line(format!("metrics: http://{address}/metrics"));
     }
     output.line(format!("callbus {role}: ready"));
     let ended = tokio::select! {

@@ -23,6 +23,7 @@ use crate::config::protection::Protection;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
+use crate::metrics::Metrics;
 use crate::{broker, health, policy_files};
 
 /// What a stage has begun is finished within this; then the next one is asked all the same.
@@ -51,6 +52,8 @@ pub(crate) struct Running {
     pub callbacks: Option<SocketAddr>,
     /// Where the API is served, if it is.
     pub api: Option<SocketAddr>,
+    /// Where it says what it counts, if it does.
+    pub metrics: Option<SocketAddr>,
     bus: Bus,
     /// In the order they end: who takes work first, who finishes it last.
     stages: Vec<Stage>,
@@ -125,6 +128,13 @@ impl Ground {
     ) -> anyhow::Result<Running> {
         let (mut doors, mut workers, mut books, mut pulse) =
             (Stage::new("door"), Stage::new("workers"), Stage::new("billing"), Stage::new("health"));
+        // First, so that all that follows is counted.
+        let mut metrics = None;
+        if let Some(listen) = config.metrics {
+            let counting = Metrics::build(listen, self.bus.clone(), broker::consumers(config.billing_groups)).await?;
+            metrics = counting.address();
+            pulse.run(move |stop| counting.run(stop));
+        }
         if role.does(Role::Billing) {
             self.start_billing(&mut books, config).await?;
         }
@@ -146,7 +156,7 @@ impl Ground {
             health::reached(&self.bus, role, environment.host()).await?;
         }
         let stages = [doors, workers, books, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
-        Ok(Running { callbacks, api, bus: self.bus, stages })
+        Ok(Running { callbacks, api, metrics, bus: self.bus, stages })
     }
 
     async fn start_billing(&self, stage: &mut Stage, config: &Config) -> anyhow::Result<()> {

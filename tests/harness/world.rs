@@ -200,6 +200,8 @@ impl World {
                 settings.push((variable.to_owned(), format!("127.0.0.1:{port}")));
             }
         }
+        let port = self.port(&metrics_of(name))?;
+        settings.push(("CALLBUS__TELEMETRY__METRICS".to_owned(), format!("127.0.0.1:{port}")));
         settings.extend(self.key_of(role));
         let arguments: &[&str] = if role == "all" { &[] } else { &[role] };
         self.starts += 1;
@@ -275,6 +277,17 @@ impl World {
     /// How many workers run.
     pub fn workers(&self) -> usize {
         self.deciding().len()
+    }
+
+    /// What a role counts, or says of its health, at a path of its own listener.
+    pub async fn scrape(&self, name: &str, path: &str) -> Result<String> {
+        let port = self.ports.get(&metrics_of(name)).with_context(|| format!("{name} was never started"))?;
+        Ok(self.http.get(format!("http://127.0.0.1:{port}{path}")).send().await?.text().await?)
+    }
+
+    /// The processes that run.
+    pub fn running(&self) -> Vec<String> {
+        self.roles.keys().cloned().collect()
     }
 
     /// All a role has printed since it started.
@@ -415,6 +428,10 @@ impl World {
     pub async fn wallet(&self, id: &str) -> Result<Wallet> {
         Ok(billing::fold(&self.log().await?, &WalletId::new(id)?).await?)
     }
+}
+
+fn metrics_of(name: &str) -> String {
+    format!("metrics of {name}")
 }
 
 /// The time of day, as the stories' platform reads it.

@@ -10,6 +10,7 @@ mod elsewhere;
 mod faults;
 mod handlers;
 mod layers;
+mod metrics;
 mod policies;
 mod replies;
 mod scale;

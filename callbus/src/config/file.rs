@@ -163,6 +163,7 @@ pub(super) struct Outbound {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Telemetry {
     pub otlp: Option<Collector>,
+    pub metrics: Option<Listen>,
 }
 
 /// `host:port`.
