@@ -116,6 +116,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/wallets/{id}", get(wallets::show).patch(wallets::change))
         .route("/wallets/{id}/ledger", get(wallets::ledger))
         .route("/wallets/{id}/verify", get(wallets::verify))
+        .route("/wallets/{id}/rebuild", post(wallets::rebuild))
         .route("/wallets/{id}/statement", get(wallet_statement::show))
         .route("/wallets/{id}/topups", post(wallets::top_up))
         .route("/wallets/{id}/grants", post(wallets::grant))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use billing::ledger;
+use billing::history;
 use jiff::Timestamp;
 use money::statement;
 use serde::Deserialize;
@@ -35,7 +35,7 @@ pub(crate) async fn show(
 ) -> Result<Json<Value>, Problem> {
     let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let id = wallet_id(id)?;
-    let events = ledger::events(&desk.bus, &id, 0).await.map_err(Problem::unavailable)?;
+    let events = history::events(&desk.bus, &id, 0).await.map_err(Problem::unavailable)?;
     if events.is_empty() {
         return Err(no_wallet(&id));
     }

@@ -6,8 +6,9 @@ use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use billing::ledger;
+use billing::history;
 use billing::order::{Order, OrderError, Ordered, Receipt, order};
+use billing::rebuild::Rebuilt;
 use billing::verify::Verified;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -195,7 +196,7 @@ pub(crate) async fn ledger(
     let id = wallet_id(id)?;
     let mut wallet = Wallet::default();
     let mut postings = Vec::new();
-    for posted in ledger::events(&desk.bus, &id, 0).await.map_err(Problem::unavailable)? {
+    for posted in history::events(&desk.bus, &id, 0).await.map_err(Problem::unavailable)? {
         for posting in &posted.event.postings {
             let before = wallet.facts();
             wallet.post(posted.time, posted.event.currency, posting);
@@ -222,6 +223,12 @@ pub(crate) async fn ledger(
 pub(crate) async fn verify(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<Verified>, Problem> {
     let verified = billing::verify::verify(&desk.bus, &wallet_id(id)?).await;
     verified.map(Json).map_err(Problem::Unavailable)
+}
+
+/// Loads the wallet into admission anew. Safe at any time.
+pub(crate) async fn rebuild(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<Rebuilt>, Problem> {
+    let rebuilt = billing::rebuild::rebuild(&desk.bus, &wallet_id(id)?).await;
+    rebuilt.map(Json).map_err(Problem::Unavailable)
 }
 
 /// 201 for a new top-up, 200 for one that is posted already: sending it again is always safe.

@@ -7,11 +7,13 @@
 mod memory;
 mod redis;
 
+use std::collections::BTreeMap;
+
 use bus::trace;
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use money::{Applied, Limit, Limits, Micros, Posting, Wallet, WalletEvent, WalletFacts};
+use money::{Applied, Limit, Limits, Micros, Posting, PostingId, Wallet, WalletEvent, WalletFacts};
 use proto::{Leg, WalletId};
 use tracing::{Instrument, info_span};
 
@@ -61,6 +63,13 @@ pub struct HoldRequest<'a> {
     pub expires_at: Timestamp,
     /// The decision, kept for whoever asks about the same leg again.
     pub decision: &'a [u8],
+}
+
+/// Whether a wallet that is loaded may be loaded in its own place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    First,
+    Again,
 }
 
 /// The last event a wallet was told of, and what the next one is to be read by.
@@ -147,6 +156,19 @@ impl Admission {
         }
     }
 
+    /// What is left of the grants that expire; `None` when the wallet is not loaded.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time.
+    pub async fn grants(&self, wallet: &WalletId) -> Result<Option<BTreeMap<PostingId, Micros>>, AdmissionError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.grants(wallet)),
+            Self::Redis(redis) => redis.grants(wallet).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost(gate.around("grants", async { memory.grants(wallet) }).await),
+        }
+    }
+
     /// Where the wallet stands; `None` when it is not loaded.
     ///
     /// # Errors
@@ -191,9 +213,23 @@ impl Admission {
                 memory.load(id, wallet);
                 Ok(())
             }
-            Self::Redis(redis) => redis.load(id, wallet, now).await,
+            Self::Redis(redis) => redis.load(id, wallet, now, Load::First).await.map(drop),
             #[cfg(feature = "storm")]
             Self::Storm(memory, gate) => lost(gate.around("load", async { memory.load(id, wallet) }).await),
+        }
+    }
+
+    /// Puts the wallet in the place of what is loaded, in one step; tentative holds stay. False when admission knows more
+    /// than this wallet does: fold it again.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time.
+    pub async fn reload(&self, id: &WalletId, wallet: &Wallet, now: Timestamp) -> Result<bool, AdmissionError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.reload(id, wallet)),
+            Self::Redis(redis) => redis.load(id, wallet, now, Load::Again).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost(gate.around("reload", async { memory.reload(id, wallet) }).await),
         }
     }
 }

@@ -7,29 +7,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Cache, Clock, ConsumerSpec, Recorded, ServeSpec, Unavailable, Verdict, trace};
+use bus::{Asked, Bus, Cache, Clock, Recorded, ServeSpec, Unavailable, Verdict, trace};
 use jiff::{SignedDuration, Timestamp};
 use money::Micros;
 use proto::event::TRACEPARENT;
 use proto::{AppName, CallId, Decided, DecisionKey, Filter, Kind, Partition, Stream, Subject};
 use tokio::sync::Mutex;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
 
 use crate::admission::Admission;
 use crate::call::{Call, CallLeg, Ending};
 use crate::expiry::Expiries;
+use crate::group::{self, Group};
 use crate::ledger::{Intent, Ledger, NotPosted};
-use crate::{order, tombstone, verify};
-
-/// Name of billing's consumer of the calls, and of its checkpoint.
-pub const CONSUMER: &str = "billing";
+use crate::{order, rebuild, tombstone, verify};
 
 const CALLS: Filter = Filter::All(Stream::Calls);
-
-/// Calls worked on at the same time; each waits for at most a few appends.
-const IN_FLIGHT_MAX: usize = 64;
 
 const ORDERS_MAX: usize = 64;
 
@@ -47,24 +43,42 @@ const HELD_UP: SignedDuration = SignedDuration::from_secs(60);
 
 /// Billing cannot go on.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct BillingError(#[from] Unavailable);
+pub enum BillingError {
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    #[error(
+        "go on with {groups} groups: {in_force} are in force, by another process; set [billing] groups to the same \
+         number for all billing processes"
+    )]
+    Groups { groups: u8, in_force: u8 },
+}
 
 /// The role.
 #[derive(Debug)]
 pub struct Billing {
-    bus: Bus,
-    books: Arc<Books>,
+    groups: u8,
+    office: Office,
 }
 
-/// What the handlers share.
-#[derive(Debug)]
-struct Books {
+/// What all groups share.
+#[derive(Debug, Clone)]
+struct Office {
     bus: Bus,
     admission: Admission,
     cache: Cache,
     clock: Clock,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
+}
+
+/// What the handlers of a group share.
+#[derive(Debug)]
+struct Books {
+    group: Group,
+    bus: Bus,
+    admission: Admission,
+    cache: Cache,
+    clock: Clock,
+    ledger: Arc<Ledger>,
     /// By partition: one lane of the log is worked on at a time, so these locks are hardly ever waited for.
     lanes: Vec<Mutex<Lane>>,
 }
@@ -77,77 +91,162 @@ struct Lane {
     newest: Timestamp,
 }
 
-/// The durable consumer billing works by.
-pub fn consumer() -> ConsumerSpec {
-    ConsumerSpec { name: CONSUMER.to_owned(), filter: CALLS, max_in_flight: IN_FLIGHT_MAX }
-}
-
 impl Billing {
+    /// One process works, the others stand by, unless there are more groups.
     pub fn new(bus: Bus, admission: Admission, cache: Cache, clock: Clock) -> Self {
-        let ledger = Ledger::new(bus.clone(), admission.clone(), clock.clone());
-        let lanes = (0..Partition::COUNT).map(|_| Mutex::default()).collect();
-        let books = Arc::new(Books { bus: bus.clone(), admission, cache, clock, ledger, lanes });
-        Self { bus, books }
+        let ledger = Arc::new(Ledger::new(bus.clone(), admission.clone(), clock.clone()));
+        Self { groups: 1, office: Office { bus, admission, cache, clock, ledger } }
     }
 
-    /// Works until asked to stop, then finishes what it has begun. Of several processes one works, the others stand by.
+    /// The calls are shared out among so many groups, one of [`GROUPS`](crate::GROUPS). All billing processes have the
+    /// same number.
+    #[must_use]
+    pub fn in_groups(self, groups: u8) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// Works until asked to stop, then finishes what it has begun. Of several processes one works each group, the others
+    /// stand by.
     ///
     /// # Errors
-    /// When the log can no longer be consumed.
+    /// When the log can no longer be consumed, or another number of groups was put in force.
     pub async fn run(self, stop: CancellationToken) -> Result<(), BillingError> {
-        let [beginning, settling, ordering] = [(); 3].map(|()| Arc::clone(&self.books));
+        let Self { groups, office } = self;
+        if !group::put_in_force(&office.bus, groups, &stop).await? {
+            return Ok(());
+        }
+        // Should one part fail, the others end with it.
+        let (stop, mut parts) = (stop.child_token(), JoinSet::new());
+        for group in Group::all(groups) {
+            let books = Arc::new(Books::new(group, &office));
+            parts.spawn(Arc::clone(&books).consume(stop.clone()));
+            let stop = stop.clone();
+            parts.spawn(async move {
+                books.sweep_until(stop).await;
+                Ok(())
+            });
+        }
+        parts.spawn(office.clone().serve(stop.clone()));
+        parts.spawn(office.tend(groups, stop.clone()));
+        let mut outcome = Ok(());
+        while let Some(ended) = parts.join_next().await {
+            let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            if ended.is_err() {
+                stop.cancel();
+                outcome = outcome.and(ended);
+            }
+        }
+        outcome
+    }
+}
+
+impl Office {
+    /// Answers those who want something posted, or to know.
+    async fn serve(self, stop: CancellationToken) -> Result<(), BillingError> {
         let till = ServeSpec {
             name: "billing".to_owned(),
             group: "billing".to_owned(),
-            subjects: vec![order::SUBJECT.to_owned(), verify::SUBJECT.to_owned()],
+            subjects: vec![order::SUBJECT.to_owned(), verify::SUBJECT.to_owned(), rebuild::SUBJECT.to_owned()],
             concurrency_max: ORDERS_MAX,
         };
-        let consume = self.bus.consume(
-            consumer(),
-            move || {
-                let books = Arc::clone(&beginning);
-                async move { books.begin().await }
-            },
-            move |recorded| {
-                let books = Arc::clone(&settling);
-                async move { books.handle(recorded).await }
-            },
-            stop.clone(),
-        );
-        let serve = self.bus.serve(
-            till,
-            move |asked| {
-                let books = Arc::clone(&ordering);
-                async move {
-                    match asked.subject == verify::SUBJECT {
-                        true => verify::take(&books.bus, &books.admission, &asked.data).await,
-                        false => order::take(&books.ledger, &asked.data).await,
-                    }
+        let bus = self.bus.clone();
+        let answer = move |asked: Asked| {
+            let Self { bus, admission, clock, ledger, .. } = self.clone();
+            async move {
+                match asked.subject.as_str() {
+                    verify::SUBJECT => verify::take(&bus, &admission, &asked.data).await,
+                    rebuild::SUBJECT => rebuild::take(&bus, &admission, &clock, &asked.data).await,
+                    _ => order::take(&ledger, &asked.data).await,
                 }
-            },
-            stop.clone(),
-        );
-        let sweep = async {
-            self.books.sweep_until(stop.clone()).await;
-            Ok(())
+            }
         };
-        tokio::try_join!(consume, serve, sweep)?;
+        Ok(bus.serve(till, answer, stop).await?)
+    }
+
+    /// What is to be done for all wallets, whoever works: tells admission what it missed, takes grants whose time is over
+    /// and keeps snapshots.
+    async fn tend(self, groups: u8, stop: CancellationToken) -> Result<(), BillingError> {
+        let (mut ticks, mut expiries) = (sweep_ticks(), None);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.ledger.catch_up_admission().await;
+            self.ledger.tidy().await;
+            if let Err(why) = self.expire_grants(&mut expiries).await {
+                tracing::warn!(why, "grants expire later");
+            }
+            match group::in_force(&self.bus).await {
+                Ok(in_force) if in_force != groups => return Err(BillingError::Groups { groups, in_force }),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the number of groups is looked up later"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is left of grants whose time is over. What holds stand on is tried again. Those who stand by do it too:
+    /// without calls the broker lets nobody work, and the expected sequence makes it happen once.
+    async fn expire_grants(&self, expiries: &mut Option<Expiries>) -> Result<(), String> {
+        let unreachable = |error: Unavailable| error.to_string();
+        let expiries = match expiries {
+            Some(expiries) => expiries,
+            None => expiries.insert(Expiries::open(&self.bus).await.map_err(unreachable)?),
+        };
+        let now = self.clock.now();
+        expiries.catch_up(&self.bus, now).await.map_err(unreachable)?;
+        for due in expiries.due(now) {
+            let (_, wallet, grant) = &due;
+            match self.ledger.post(wallet, Intent::ExpireGrant { grant: grant.clone(), now }).await {
+                Ok(posted) if posted.grants.iter().any(|lot| lot.grant == *grant) => {}
+                Ok(_) => expiries.done(&due),
+                Err(NotPosted::Unavailable(why)) => return Err(why),
+                Err(why @ (NotPosted::Refused(_) | NotPosted::Unreadable(_))) => {
+                    tracing::error!(%why, %wallet, "a grant is not expired");
+                    expiries.done(&due);
+                }
+            }
+        }
+        expiries.keep(&self.bus, now).await;
         Ok(())
     }
 }
 
+fn sweep_ticks() -> Interval {
+    let mut ticks = interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 impl Books {
+    fn new(group: Group, office: &Office) -> Self {
+        let Office { bus, admission, cache, clock, ledger } = office.clone();
+        let lanes = (0..Partition::COUNT).map(|_| Mutex::default()).collect();
+        Self { group, bus, admission, cache, clock, ledger, lanes }
+    }
+
+    async fn consume(self: Arc<Self>, stop: CancellationToken) -> Result<(), BillingError> {
+        let (bus, consumer, beginning) = (self.bus.clone(), self.group.consumer(), Arc::clone(&self));
+        let begin = move || {
+            let books = Arc::clone(&beginning);
+            async move { books.begin().await }
+        };
+        let handle = move |recorded| {
+            let books = Arc::clone(&self);
+            async move { books.handle(recorded).await }
+        };
+        Ok(bus.consume(consumer, begin, handle, stop).await?)
+    }
+
     /// This process works from here on: it reads the calls that are still needed, from the oldest to what is done.
     /// Nothing is posted, it was.
     async fn begin(&self) -> Result<(), Unavailable> {
-        let done = self.bus.consumer_floor(&CALLS, CONSUMER).await?;
-        let from = self.bus.checkpoint(CONSUMER).await?.unwrap_or_default();
+        let (name, filter) = (self.group.name(), self.group.filter());
+        let done = self.bus.consumer_floor(&filter, &name).await?;
+        let from = self.bus.checkpoint(&name).await?.unwrap_or_default();
         let mut lanes = Vec::new();
         for lane in &self.lanes {
             lanes.push(lane.lock().await);
         }
         lanes.iter_mut().for_each(|lane| **lane = Lane::default());
-        let mut events = self.bus.events(&CALLS, from.saturating_sub(1));
+        let mut events = self.bus.events(&filter, from.saturating_sub(1));
         while let Some(next) = events.next().await?.filter(|next| next.seq <= done) {
             if let Some((kind, key)) = key_of(&next) {
                 // What could not be read is a dead letter already.
@@ -300,18 +399,8 @@ impl Books {
     }
 
     async fn sweep_until(&self, stop: CancellationToken) {
-        let mut ticks = interval(SWEEP_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut kept, mut steady_since, mut expiries) = (None, None, Expiries::default());
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = stop.cancelled() => return,
-            }
-            self.ledger.catch_up_admission().await;
-            if let Err(why) = self.expire_grants(&mut expiries).await {
-                tracing::warn!(why, "grants expire later");
-            }
+        let (mut ticks, mut kept, mut steady_since) = (sweep_ticks(), None, None);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let oldest = match self.sweep(&mut steady_since).await {
                 Ok(oldest) => oldest,
                 Err(why) => {
@@ -321,7 +410,7 @@ impl Books {
                 }
             };
             if oldest.is_some() && oldest != kept {
-                match self.bus.set_checkpoint(CONSUMER, oldest.unwrap_or_default()).await {
+                match self.bus.set_checkpoint(&self.group.name(), oldest.unwrap_or_default()).await {
                     Ok(()) => kept = oldest,
                     Err(error) => tracing::warn!(%error, "checkpoint not moved"),
                 }
@@ -329,32 +418,13 @@ impl Books {
         }
     }
 
-    /// Takes what is left of grants whose time is over. What holds stand on is tried again. Those who stand by do it too:
-    /// without calls the broker lets nobody work, and the expected sequence makes it happen once.
-    async fn expire_grants(&self, expiries: &mut Expiries) -> Result<(), String> {
-        expiries.catch_up(&self.bus).await.map_err(|error| error.to_string())?;
-        let now = self.clock.now();
-        for due in expiries.due(now) {
-            let (_, wallet, grant) = &due;
-            match self.ledger.post(wallet, Intent::ExpireGrant { grant: grant.clone(), now }).await {
-                Ok(posted) if posted.grants.iter().any(|lot| lot.grant == *grant) => {}
-                Ok(_) => expiries.done(&due),
-                Err(NotPosted::Unavailable(why)) => return Err(why),
-                Err(why @ (NotPosted::Refused(_) | NotPosted::Unreadable(_))) => {
-                    tracing::error!(%why, %wallet, "a grant is not expired");
-                    expiries.done(&due);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Expires, settles and forgets what it is time for. Answers where the oldest call still needed begins; nothing
     /// while another process works.
     async fn sweep(&self, steady_since: &mut Option<Timestamp>) -> Result<Option<u64>, String> {
         let unreachable = |error: Unavailable| error.to_string();
         let end = self.bus.last_seq(&CALLS).await.map_err(unreachable)?;
-        let standing = self.bus.consumer_standing(&CALLS, CONSUMER).await.map_err(unreachable)?;
+        let standing =
+            self.bus.consumer_standing(&self.group.filter(), &self.group.name()).await.map_err(unreachable)?;
         if !standing.ours {
             *steady_since = None;
             return Ok(None);

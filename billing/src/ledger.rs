@@ -4,26 +4,47 @@
 //! decides every posting on the wallet's fold, and appends them as one event that is refused unless the fold is still
 //! the newest state. So two writers never post on an old view, and a busy wallet pays one append for many postings.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bus::{AppendError, Bus, Clock, ReadError, Unavailable};
 use bytes::Bytes;
-use futures::StreamExt;
-use jiff::Timestamp;
-use money::posting::{Change, POSTINGS_MAX, PostingId, TopUp};
+use jiff::{SignedDuration, Timestamp};
+use metrics::counter;
+use money::posting::{Change, POSTINGS_MAX, Posting, PostingId, TopUp};
 use money::wallet::LegState;
 use money::{Applied, Charged, Currency, Ended, Hold, Lot, Micros, Refused, Wallet, WalletEvent, WalletFacts, command};
 use proto::event::json;
 use proto::{CallId, Event, EventId, Filter, Leg, Stream, Subject, WalletId};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
 
 use crate::admission::{Admission, ApplyReply, Position};
-use crate::credit::repair;
+use crate::credit::{LOADED_WITHIN, repair};
+use crate::history::{self, Folded, NotFolded, PostedEvent};
+use crate::snapshot;
 
 /// How often a batch is decided anew because somebody else wrote first.
-const CONFLICTS_MAX: usize = 10;
+const CONFLICTS_MAX: u32 = 20;
+
+/// Longest pause before the next try, by lot: of several who post to one wallet none wins every time. It doubles with each
+/// conflict, up to this.
+const CONFLICT_PAUSE_MAX_MILLIS: u64 = 64;
+
+/// A wallet is taken for one that others post to for so long after a conflict.
+const CONTENDED_FOR: Duration = Duration::from_secs(1);
+
+/// Longest pause, by lot, between two batches of such a wallet: who has just written would be first again. What waits
+/// meanwhile makes the next batch larger.
+const CONTENDED_PAUSE_MAX_MILLIS: u64 = 16;
+
+/// A wallet nobody has posted to for this long is forgotten, and folded again when somebody does.
+const IDLE_MAX: SignedDuration = SignedDuration::from_mins(10);
+
+/// Wallets in memory at most, give or take those of one second.
+const ACCOUNTS_MAX: usize = 10_000;
 
 /// Something that should be posted to a wallet. Each may be wanted again and again; it is posted once.
 #[derive(Debug, Clone)]
@@ -77,17 +98,6 @@ pub(crate) enum NotPosted {
     Unavailable(String),
 }
 
-/// A wallet's history cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum NotFolded {
-    #[error("fold a wallet: {0}")]
-    Read(#[from] ReadError),
-    #[error("fold a wallet: {0}")]
-    Unavailable(#[from] Unavailable),
-    #[error("fold the wallet {wallet}: the event at sequence {seq} is not a wallet event: {cause}")]
-    Event { wallet: WalletId, seq: u64, cause: serde_json::Error },
-}
-
 impl From<NotFolded> for NotPosted {
     fn from(error: NotFolded) -> Self {
         match error {
@@ -101,45 +111,6 @@ impl From<NotFolded> for NotPosted {
     }
 }
 
-/// One event of a wallet, with its place.
-#[derive(Debug)]
-pub struct PostedEvent {
-    pub seq: u64,
-    pub time: Timestamp,
-    pub event: WalletEvent,
-}
-
-/// The wallet's events after a sequence, in order.
-///
-/// # Errors
-/// When the log cannot be read, or holds something under the wallet's subject that is not its event.
-pub async fn events(bus: &Bus, id: &WalletId, after_seq: u64) -> Result<Vec<PostedEvent>, NotFolded> {
-    let mut events = Vec::new();
-    let mut recorded = bus.read(&Filter::Wallet(id.clone()), after_seq);
-    while let Some(next) = recorded.next().await {
-        let next = next?;
-        let event = serde_json::from_slice(&next.event.data).map_err(|cause| NotFolded::Event {
-            wallet: id.clone(),
-            seq: next.seq,
-            cause,
-        })?;
-        events.push(PostedEvent { seq: next.seq, time: next.event.time, event });
-    }
-    Ok(events)
-}
-
-/// The wallet as its events make it. One without events is an empty wallet at sequence 0.
-///
-/// # Errors
-/// As [`events`].
-pub async fn fold(bus: &Bus, id: &WalletId) -> Result<Wallet, NotFolded> {
-    let mut wallet = Wallet::default();
-    for posted in events(bus, id, 0).await? {
-        wallet.apply(posted.seq, posted.time, &posted.event);
-    }
-    Ok(wallet)
-}
-
 /// The newest events of all wallets that a start has admission told of again.
 const DOUBTED_EVENTS: u64 = 1_000;
 
@@ -149,15 +120,18 @@ pub(crate) struct Ledger {
     admission: Admission,
     clock: Clock,
     accounts: Mutex<HashMap<WalletId, Arc<Account>>>,
-    /// Wallets whose newest events may be missing in admission, because it could not be reached.
-    behind: Mutex<BTreeSet<WalletId>>,
+    /// Wallets whose newest events may be missing in admission, and until when that may be so.
+    behind: Mutex<BTreeMap<WalletId, Instant>>,
 }
 
 #[derive(Debug, Default)]
 struct Account {
     waiting: Mutex<Vec<Waiting>>,
-    /// None until it is folded, and whenever the log may have moved on without us.
-    wallet: tokio::sync::Mutex<Option<Wallet>>,
+    /// None until it is folded, and when nobody knows what became of the last append.
+    folded: tokio::sync::Mutex<Option<Folded>>,
+    used_at: Mutex<Timestamp>,
+    /// When somebody else wrote first.
+    contended_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -175,11 +149,15 @@ impl Ledger {
     pub(crate) async fn post(&self, id: &WalletId, intent: Intent) -> Result<Posted, NotPosted> {
         let account = Arc::clone(lock(&self.accounts).entry(id.clone()).or_default());
         let (reply, mut posted) = oneshot::channel();
+        *lock(&account.used_at) = self.clock.now();
         lock(&account.waiting).push(Waiting { intent, reply });
-        let mut wallet = account.wallet.lock().await;
+        let mut folded = account.folded.lock().await;
         loop {
             if let Ok(posted) = posted.try_recv() {
                 return posted;
+            }
+            if lock(&account.contended_at).is_some_and(|at| at.elapsed() < CONTENDED_FOR) {
+                sleep(by_lot(CONTENDED_PAUSE_MAX_MILLIS)).await;
             }
             let batch = {
                 let mut waiting = lock(&account.waiting);
@@ -192,10 +170,10 @@ impl Ledger {
                 return Err(NotPosted::Unavailable("post: interrupted".to_owned()));
             }
             let (intents, replies): (Vec<Intent>, Vec<_>) = batch.into_iter().map(|w| (w.intent, w.reply)).unzip();
-            let outcomes = match self.append(id, &mut wallet, &intents).await {
+            let outcomes = match self.append(id, &account, &mut folded, &intents).await {
                 Ok(outcomes) => outcomes,
                 Err(error) => {
-                    *wallet = None;
+                    *folded = None;
                     intents.iter().map(|_| Err(error.clone())).collect()
                 }
             };
@@ -208,7 +186,7 @@ impl Ledger {
 
     /// What a call was charged, as it stands in the log for ever; of several legs only one was. A wallet forgets it sooner.
     pub(crate) async fn charged(&self, id: &WalletId, call: &CallId) -> Result<Option<Charged>, NotPosted> {
-        let events = events(&self.bus, id, 0).await?;
+        let events = history::events(&self.bus, id, 0).await?;
         let mut charges = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
         Ok(charges.rfind(|charged| charged.call == *call && charged.amount > Micros::ZERO))
     }
@@ -220,7 +198,7 @@ impl Ledger {
         let mut events = self.bus.events(&wallets, from);
         while let Some(next) = events.next().await? {
             if let Subject::Wallet(id) = next.event.subject {
-                lock(&self.behind).insert(id);
+                self.doubt(&id);
             }
         }
         Ok(())
@@ -228,11 +206,17 @@ impl Ledger {
 
     /// Tells admission what it missed while it could not be reached.
     pub(crate) async fn catch_up_admission(&self) {
-        let behind: Vec<WalletId> = lock(&self.behind).iter().cloned().collect();
-        for id in behind {
+        let behind: Vec<_> = lock(&self.behind).iter().map(|(id, until)| (id.clone(), *until)).collect();
+        for (id, until) in behind {
+            let now = Instant::now();
             match repair(&self.bus, &self.admission, &id).await {
+                Ok(()) if now < until => {}
                 Ok(()) => {
-                    lock(&self.behind).remove(&id);
+                    // Unless it has come into doubt again meanwhile.
+                    let mut behind = lock(&self.behind);
+                    if behind.get(&id) == Some(&until) {
+                        behind.remove(&id);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "admission is behind the log");
@@ -242,39 +226,84 @@ impl Ledger {
         }
     }
 
+    /// Keeps the snapshots that are due, and forgets the wallets nobody needs now.
+    pub(crate) async fn tidy(&self) {
+        let accounts: Vec<_> = lock(&self.accounts).iter().map(|(id, account)| (id.clone(), account.clone())).collect();
+        for (id, account) in accounts {
+            // Who is in use now is due a second later as well.
+            let Some(Folded { wallet, last: Some(event), unkept }) =
+                account.folded.try_lock().ok().and_then(|f| f.clone())
+            else {
+                continue;
+            };
+            if !snapshot::is_due(&wallet, unkept) {
+                continue;
+            }
+            if let Err(why) = snapshot::keep(&self.bus, &id, event, wallet).await {
+                tracing::warn!(why, wallet = %id, "no snapshot is kept");
+                return;
+            }
+            if let Some(folded) = &mut *account.folded.lock().await {
+                folded.unkept = folded.unkept.saturating_sub(unkept);
+            }
+        }
+        self.forget(self.clock.now());
+    }
+
+    fn forget(&self, now: Timestamp) {
+        let mut accounts = lock(&self.accounts);
+        let mut used: Vec<Timestamp> = accounts.values().map(|account| *lock(&account.used_at)).collect();
+        let mut since = now - IDLE_MAX;
+        if let Some(beyond) = used.len().checked_sub(ACCOUNTS_MAX).filter(|beyond| *beyond > 0) {
+            used.sort_unstable();
+            since = since.max(used[beyond]);
+        }
+        accounts.retain(|_, account| Arc::strong_count(account) > 1 || *lock(&account.used_at) >= since);
+    }
+
     async fn append(
         &self,
         id: &WalletId,
-        folded: &mut Option<Wallet>,
+        account: &Account,
+        slot: &mut Option<Folded>,
         intents: &[Intent],
     ) -> Result<Vec<Result<Posted, NotPosted>>, NotPosted> {
-        for _ in 0..CONFLICTS_MAX {
-            let mut wallet = match folded.take() {
-                Some(wallet) => wallet,
+        for conflicts in 1..=CONFLICTS_MAX {
+            let mut folded = match slot.take() {
+                Some(folded) => folded,
                 None => {
                     // The newest event may be one whose acknowledgement, or whose writer, was lost: nobody told
                     // admission of it then.
-                    lock(&self.behind).insert(id.clone());
-                    fold(&self.bus, id).await?
+                    self.doubt(id);
+                    Folded::of(&self.bus, id).await?
                 }
             };
             let time = self.clock.now();
-            let before = Position::of(&wallet);
-            let (outcomes, event) = decide(id, &mut wallet, time, intents);
+            let mut decided = folded.clone();
+            let before = Position::of(&folded.wallet);
+            let (outcomes, event) = decide(id, &mut decided.wallet, time, intents);
             let Some(event) = event else {
-                *folded = Some(wallet);
+                *slot = Some(folded);
                 return Ok(outcomes);
             };
             let recorded = to_event(id, before.seq, time, &event);
             match self.bus.append(&recorded, Some(before.seq)).await {
                 Ok(appended) if !appended.duplicate => {
-                    wallet.apply(appended.seq, time, &event);
-                    *folded = Some(wallet);
+                    decided.take(PostedEvent { seq: appended.seq, id: recorded.id, time, event: event.clone() });
+                    report_exposure(id, &event, &decided.wallet.facts_at(time));
+                    *slot = Some(decided);
                     self.admit(id, &before, appended.seq, time, &event).await;
                     return Ok(outcomes);
                 }
                 // Somebody else wrote, perhaps ourselves before a lost acknowledgement: decide again on what is there.
-                Ok(_) | Err(AppendError::Conflict { .. }) => {}
+                Ok(_) | Err(AppendError::Conflict { .. }) => {
+                    *lock(&account.contended_at) = Some(Instant::now());
+                    self.doubt(id);
+                    let pause = 1_u64.checked_shl(conflicts).unwrap_or(u64::MAX).min(CONFLICT_PAUSE_MAX_MILLIS);
+                    sleep(by_lot(pause)).await;
+                    folded.catch_up(&self.bus, id).await?;
+                    *slot = Some(folded);
+                }
                 Err(error @ (AppendError::Refused(_) | AppendError::Unavailable(_))) => {
                     return Err(NotPosted::Unavailable(error.to_string()));
                 }
@@ -283,17 +312,33 @@ impl Ledger {
         Err(NotPosted::Unavailable(format!("post to {id}: others wrote first {CONFLICTS_MAX} times in a row")))
     }
 
+    /// Has admission told again of what the wallet's log holds.
+    fn doubt(&self, id: &WalletId) {
+        self.doubt_until(id, Instant::now());
+    }
+
+    fn doubt_until(&self, id: &WalletId, until: Instant) {
+        let mut behind = lock(&self.behind);
+        let doubted = behind.entry(id.clone()).or_insert(until);
+        *doubted = until.max(*doubted);
+    }
+
     async fn admit(&self, id: &WalletId, before: &Position, seq: u64, time: Timestamp, event: &WalletEvent) {
         let outcome = match self.admission.apply(before, seq, time, event).await {
             Ok(ApplyReply::Done(Applied::Gap { .. })) => {
                 repair(&self.bus, &self.admission, id).await.map_err(|error| error.to_string())
             }
-            Ok(ApplyReply::Done(Applied::Ok | Applied::Old) | ApplyReply::NotLoaded) => Ok(()),
+            Ok(ApplyReply::Done(Applied::Ok | Applied::Old)) => Ok(()),
+            // Or somebody loads it just now, and has read the log before this event.
+            Ok(ApplyReply::NotLoaded) => {
+                self.doubt_until(id, Instant::now() + LOADED_WITHIN);
+                Ok(())
+            }
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = outcome {
             tracing::warn!(error, "admission will be told again");
-            lock(&self.behind).insert(id.clone());
+            self.doubt(id);
         }
     }
 }
@@ -355,6 +400,34 @@ fn to_event(id: &WalletId, prev_seq: u64, time: Timestamp, event: &WalletEvent) 
         extra: Vec::new(),
         data: Bytes::from(body),
     }
+}
+
+/// A decided hold is posted even where the wallet cannot pay for it: the call was let through when nobody knew better.
+fn report_exposure(id: &WalletId, event: &WalletEvent, facts: &WalletFacts) {
+    let held = event.postings.iter().filter_map(|posting| match posting {
+        Posting::HoldPlaced(hold) => Some(hold.amount),
+        Posting::TopUpPosted(_)
+        | Posting::CallCharged(_)
+        | Posting::HoldReleased(_)
+        | Posting::HoldExpired(_)
+        | Posting::WalletChanged(_)
+        | Posting::GrantExpired(_)
+        | Posting::RefundPosted(_)
+        | Posting::ChargeCorrected(_) => None,
+    });
+    let held = held.fold(Micros::ZERO, Micros::saturating_add);
+    let exposed = held.min(facts.available.negated());
+    if exposed > Micros::ZERO {
+        counter!("callbus_exposed_holds_total").increment(1);
+        tracing::warn!(
+            wallet = %id, %exposed, available = %facts.available,
+            "a call was let through that the wallet cannot pay for: admission had been lost when it was decided"
+        );
+    }
+}
+
+fn by_lot(millis_max: u64) -> Duration {
+    Duration::from_millis(fastrand::u64(0..=millis_max))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,22 +1,28 @@
-//! Does admission say what the log says? Only billing reaches both, so whoever wants to know asks billing.
+//! Does admission say what the log says, and does the wallet's snapshot? Only billing reaches both, so whoever wants to know asks billing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bus::{AskError, Bus, Question};
 use bytes::Bytes;
-use money::{Micros, Wallet, WalletFacts};
+use futures::StreamExt;
+use money::{Micros, PostingId, Wallet, WalletFacts};
 use proto::WalletId;
 use proto::event::json;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::admission::Admission;
-use crate::ledger;
+use crate::admission::{Admission, AdmissionError};
+use crate::history::{self, Folded};
+use crate::snapshot;
 
 pub(crate) const SUBJECT: &str = "billing.v1.verify";
 
 /// A long history takes a while to fold.
 const VERIFIED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often admission is looked at until no event came in between.
+const LOOKS_MAX: usize = 10;
 
 /// What became of the comparison.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,23 +70,70 @@ pub(crate) async fn take(bus: &Bus, admission: &Admission, question: &[u8]) -> B
 
 async fn compare(bus: &Bus, admission: &Admission, question: &[u8]) -> Result<Verified, String> {
     let id: WalletId = serde_json::from_slice(question).map_err(|error| error.to_string())?;
-    let Some((seq, theirs)) = admission.firm(&id).await.map_err(|error| error.to_string())? else {
-        return Ok(Verified { wallet: id, seq: None, behind: 0, differences: Vec::new() });
-    };
-    let (mut wallet, mut behind) = (Wallet::default(), 0);
-    for posted in ledger::events(bus, &id, 0).await.map_err(|error| error.to_string())? {
-        if posted.seq <= seq {
-            wallet.apply(posted.seq, posted.time, &posted.event);
-        } else {
+    let told = Told::by(admission, &id).await?;
+    let snapshot = snapshot::find(bus, &id).await;
+    // The whole history, whatever snapshots say.
+    let (mut folded, mut log, mut behind, mut differences) = (Folded::default(), None, 0, Vec::new());
+    let mut events = history::read(bus, &id, 0);
+    while let Some(posted) = events.next().await {
+        let posted = posted.map_err(|error| error.to_string())?;
+        if told.as_ref().is_some_and(|told| posted.seq > told.seq) {
+            log.get_or_insert_with(|| folded.wallet.clone());
             behind += 1;
         }
+        folded.take(posted);
+        if let Some(kept) = snapshot.as_ref().filter(|kept| kept.fold.last_seq() == folded.wallet.last_seq())
+            && (kept.fold != folded.wallet || Some(&kept.event) != folded.last.as_ref())
+        {
+            let (log, admission) = ("another fold".to_owned(), format!("as of {}", kept.fold.last_seq()));
+            differences.push(Difference { field: "snapshot".to_owned(), log, admission, by: None });
+        }
     }
-    let mut differences = differences(&wallet.facts(), &theirs);
-    if wallet.last_seq() != seq {
-        let (log, admission) = (wallet.last_seq().to_string(), seq.to_string());
+    let Some(told) = told else { return Ok(Verified { wallet: id, seq: None, behind, differences }) };
+    let log = log.unwrap_or(folded.wallet);
+    differences.extend(between(&log, &told));
+    Ok(Verified { wallet: id, seq: Some(told.seq), behind, differences })
+}
+
+/// What admission says it was told, all of it as of one event.
+struct Told {
+    seq: u64,
+    facts: WalletFacts,
+    grants: BTreeMap<PostingId, Micros>,
+}
+
+impl Told {
+    /// `None` when the wallet is not loaded.
+    async fn by(admission: &Admission, id: &WalletId) -> Result<Option<Self>, String> {
+        let unreachable = |error: AdmissionError| error.to_string();
+        for _ in 0..LOOKS_MAX {
+            let Some((seq, facts)) = admission.firm(id).await.map_err(unreachable)? else { return Ok(None) };
+            let Some(grants) = admission.grants(id).await.map_err(unreachable)? else { return Ok(None) };
+            if admission.position(id).await.map_err(unreachable)?.is_some_and(|at| at.seq == seq) {
+                return Ok(Some(Self { seq, facts, grants }));
+            }
+        }
+        Err(format!("{id} changes all the time: verify it again"))
+    }
+}
+
+fn between(log: &Wallet, told: &Told) -> Vec<Difference> {
+    let mut differences = differences(&log.facts(), &told.facts);
+    if log.last_seq() != told.seq {
+        let (log, admission) = (log.last_seq().to_string(), told.seq.to_string());
         differences.push(Difference { field: "last_seq".to_owned(), log, admission, by: None });
     }
-    Ok(Verified { wallet: id, seq: Some(seq), behind, differences })
+    let expiring = log.grants().filter(|lot| lot.terms.expires_at.is_some());
+    let expiring: BTreeMap<PostingId, Micros> = expiring.map(|lot| (lot.grant, lot.left)).collect();
+    let names: BTreeSet<&PostingId> = expiring.keys().chain(told.grants.keys()).collect();
+    for name in names {
+        let [log, admission] = [&expiring, &told.grants].map(|grants| grants.get(name).copied().unwrap_or_default());
+        if log != admission {
+            let (field, by) = (format!("grant {}", name.as_str()), Some(admission.saturating_sub(log)));
+            differences.push(Difference { field, log: log.to_string(), admission: admission.to_string(), by });
+        }
+    }
+    differences
 }
 
 /// What is available follows from the rest and the time, so it is not compared.

@@ -234,7 +234,7 @@ impl Bus {
     /// When the log cannot be reached.
     pub async fn consumer_standing(&self, filter: &Filter, name: &str) -> Result<Standing, Unavailable> {
         match self {
-            Self::Embedded(embedded) => embedded.consumer_standing(name).await,
+            Self::Embedded(embedded) => embedded.consumer_standing(filter, name).await,
             Self::Nats(nats) => nats.consumer_standing(filter, name).await,
         }
     }
@@ -246,6 +246,18 @@ impl Bus {
     /// When the log cannot be reached.
     pub async fn consumer_floor(&self, filter: &Filter, name: &str) -> Result<u64, Unavailable> {
         self.consumer_standing(filter, name).await.map(|standing| standing.floor)
+    }
+
+    /// Has a consumer begin after a sequence, whether or not it was there before: for one that takes over from another.
+    /// Nobody may be working it.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    pub async fn restart_consumer(&self, spec: &ConsumerSpec, after_seq: u64) -> Result<(), Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.restart_consumer(&spec.name, after_seq).await,
+            Self::Nats(nats) => nats.restart_consumer(spec, after_seq).await,
+        }
     }
 
     /// Makes the streams, stores and consumers that are missing, and says what of it was there. With `dry_run` nothing

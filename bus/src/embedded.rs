@@ -139,9 +139,20 @@ impl Embedded {
         }
     }
 
-    pub(crate) async fn consumer_standing(&self, name: &str) -> Result<Standing, Unavailable> {
-        let floor = self.floor(name).await?;
-        Ok(Standing { floor, ours: self.works.has(name, None) })
+    pub(crate) async fn consumer_standing(&self, filter: &Filter, name: &str) -> Result<Standing, Unavailable> {
+        let end = self.log.last_seq(&Filter::All(filter.stream())).await?;
+        let (last, floor) = (self.log.last_seq(filter).await?, self.floor(name).await?);
+        let ours = self.works.has(name, None);
+        // Beyond its last event nothing is for this consumer.
+        Ok(Standing { floor: if floor > 0 && floor >= last { floor.max(end) } else { floor }, ours, worked: ours })
+    }
+
+    pub(crate) async fn restart_consumer(&self, name: &str, after_seq: u64) -> Result<(), Unavailable> {
+        let consumer = name.to_owned();
+        let keep = "insert into consumer (name, floor) values (?1, ?2) on conflict (name) do update set floor = ?2";
+        self.log.change(move |log| log.execute(keep, params![consumer, after_seq]).map(drop)).await?;
+        lock(&self.floors).remove(name);
+        Ok(())
     }
 
     async fn floor(&self, name: &str) -> Result<u64, Unavailable> {

@@ -148,6 +148,10 @@ impl Nats {
         consume::standing(&self.broker, &self.works, filter, name).await
     }
 
+    pub(crate) async fn restart_consumer(&self, spec: &ConsumerSpec, after_seq: u64) -> Result<(), Unavailable> {
+        consume::restart(&self.broker, spec, after_seq).await
+    }
+
     pub(crate) async fn provision(&self, consumers: &[ConsumerSpec], dry_run: bool) -> Result<Vec<Piece>, Unavailable> {
         provision::provision(&self.broker, consumers, dry_run).await
     }

@@ -13,10 +13,13 @@ const BEGIN_PAUSE: Duration = Duration::from_secs(1);
 /// How far a consumer is, and whether this process is the one that works it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// All events of the consumer's filter up to this sequence are done; 0 for a consumer that has not begun.
+    /// All events of the consumer's filter up to this sequence of the stream are done; 0 for a consumer that has not
+    /// begun.
     pub floor: u64,
     /// This very process works the consumer now, and its `begin` has succeeded.
     pub ours: bool,
+    /// Some process does. A consumer with nothing to do may be nobody's.
+    pub worked: bool,
 }
 
 /// The consumers this process works now.

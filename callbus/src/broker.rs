@@ -32,6 +32,7 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .reads(Stream::Wallets)
         // How far billing is, before a wallet is loaded.
         .reads(Stream::Calls)
+        .reads_checkpoints()
         .reads_documents()
         .writes_calls(&[Kind::Emitted]);
     let worker = workers::consumers().iter().fold(worker, consumes);
@@ -41,8 +42,11 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .reads(Stream::Wallets)
         .writes(Stream::Wallets)
         .writes_calls(&[Kind::Settled])
-        .keeps_checkpoints();
-    let billing = [billing::consumer()].iter().fold(billing, consumes);
+        .keeps_checkpoints()
+        // Snapshots of wallets.
+        .writes_documents();
+    let billing =
+        billing::GROUPS.into_iter().flat_map(billing::consumers).fold(billing, |may, spec| consumes(may, &spec));
     let api = process()
         .asks("billing.v1.>")
         .asks("ingress.v1.>")
@@ -50,6 +54,8 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .reads(Stream::Calls)
         .reads(Stream::Wallets)
         .reads(Stream::Config)
+        // How far billing is, in its groups.
+        .reads_checkpoints()
         .reads_dead_letters()
         .writes(Stream::Config)
         .writes_documents();
@@ -67,9 +73,9 @@ fn consumes(permissions: Permissions, spec: &ConsumerSpec) -> Permissions {
     permissions.consumes(spec.filter.stream(), &spec.name)
 }
 
-/// The durable consumers of callbus itself.
-pub(crate) fn consumers() -> Vec<ConsumerSpec> {
-    workers::consumers().into_iter().chain([billing::consumer()]).collect()
+/// The durable consumers of callbus itself, with billing in so many groups.
+pub(crate) fn consumers(groups: u8) -> Vec<ConsumerSpec> {
+    workers::consumers().into_iter().chain(billing::consumers(groups)).collect()
 }
 
 /// A connection for a process that works as this user.

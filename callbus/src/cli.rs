@@ -60,6 +60,9 @@ pub(crate) enum Operation {
     List(ListCommand),
     /// Play many calls, and say how fast they were answered and what it cost.
     Bench(Bench),
+    /// Make again from the log what is made from it.
+    #[command(subcommand)]
+    Rebuild(RebuildCommand),
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
@@ -230,8 +233,14 @@ pub(crate) enum WalletCommand {
     },
     /// Opening balance, every posting with its cause, closing balance.
     Statement(WalletStatement),
-    /// Compare what admission says of a wallet, or of all, with the log; exit 3 when something differs.
-    Verify { wallet: Option<String> },
+    /// Compare what admission says of a wallet with the log, and its snapshot too; exit 3 when something differs.
+    Verify {
+        /// All wallets, without it.
+        wallet: Option<String>,
+        /// All wallets, said aloud.
+        #[arg(long, conflicts_with = "wallet")]
+        all: bool,
+    },
     /// Put money in.
     Topup(TopUp),
     /// Give credit that is spent in its turn, and may expire.
@@ -242,6 +251,12 @@ pub(crate) enum WalletCommand {
     Correct(WalletCorrection),
     /// Say what a wallet may be used for; what is not named stays. `none` takes a limit away.
     Set(Box<WalletSet>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RebuildCommand {
+    /// Load wallets into admission anew, while calls go on: those named, or all.
+    Wallets { wallets: Vec<String> },
 }
 
 #[derive(Debug, Args)]

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::cli::{
-    CallCommand, ConfigCommand, DeckCommand, ListCommand, LogCommand, Operation, PolicyCommand, SimCommand,
-    WalletCommand,
+    CallCommand, ConfigCommand, DeckCommand, ListCommand, LogCommand, Operation, PolicyCommand, RebuildCommand,
+    SimCommand, WalletCommand,
 };
 use crate::commands::deck::Filter;
 use crate::commands::list::Edit;
@@ -19,6 +19,7 @@ mod check;
 mod demo;
 pub(crate) mod sim;
 mod bench;
+mod rebuild;
 mod call;
 mod wallet;
 mod deck;
@@ -58,7 +59,7 @@ pub(crate) async fn run(
             wallet::ledger(&config()?, output, &wallet, limit).await
         }
         Operation::Wallet(WalletCommand::Statement(asked)) => wallet::statement(&config()?, output, asked).await,
-        Operation::Wallet(WalletCommand::Verify { wallet }) => wallet::verify(&config()?, output, wallet).await,
+        Operation::Wallet(WalletCommand::Verify { wallet, all: _ }) => wallet::verify(&config()?, output, wallet).await,
         Operation::Wallet(WalletCommand::Topup(top_up)) => wallet::top_up(&config()?, output, top_up).await,
         Operation::Wallet(WalletCommand::Grant(grant)) => wallet::grant(&config()?, output, grant).await,
         Operation::Wallet(WalletCommand::Refund(refund)) => wallet::refund(&config()?, output, refund).await,
@@ -100,6 +101,7 @@ pub(crate) async fn run(
         Operation::List(ListCommand::Add(edit)) => list::edit(&config()?, output, Edit::Add, edit).await,
         Operation::List(ListCommand::Remove(edit)) => list::edit(&config()?, output, Edit::Remove, edit).await,
         Operation::List(ListCommand::Replace(edit)) => list::edit(&config()?, output, Edit::Replace, edit).await,
+        Operation::Rebuild(RebuildCommand::Wallets { wallets }) => rebuild::wallets(&config()?, output, wallets).await,
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
         Operation::Consumer(command) => consumer::run(command, &config()?, environment, output).await,
         Operation::Bench(bench) => bench::run(bench, &config()?, output).await,

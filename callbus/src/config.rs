@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub bus: Bus,
     pub admission: Admission,
     pub concurrency_max: usize,
+    /// Among how many groups the calls are shared out to billing processes.
+    pub billing_groups: u8,
     /// Networks within which rules may ask elsewhere, though they are not public.
     pub outbound_allow: Vec<IpNet>,
     /// Base address of the collector traces go to; none: nothing is traced.
@@ -137,6 +139,11 @@ impl Config {
                     "set [admission] kind = \"redis\" with its url, or run all roles in one process (`callbus`)",
                 ))
             }
+            (Bus::Embedded, _, Role::All) if self.billing_groups > 1 => Err(Fault::setting(
+                "[billing] groups",
+                "the embedded bus lives in one process, so there is nobody to share the calls with",
+                "leave it out, or set [bus] kind = \"nats\"",
+            )),
             (Bus::Embedded, Admission::Memory | Admission::Redis { .. }, Role::All)
             | (Bus::Nats(_), Admission::Memory, Role::All)
             | (Bus::Nats(_), Admission::Redis { .. }, _) => Ok(()),
@@ -193,6 +200,7 @@ impl Config {
             bus,
             admission,
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
+            billing_groups: file.billing.groups.0,
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
             otlp: file.telemetry.otlp.map(|collector| collector.0),
             metrics: file.telemetry.metrics.map(|listen| listen.0),

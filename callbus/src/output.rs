@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write, stderr, stdout};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::environment::Environment;
@@ -56,6 +57,18 @@ impl Output {
         for line in table.lines() {
             self.line(line.trim_end());
         }
+    }
+
+    /// How far long work is: on stderr, where people look; no bar for programs.
+    pub(crate) fn bar(&self, total: u64, what: &str) -> ProgressBar {
+        let target = if !self.json && stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let template = format!("{{bar:30}} {{human_pos}} of {{human_len}} {what}, {{per_sec}}, {{eta}} left");
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::with_draw_target(Some(total), target).with_style(style)
     }
 
     pub(crate) fn toned(&self, tone: Tone, text: impl std::fmt::Display) -> String {

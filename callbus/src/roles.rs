@@ -130,12 +130,12 @@ impl Ground {
         // First, so that all that follows is counted.
         let mut metrics = None;
         if let Some(listen) = config.metrics {
-            let counting = Metrics::build(listen, self.bus.clone(), broker::consumers()).await?;
+            let counting = Metrics::build(listen, self.bus.clone(), broker::consumers(config.billing_groups)).await?;
             metrics = counting.address();
             pulse.run(move |stop| async move { Ok(counting.run(stop).await?) });
         }
         if role.does(Role::Billing) {
-            self.start_billing(&mut books).await?;
+            self.start_billing(&mut books, config).await?;
         }
         if role.does(Role::Worker) {
             self.start_worker(&mut workers, config, environment, handlers).await?;
@@ -158,10 +158,10 @@ impl Ground {
         Ok(Running { callbacks, api, metrics, bus: self.bus, stages })
     }
 
-    async fn start_billing(&self, stage: &mut Stage) -> anyhow::Result<()> {
+    async fn start_billing(&self, stage: &mut Stage, config: &Config) -> anyhow::Result<()> {
         let (bus, admission, cache, clock) =
             (self.bus.clone(), self.admission.clone(), self.cache.clone(), self.clock.clone());
-        let billing = Billing::new(bus, admission, cache, clock);
+        let billing = Billing::new(bus, admission, cache, clock).in_groups(config.billing_groups);
         stage.run(move |stop| async move { Ok(billing.run(stop).await?) });
         Ok(())
     }

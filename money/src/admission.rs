@@ -116,7 +116,7 @@ impl Admission {
     pub fn load(wallet: &Wallet) -> Self {
         let WalletFacts { currency, status, posted, credit_limit, held, available: _, limits, spent } = wallet.facts();
         let firm = |amount| Open { amount, tentative_until: None, decision: None };
-        let ended_until = wallet.closed().map(|(leg, closed)| (ended_until(closed.at), leg.clone()));
+        let ended_until = wallet.closed().map(|(leg, closed)| (ended_until(closed.at), leg));
         Self {
             currency,
             status,
@@ -132,10 +132,27 @@ impl Admission {
             held,
             open: wallet.holds().map(|hold| (hold.leg.clone(), firm(hold.amount))).collect(),
             tentative: BTreeSet::new(),
-            ended: wallet.closed().map(|(leg, _)| leg.clone()).collect(),
+            ended: wallet.closed().map(|(leg, _)| leg).collect(),
             ended_until: ended_until.collect(),
             last_seq: wallet.last_seq(),
         }
+    }
+
+    /// The wallet as just folded from the log, in the place of what was known of it. What only admission knows stays: the
+    /// tentative holds that the log says nothing of, the words of decisions, and the calls of this second.
+    #[must_use]
+    pub fn reloaded(&self, wallet: &Wallet) -> Self {
+        let mut fresh = Self { began: self.began, ..Self::load(wallet) };
+        for (leg, known) in &self.open {
+            match fresh.open.get_mut(leg) {
+                Some(open) => open.decision.clone_from(&known.decision),
+                None if known.tentative_until.is_some() && !fresh.ended.contains(leg) => {
+                    fresh.insert(leg, known.clone())
+                }
+                None => {}
+            }
+        }
+        fresh
     }
 
     /// Sets `amount` aside for a leg if it is available, and keeps the `decision` with it; a negative amount counts as
@@ -244,6 +261,11 @@ impl Admission {
         let Self { currency, status, posted, credit_limit, spent, .. } = *self;
         let (available, limits) = (posted.saturating_add(credit_limit).saturating_sub(held), self.limits.clone());
         WalletFacts { currency, status, posted, credit_limit, held, available, limits, spent }
+    }
+
+    /// What is left of the grants that expire.
+    pub fn grants(&self) -> impl Iterator<Item = (&PostingId, Micros)> {
+        self.grants.iter().map(|(grant, (_, left))| (grant, *left))
     }
 
     /// Place in the log of the last event applied.

@@ -1,8 +1,8 @@
 //! A charge after it was posted: what was given back of it, what was corrected, and who has paid it by now.
 
-use std::collections::BTreeMap;
-
 use proto::{CallId, Leg};
+use rpds::RedBlackTreeMapSync;
+use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
 use crate::lots::Share;
@@ -28,21 +28,24 @@ pub struct Standing {
 }
 
 /// The refunds and corrections of a wallet. They are few, and remembered for ever: a leg is forgotten sooner.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Adjustments {
-    asked: BTreeMap<PostingId, Asked>,
-    legs: BTreeMap<Leg, Adjusted>,
+    asked: RedBlackTreeMapSync<PostingId, Asked>,
+    legs: RedBlackTreeMapSync<Leg, Adjusted>,
 }
 
 /// What an id stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Asked {
     Refund { leg: Leg, amount: Micros },
     Correction { leg: Leg, to: Micros },
 }
 
 /// What came after the charge of a leg.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Adjusted {
     refunded: Micros,
     /// Added to the charge; negative where it became smaller.
@@ -111,10 +114,11 @@ impl Adjustments {
         if self.asked.contains_key(id) {
             return false;
         }
-        self.asked.insert(id.clone(), Asked::Refund { leg: leg.clone(), amount: *amount });
-        let adjusted = self.legs.entry(leg.clone()).or_default();
+        self.asked.insert_mut(id.clone(), Asked::Refund { leg: leg.clone(), amount: *amount });
+        let mut adjusted = self.legs.get(leg).cloned().unwrap_or_default();
         adjusted.refunded = adjusted.refunded.saturating_add(*amount);
         returned_to.iter().for_each(|share| add(&mut adjusted.shares, &negated(share)));
+        self.legs.insert_mut(leg.clone(), adjusted);
         true
     }
 
@@ -124,11 +128,12 @@ impl Adjustments {
         if self.asked.contains_key(id) {
             return false;
         }
-        self.asked.insert(id.clone(), Asked::Correction { leg: leg.clone(), to: *to });
-        let adjusted = self.legs.entry(leg.clone()).or_default();
+        self.asked.insert_mut(id.clone(), Asked::Correction { leg: leg.clone(), to: *to });
+        let mut adjusted = self.legs.get(leg).cloned().unwrap_or_default();
         adjusted.corrected = adjusted.corrected.saturating_add(to.saturating_sub(*from));
         paid_by.iter().for_each(|share| add(&mut adjusted.shares, share));
         returned_to.iter().for_each(|share| add(&mut adjusted.shares, &negated(share)));
+        self.legs.insert_mut(leg.clone(), adjusted);
         true
     }
 }

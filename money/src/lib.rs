@@ -6,7 +6,7 @@
 //! A [`deck`] finds the price of a number and is read from CSV ([`import`]) and written ([`Deck::to_csv`]); two are compared
 //! ([`mod@diff`]), and of its [`versions`] one is in force. Before a call [`admission`] holds its cost, where the wallet's
 //! [`limits`] let it; what then happens to a [`hold`] is a [`posting`], which the [`command`] functions decide and whose
-//! fold is the [`wallet`]. [`lots`] are what of it came as grants, a [`charge`] may be refunded and corrected, and a
+//! fold is the [`wallet`], which a [`mod@snapshot`] may shorten. [`lots`] are what of it came as grants, a [`charge`] may be refunded and corrected, and a
 //! [`mod@statement`] tells it all.
 //!
 //! The rules of rating, with worked examples, stand in `docs/rating.md`; those of holds in `ARCHITECTURE.md`.
@@ -38,7 +38,9 @@ pub mod limits;
 pub mod lots;
 pub mod posting;
 pub mod charge;
+mod closed;
 pub mod wallet;
+pub mod snapshot;
 
 pub mod command;
 
@@ -62,6 +64,7 @@ pub use posting::{Account, Posting, PostingId, WalletEvent, entries};
 pub use price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, PriceRows, Tier};
 pub use rate::{CannotRate, Cost, connect_fee, cost, first_minute};
 pub use rounding::{Rounding, RoundingMethod};
+pub use snapshot::Snapshot;
 pub use statement::{Statement, statement};
 pub use versions::{DeckVersion, DeckVersions};
 pub use wallet::{Wallet, WalletFacts, WalletStatus};

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
@@ -56,9 +57,10 @@ pub struct Lot {
 }
 
 /// The grants of a wallet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<WrittenLot>", into = "Vec<WrittenLot>")]
 pub(crate) struct Lots {
-    known: BTreeMap<PostingId, Known>,
+    known: RedBlackTreeMapSync<PostingId, Known>,
     /// Those with something left, in the order of spending.
     live: BTreeMap<Turn, (PostingId, Micros)>,
 }
@@ -71,13 +73,23 @@ struct Known {
     expiries: u32,
 }
 
+/// A grant as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenLot {
+    grant: PostingId,
+    terms: GrantTerms,
+    expiries: u32,
+    left: Micros,
+}
+
 /// Priority, earliest expiry, granted before paid, oldest.
 type Turn = (u16, Timestamp, GrantKind, usize);
 
 impl Lots {
     pub(crate) fn grant(&mut self, id: &PostingId, terms: GrantTerms, amount: Micros) {
-        let nth = self.known.len().saturating_add(1);
-        self.known.insert(id.clone(), Known { terms, nth, expiries: 0 });
+        let nth = self.known.size().saturating_add(1);
+        self.known.insert_mut(id.clone(), Known { terms, nth, expiries: 0 });
         self.give(&[Share { grant: id.clone(), amount, expires_at: None }]);
     }
 
@@ -114,8 +126,10 @@ impl Lots {
 
     /// Takes the `nth` expiry of a grant; false when it was taken before.
     pub(crate) fn expire(&mut self, id: &PostingId, nth: u32, amount: Micros) -> bool {
-        match self.known.get_mut(id) {
-            Some(known) if known.expiries < nth => known.expiries = nth,
+        match self.known.get(id).copied() {
+            Some(known) if known.expiries < nth => {
+                self.known.insert_mut(id.clone(), Known { expiries: nth, ..known });
+            }
             Some(_) | None => return false,
         }
         self.add(id, amount.negated());
@@ -148,6 +162,30 @@ impl Lots {
         } else {
             self.live.remove(&turn);
         }
+    }
+}
+
+/// In the order in which they were granted.
+impl From<Lots> for Vec<WrittenLot> {
+    fn from(lots: Lots) -> Self {
+        let mut known: Vec<_> = lots.known.iter().collect();
+        known.sort_unstable_by_key(|(_, known)| known.nth);
+        let written = |(grant, Known { terms, expiries, .. }): (&PostingId, &Known)| {
+            let (left, _) = lots.left(grant);
+            WrittenLot { grant: grant.clone(), terms: *terms, expiries: *expiries, left }
+        };
+        known.into_iter().map(written).collect()
+    }
+}
+
+impl From<Vec<WrittenLot>> for Lots {
+    fn from(written: Vec<WrittenLot>) -> Self {
+        let mut lots = Self::default();
+        for WrittenLot { grant, terms, expiries, left } in written {
+            lots.grant(&grant, terms, left);
+            lots.expire(&grant, expiries, Micros::ZERO);
+        }
+        lots
     }
 }
 

@@ -1,14 +1,16 @@
 //! A wallet: the fold of its postings.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use proto::Leg;
+use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
 use crate::charge::{Adjustments, Asked, Charged, Standing};
+use crate::closed::ClosedLegs;
 use crate::currency::Currency;
 use crate::hold::Hold;
 use crate::limits::{Limits, Spent};
@@ -20,7 +22,10 @@ use crate::posting::{Change, Correction, GrantExpiry, Posting, PostingId, Refund
 pub const LEG_MEMORY: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Who pays, and what is left. Changed by its postings and nothing else; they always fit, in whatever order or number.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// A clone costs next to nothing, however long the history: both share what they have in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Wallet {
     currency: Option<Currency>,
     status: WalletStatus,
@@ -29,11 +34,9 @@ pub struct Wallet {
     spent: Spent,
     posted: Micros,
     held: Micros,
-    open: BTreeMap<Leg, Hold>,
-    closed: BTreeMap<Leg, Closed>,
-    /// The closed legs, the longest closed first.
-    closed_order: VecDeque<Leg>,
-    top_ups: BTreeMap<PostingId, Micros>,
+    open: RedBlackTreeMapSync<Leg, Arc<Hold>>,
+    closed: ClosedLegs,
+    top_ups: RedBlackTreeMapSync<PostingId, Micros>,
     lots: Lots,
     adjustments: Adjustments,
     latest: Timestamp,
@@ -211,7 +214,7 @@ impl Wallet {
     pub fn leg(&self, leg: &Leg) -> LegState<'_> {
         match (self.open.get(leg), self.closed.get(leg)) {
             (Some(hold), _) => LegState::Open(hold),
-            (None, Some(closed)) => LegState::Closed(*closed),
+            (None, Some(closed)) => LegState::Closed(closed),
             (None, None) => LegState::Unknown,
         }
     }
@@ -223,12 +226,17 @@ impl Wallet {
 
     /// The open holds, by leg.
     pub fn holds(&self) -> impl Iterator<Item = &Hold> {
-        self.open.values()
+        self.open.values().map(Arc::as_ref)
     }
 
-    /// The legs closed within [`LEG_MEMORY`].
-    pub fn closed(&self) -> impl Iterator<Item = (&Leg, &Closed)> {
+    /// The legs closed within [`LEG_MEMORY`], the longest closed first.
+    pub fn closed(&self) -> impl DoubleEndedIterator<Item = (Leg, Closed)> {
         self.closed.iter()
+    }
+
+    /// How many things it remembers: its size in memory goes by it.
+    pub fn memories(&self) -> usize {
+        self.open.size().saturating_add(self.closed.len()).saturating_add(self.top_ups.size())
     }
 
     /// The amount of a top-up that was posted.
@@ -264,7 +272,7 @@ impl Wallet {
         }
         let Ok(posted) = self.posted.checked_add(*amount) else { return self.cannot() };
         self.posted = posted;
-        self.top_ups.insert(id.clone(), *amount);
+        self.top_ups.insert_mut(id.clone(), *amount);
         if let Some(terms) = grant {
             self.lots.grant(id, *terms, *amount);
         }
@@ -315,22 +323,22 @@ impl Wallet {
         }
         let Ok(held) = self.held.checked_add(hold.amount) else { return self.cannot() };
         self.held = held;
-        self.open.insert(hold.leg.clone(), hold.clone());
+        self.open.insert_mut(hold.leg.clone(), Arc::new(hold.clone()));
         true
     }
 
     /// Closes a leg whether or not its hold has been seen: a hold that comes after it stays out.
     fn close(&mut self, leg: &Leg, charged: Micros, at: Timestamp) -> bool {
-        if self.closed.contains_key(leg) {
+        if self.closed.get(leg).is_some() {
             return false;
         }
         let Ok(posted) = self.posted.checked_sub(charged) else { return self.cannot() };
         self.posted = posted;
-        if let Some(hold) = self.open.remove(leg) {
+        if let Some(hold) = self.open.get(leg) {
             self.held = self.held.saturating_sub(hold.amount);
+            self.open.remove_mut(leg);
         }
-        self.closed.insert(leg.clone(), Closed { at, charged });
-        self.closed_order.push_back(leg.clone());
+        self.closed.insert(leg, Closed { at, charged });
         true
     }
 
@@ -347,12 +355,8 @@ impl Wallet {
 
     /// Forgets by the time of events, not of a clock, so that every fold of a history forgets the same.
     fn forget(&mut self) {
-        while let Some(oldest) = self.closed_order.front() {
-            match self.closed.get(oldest) {
-                Some(closed) if !self.may_have_forgotten(closed.at) => break,
-                Some(_) | None => self.closed.remove(oldest),
-            };
-            self.closed_order.pop_front();
+        while self.closed.oldest().is_some_and(|closed| self.may_have_forgotten(closed.at)) {
+            self.closed.remove_oldest();
         }
     }
 }

@@ -221,6 +221,20 @@ impl DecisionKey {
 }
 
 impl DecisionKey {
+    /// The digest itself, for whoever keeps many.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let digit = |byte: u8| if byte <= b'9' { byte - b'0' } else { byte - b'a' + 10 };
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(self.0.as_bytes().chunks_exact(2)) {
+            *byte = digit(pair[0]) << 4 | digit(pair[1]);
+        }
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(hex(bytes))
+    }
+
     /// Where a decision is remembered under its key, for whoever shares the memory.
     pub fn memory_key(&self) -> String {
         format!("decision:{self}")
@@ -229,14 +243,21 @@ impl DecisionKey {
 
 /// SHA-256 over length-prefixed parts, so that no two lists of parts run together.
 fn hex_digest(parts: &[&[u8]]) -> String {
-    use std::fmt::Write;
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&hash.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }

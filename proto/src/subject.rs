@@ -63,6 +63,10 @@ impl Partition {
         Self((hash % u32::from(Self::COUNT)) as u8)
     }
 
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+
     pub fn index(self) -> u8 {
         self.0
     }
@@ -187,6 +191,8 @@ pub enum Filter {
     Kind(Kind),
     /// All events of the calls in one partition, of every kind and app.
     Partition(Partition),
+    /// The same of several partitions; at least one.
+    Partitions(Vec<Partition>),
     /// One wallet's history.
     Wallet(WalletId),
     /// One list's history.
@@ -201,25 +207,25 @@ impl Filter {
     pub fn stream(&self) -> Stream {
         match self {
             Self::All(stream) => *stream,
-            Self::Kind(_) | Self::Partition(_) => Stream::Calls,
+            Self::Kind(_) | Self::Partition(_) | Self::Partitions(_) => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
             Self::List(_) | Self::Policy(_) | Self::Deck(_) => Stream::Config,
         }
     }
-}
 
-/// The broker's spelling of the filter.
-impl fmt::Display for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All(stream) => f.write_str(stream.subjects()),
-            Self::Kind(kind) => write!(f, "calls.v1.{kind}.>"),
-            Self::Partition(partition) => write!(f, "calls.v1.*.*.{partition}"),
-            Self::Wallet(wallet) => Subject::Wallet(wallet.clone()).fmt(f),
-            Self::List(list) => Subject::List(list.clone()).fmt(f),
-            Self::Policy(app) => Subject::Policy(app.clone()).fmt(f),
-            Self::Deck(deck) => Subject::Deck(deck.clone()).fmt(f),
-        }
+    /// The broker's spelling of the filter: an event is under it when its subject matches one of these.
+    pub fn patterns(&self) -> Vec<String> {
+        let partition = |partition: &Partition| format!("calls.v1.*.*.{partition}");
+        vec![match self {
+            Self::All(stream) => stream.subjects().to_owned(),
+            Self::Kind(kind) => format!("calls.v1.{kind}.>"),
+            Self::Partition(one) => partition(one),
+            Self::Partitions(several) => return several.iter().map(partition).collect(),
+            Self::Wallet(wallet) => Subject::Wallet(wallet.clone()).to_string(),
+            Self::List(list) => Subject::List(list.clone()).to_string(),
+            Self::Policy(app) => Subject::Policy(app.clone()).to_string(),
+            Self::Deck(deck) => Subject::Deck(deck.clone()).to_string(),
+        }]
     }
 }
 

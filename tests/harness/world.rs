@@ -421,10 +421,7 @@ impl World {
     pub async fn billing_caught_up(&self) -> Result<()> {
         let (log, calls) = (self.log().await?, Filter::All(Stream::Calls));
         let end = log.last_seq(&calls).await?;
-        eventually("billing has caught up", async || {
-            Ok((log.consumer_floor(&calls, billing::CONSUMER).await? >= end).then_some(()))
-        })
-        .await
+        eventually("billing has caught up", async || Ok((billing::floor(&log).await? >= end).then_some(()))).await
     }
 
     /// The wallet as its events make it.

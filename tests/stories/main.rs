@@ -13,5 +13,6 @@ mod layers;
 mod metrics;
 mod policies;
 mod replies;
+mod scale;
 mod tracing;
 mod wallets;

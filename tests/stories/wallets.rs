@@ -152,5 +152,17 @@ async fn what_differs_is_named() -> Result<()> {
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();
     assert_eq!(verified.status.code(), Some(3), "{said}");
     assert!(said.contains("posted") && said.contains("0.5"), "{said}");
+    // Made again from the log, it is right; and so it is with nothing there at all.
+    let rebuild = |world: &World| world.callbus(&["--json", "rebuild", "wallets", WALLET]);
+    let rebuilt = rebuild(&world)?;
+    let page: Value = serde_json::from_slice(&rebuilt.stdout)?;
+    assert_eq!((&page[0]["wallet"], page[0]["postings"].as_u64() > Some(2)), (&WALLET.into(), true), "{page}");
+    assert_eq!(run(&world, &["verify"])?.status.code(), Some(0));
+    let _: () = redis::cmd("FLUSHALL").query_async(&mut connection).await?;
+    assert!(rebuild(&world)?.status.success());
+    let verified = wallet(&world, &["verify", "--all"])?;
+    assert_eq!((verified[0]["seq"].is_u64(), &verified[0]["differences"]), (true, &serde_json::json!([])));
+    let nobody = world.callbus(&["rebuild", "wallets", "nobody"])?;
+    assert!(String::from_utf8_lossy(&nobody.stdout).contains("nobody is in no log"));
     Ok(())
 }

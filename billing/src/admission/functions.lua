@@ -1,4 +1,4 @@
-#!lua name=callbus_admission_2
+#!lua name=callbus_admission_3
 -- Admission of wallets, as functions of one slot per call. They only compare and add integers below 2^53; the state
 -- machine of money/src/admission.rs does the same and is their oracle. The name carries the version, so that old and
 -- new workers run side by side.
@@ -212,24 +212,73 @@ local function apply(keys, args)
   return { 'OK' }
 end
 
--- args: number of fields, (field value)* of the state, number of holds, (leg amount)*, number of grants,
---   (grant expires left)*, (leg ended_until)*
-local function load(keys, args)
-  if loaded(keys) then return { 'OLD' } end
-  for i = 2, 7 do redis.call('DEL', keys[i]) end
-  local fields_end = 1 + 2 * tonumber(args[1])
-  redis.call('HSET', keys[1], 'second', '0', 'calls', '0', unpack(args, 2, fields_end))
-  local holds_end = fields_end + 1 + 2 * tonumber(args[fields_end + 1])
-  for i = fields_end + 2, holds_end, 2 do redis.call('HSET', keys[2], args[i], args[i + 1]) end
-  local grants_end = holds_end + 1 + 3 * tonumber(args[holds_end + 1])
-  for i = holds_end + 2, grants_end, 3 do add_to_grant(keys, args[i], args[i + 1], tonumber(args[i + 2])) end
-  for i = grants_end + 1, #args, 2 do redis.call('ZADD', keys[4], args[i + 1], args[i]) end
+-- keys: staged open, staged ended. args: when they free themselves, number of holds, (leg amount)*, (leg ended_until)*
+local function stage(keys, args)
+  local holds_end = 2 + 2 * tonumber(args[2])
+  for i = 3, holds_end, 2 do redis.call('HSET', keys[1], args[i], args[i + 1]) end
+  for i = holds_end + 1, #args, 2 do redis.call('ZADD', keys[2], args[i + 1], args[i]) end
+  for i = 1, 2 do redis.call('PEXPIRE', keys[i], args[1]) end
   return { 'OK' }
 end
 
-redis.register_function('callbus_2_hold', hold)
-redis.register_function('callbus_2_free', free)
-redis.register_function('callbus_2_facts', facts)
-redis.register_function('callbus_2_firm', firm)
-redis.register_function('callbus_2_apply', apply)
-redis.register_function('callbus_2_load', load)
+local function put_in_place(staged, key)
+  redis.call('UNLINK', key)
+  if redis.call('EXISTS', staged) == 1 then
+    redis.call('RENAME', staged, key)
+    redis.call('PERSIST', key)
+  end
+end
+
+-- The tentative holds that the log says nothing of: leg, amount and expiry of each.
+local function unheard_of(keys)
+  local found = {}
+  local tentative = redis.call('ZRANGE', keys[3], 0, -1, 'WITHSCORES')
+  for i = 1, #tentative, 2 do
+    local leg = tentative[i]
+    if redis.call('HEXISTS', keys[8], leg) == 0 and not redis.call('ZSCORE', keys[9], leg) then
+      table.insert(found, { leg, number(keys[2], leg), tentative[i + 1] })
+    end
+  end
+  return found
+end
+
+-- keys: 8 and 9 are staged. args: 'first', or 'again' for a wallet that may be loaded, seq, number of holds and of ended
+--   legs that are staged, number of fields, (field value)* of the state, (grant expires left)*
+local function load(keys, args)
+  local tentative, second, calls = {}, '0', '0'
+  if loaded(keys) then
+    if args[1] ~= 'again' or tonumber(args[2]) < number(keys[1], 'seq') then
+      redis.call('UNLINK', keys[8], keys[9])
+      return { 'OLD' }
+    end
+    tentative = unheard_of(keys)
+    second, calls = unpack(redis.call('HMGET', keys[1], 'second', 'calls'))
+  else
+    redis.call('UNLINK', keys[5])
+  end
+  if redis.call('HLEN', keys[8]) ~= tonumber(args[3]) or redis.call('ZCARD', keys[9]) ~= tonumber(args[4]) then
+    return { 'STAGED_TOO_SLOWLY' }
+  end
+  put_in_place(keys[8], keys[2])
+  put_in_place(keys[9], keys[4])
+  redis.call('UNLINK', keys[1], keys[3], keys[6], keys[7])
+  local fields_end = 5 + 2 * tonumber(args[5])
+  redis.call('HSET', keys[1], 'second', second, 'calls', calls, unpack(args, 6, fields_end))
+  for i = fields_end + 1, #args, 3 do add_to_grant(keys, args[i], args[i + 1], tonumber(args[i + 2])) end
+  for _, hold in ipairs(tentative) do
+    insert(keys, hold[1], hold[2])
+    redis.call('ZADD', keys[3], hold[3], hold[1])
+  end
+  for _, leg in ipairs(redis.call('HKEYS', keys[5])) do
+    if redis.call('HEXISTS', keys[2], leg) == 0 then redis.call('HDEL', keys[5], leg) end
+  end
+  return { 'OK' }
+end
+
+redis.register_function('callbus_3_hold', hold)
+redis.register_function('callbus_3_free', free)
+redis.register_function('callbus_3_facts', facts)
+redis.register_function('callbus_3_firm', firm)
+redis.register_function('callbus_3_apply', apply)
+redis.register_function('callbus_3_load', load)
+redis.register_function('callbus_3_stage', stage)

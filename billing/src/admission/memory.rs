@@ -1,12 +1,12 @@
 //! Admission in memory: the pure state machine behind one lock. Each step takes well under a microsecond, so a lock per
 //! wallet would gain nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use money::{Admission, Wallet, WalletEvent, WalletFacts};
+use money::{Admission, Micros, PostingId, Wallet, WalletEvent, WalletFacts};
 use proto::{Leg, WalletId};
 
 use super::{ApplyReply, HoldReply, HoldRequest, Position};
@@ -62,6 +62,22 @@ impl MemoryAdmission {
     #[cfg(feature = "storm")]
     pub fn forget(&self) {
         self.lock().clear();
+    }
+
+    pub(super) fn reload(&self, id: &WalletId, wallet: &Wallet) -> bool {
+        let mut wallets = self.lock();
+        let fresh = match wallets.get(id) {
+            Some(known) if known.last_seq() > wallet.last_seq() => return false,
+            Some(known) => known.reloaded(wallet),
+            None => Admission::load(wallet),
+        };
+        wallets.insert(id.clone(), fresh);
+        true
+    }
+
+    pub(super) fn grants(&self, wallet: &WalletId) -> Option<BTreeMap<PostingId, Micros>> {
+        let grants = |admission: &Admission| admission.grants().map(|(grant, left)| (grant.clone(), left)).collect();
+        self.lock().get(wallet).map(grants)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<WalletId, Admission>> {

@@ -1,6 +1,7 @@
 //! Admission in Redis or Valkey: functions of the server, because they are kept and replicated with the data, where
 //! cached scripts are not.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +15,9 @@ use money::{
 use proto::event::json;
 use proto::{Leg, WalletId};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Cmd, ToRedisArgs, Value};
+use redis::{Cmd, RedisError, ToRedisArgs, Value};
 
-use super::{AdmissionError, ApplyReply, HoldReply, HoldRequest, Position};
+use super::{AdmissionError, ApplyReply, HoldReply, HoldRequest, Load, Position};
 
 const LIBRARY: &str = include_str!("functions.lua");
 
@@ -24,6 +25,19 @@ const LIBRARY: &str = include_str!("functions.lua");
 const REPLY_WITHIN: Duration = Duration::from_millis(250);
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// The same with a second try, after the connection was lost.
+const RETRIED_WITHIN: Duration = Duration::from_millis(500);
+
+/// Holds or ended legs of a wallet that one call loads.
+const STAGED_MAX: usize = 2_000;
+
+/// Ended legs that are loaded, the newest. A live ask about one of the others, after all was lost, holds credit until that
+/// expires; its call is over and is not charged again.
+const ENDED_LOADED_MAX: usize = 20_000;
+
+/// Time for loading the largest of wallets.
+const STAGED_FOR: Duration = Duration::from_secs(60);
 
 /// Admission shared by many processes.
 #[derive(Clone)]
@@ -59,7 +73,7 @@ impl RedisAdmission {
     }
 
     pub(super) async fn hold(&self, now: Timestamp, request: HoldRequest<'_>) -> Result<HoldReply, AdmissionError> {
-        let mut call = self.function("callbus_2_hold", request.wallet);
+        let mut call = self.function("callbus_3_hold", request.wallet, &[]);
         call.arg(now.as_millisecond())
             .arg(request.leg.as_str())
             .arg(request.amount.get())
@@ -80,28 +94,32 @@ impl RedisAdmission {
     }
 
     pub(super) async fn free(&self, wallet: &WalletId, leg: &Leg) -> Result<(), AdmissionError> {
-        let mut call = self.function("callbus_2_free", wallet);
+        let mut call = self.function("callbus_3_free", wallet, &[]);
         self.call(call.arg(leg.as_str())).await.map(drop)
     }
 
     pub(super) async fn position(&self, wallet: &WalletId) -> Result<Option<Position>, AdmissionError> {
         let mut get = redis::cmd("HMGET");
         get.arg(self.slot(wallet)).arg("seq").arg("limits");
-        let found: Result<(Option<u64>, Option<String>), _> = get.query_async(&mut self.connection.clone()).await;
-        match found.map_err(|error: redis::RedisError| AdmissionError(error.to_string()))? {
-            (Some(seq), Some(limits)) => Ok(Some(Position { seq, limits: parse_limits(&limits)? })),
-            (None, _) | (_, None) => Ok(None),
+        let reply = self.call(&get).await?;
+        match reply.0.as_slice() {
+            [Value::Nil, _] | [_, Value::Nil] => Ok(None),
+            [seq, limits] => {
+                let seq = text(seq).parse().map_err(|_| reply.unexpected())?;
+                Ok(Some(Position { seq, limits: parse_limits(text(limits))? }))
+            }
+            _ => Err(reply.unexpected()),
         }
     }
 
     pub(super) async fn facts(&self, now: Timestamp, wallet: &WalletId) -> Result<Option<WalletFacts>, AdmissionError> {
-        let mut call = self.function("callbus_2_facts", wallet);
+        let mut call = self.function("callbus_3_facts", wallet, &[]);
         let reply = self.call(call.arg(now.as_millisecond())).await?;
         if reply.word() == "NOT_LOADED" { Ok(None) } else { reply.facts().map(Some) }
     }
 
     pub(super) async fn firm(&self, wallet: &WalletId) -> Result<Option<(u64, WalletFacts)>, AdmissionError> {
-        let reply = self.call(&self.function("callbus_2_firm", wallet)).await?;
+        let reply = self.call(&self.function("callbus_3_firm", wallet, &[])).await?;
         if reply.word() == "NOT_LOADED" {
             return Ok(None);
         }
@@ -116,7 +134,7 @@ impl RedisAdmission {
         time: Timestamp,
         event: &WalletEvent,
     ) -> Result<ApplyReply, AdmissionError> {
-        let mut call = self.function("callbus_2_apply", &event.wallet);
+        let mut call = self.function("callbus_3_apply", &event.wallet, &[]);
         call.arg(after.seq).arg(seq).arg(ended_until(time)).arg(event.currency.to_string());
         let mut limits = after.limits.clone();
         three(&mut call, "date", &day(limits.date(time)), "");
@@ -143,10 +161,17 @@ impl RedisAdmission {
         }
     }
 
-    pub(super) async fn load(&self, id: &WalletId, wallet: &Wallet, now: Timestamp) -> Result<(), AdmissionError> {
+    /// What may be long, holds and ended legs, is staged in pieces under keys of its own first; then one call puts all of
+    /// it in place.
+    pub(super) async fn load(
+        &self,
+        id: &WalletId,
+        wallet: &Wallet,
+        now: Timestamp,
+        load: Load,
+    ) -> Result<bool, AdmissionError> {
         let facts = wallet.facts();
-        let mut call = self.function("callbus_2_load", id);
-        let mut fields = vec![
+        let fields = [
             ("currency", facts.currency.map(|currency| currency.to_string()).unwrap_or_default()),
             ("status", status_word(facts.status).to_owned()),
             ("posted", facts.posted.get().to_string()),
@@ -157,28 +182,80 @@ impl RedisAdmission {
             ("spent_day", facts.spent.day.get().to_string()),
             ("spent_month", facts.spent.month.get().to_string()),
         ];
-        fields.extend(limit_fields(&facts.limits));
+        let holds: Vec<_> = wallet.holds().map(|hold| (hold.leg.clone(), hold.amount.get())).collect();
+        let ended = wallet.closed().map(|(leg, closed)| (leg, ended_until(closed.at)));
+        let known = ended.rev().take_while(|(_, until)| *until > now.as_millisecond());
+        let ended: Vec<_> = known.take(ENDED_LOADED_MAX).collect();
+        let staged = self.staged(id, &holds, &ended).await?;
+
+        let mut call = self.function("callbus_3_load", id, &staged);
+        call.arg(match load {
+            Load::First => "first",
+            Load::Again => "again",
+        });
+        call.arg(wallet.last_seq()).arg(holds.len()).arg(ended.len());
+        let fields: Vec<_> = fields.into_iter().chain(limit_fields(&facts.limits)).collect();
         call.arg(fields.len());
         for (field, value) in fields {
             call.arg(field).arg(value);
         }
-        call.arg(wallet.holds().count());
-        for hold in wallet.holds() {
-            call.arg(hold.leg.as_str()).arg(hold.amount.get());
-        }
-        let expiring = wallet.grants().filter_map(|lot| Some((lot.grant, lot.terms.expires_at?, lot.left)));
-        let expiring: Vec<_> = expiring.collect();
-        call.arg(expiring.len());
-        for (grant, expires_at, left) in expiring {
-            call.arg(grant.as_str()).arg(expires_at.as_millisecond()).arg(left.get());
-        }
-        for (leg, closed) in wallet.closed() {
-            let until = ended_until(closed.at);
-            if until > now.as_millisecond() {
-                call.arg(leg.as_str()).arg(until);
+        for lot in wallet.grants() {
+            if let Some(expires_at) = lot.terms.expires_at {
+                call.arg(lot.grant.as_str()).arg(expires_at.as_millisecond()).arg(lot.left.get());
             }
         }
-        self.call(&call).await.map(drop)
+        let reply = self.call(&call).await?;
+        match reply.word() {
+            "OK" => Ok(true),
+            "OLD" => Ok(false),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    /// Writes the pieces, each small enough not to hold the others up. They free themselves, should nobody put them in
+    /// place.
+    async fn staged(
+        &self,
+        id: &WalletId,
+        holds: &[(Leg, i64)],
+        ended: &[(Leg, i64)],
+    ) -> Result<[String; 2], AdmissionError> {
+        let [open, over] =
+            ["open", "ended"].map(|part| format!("{}:staged-{:016x}:{part}", self.slot(id), fastrand::u64(..)));
+        let holds = holds.chunks(STAGED_MAX).map(|piece| (piece, &[][..]));
+        let ended = ended.chunks(STAGED_MAX).map(|piece| (&[][..], piece));
+        for (holds, ended) in holds.chain(ended) {
+            let mut call = redis::cmd("FCALL");
+            call.arg("callbus_3_stage")
+                .arg(2)
+                .arg(&open)
+                .arg(&over)
+                .arg(STAGED_FOR.as_millis() as u64)
+                .arg(holds.len());
+            for (leg, number) in holds.iter().chain(ended) {
+                call.arg(leg.as_str()).arg(number);
+            }
+            self.call(&call).await?;
+        }
+        Ok([open, over])
+    }
+
+    pub(super) async fn grants(
+        &self,
+        wallet: &WalletId,
+    ) -> Result<Option<BTreeMap<PostingId, Micros>>, AdmissionError> {
+        let slot = self.slot(wallet);
+        let mut both = redis::pipe();
+        both.atomic().exists(&slot).hgetall(format!("{slot}:left"));
+        let asked = both.query_async(&mut self.connection.clone()).await;
+        let (loaded, left): (bool, BTreeMap<String, i64>) =
+            asked.map_err(|error: RedisError| AdmissionError(error.to_string()))?;
+        let read = |(grant, left): (String, i64)| {
+            let unexpected = || AdmissionError(format!("unexpected grant {grant:?} with {left} left"));
+            Ok((PostingId::new(grant.clone()).map_err(|_| unexpected())?, Micros::new(left).map_err(|_| unexpected())?))
+        };
+        let left: Result<_, AdmissionError> = left.into_iter().map(read).collect();
+        Ok(if loaded { Some(left?) } else { None })
     }
 
     /// All keys of a wallet hash to one slot. The shape of what lies there is part of the name: what another version of
@@ -187,28 +264,40 @@ impl RedisAdmission {
         format!("{}2:{{w:{wallet}}}", self.prefix)
     }
 
-    fn function(&self, name: &str, wallet: &WalletId) -> Cmd {
+    fn function(&self, name: &str, wallet: &WalletId, more: &[String]) -> Cmd {
         let slot = self.slot(wallet);
         let mut call = redis::cmd("FCALL");
-        call.arg(name).arg(7).arg(&slot);
+        call.arg(name).arg(7 + more.len()).arg(&slot);
         for part in ["open", "tentative", "ended", "decisions", "grants", "left"] {
             call.arg(format!("{slot}:{part}"));
         }
+        call.arg(more);
         call
     }
 
-    /// Calls a function; a server that lost its functions (an empty one took over) is given them again.
+    /// Calls a function. What a lost server leaves behind is made good once, within the time a caller has: the first
+    /// command after a restart finds the old connection dead, and an empty server that took over has no functions.
     async fn call(&self, call: &Cmd) -> Result<Reply, AdmissionError> {
-        let mut connection = self.connection.clone();
-        let failed = |error: redis::RedisError| AdmissionError(error.to_string());
-        match call.query_async(&mut connection).await {
-            Ok(values) => Ok(Reply(values)),
-            Err(error) if error.to_string().contains("Function not found") => {
-                self.load_functions().await?;
-                call.query_async(&mut connection).await.map(Reply).map_err(failed)
+        let within = tokio::time::timeout(RETRIED_WITHIN, async {
+            match self.ask(call).await {
+                Err(error) if is_gone(&error) => {}
+                Err(error) if lacks_functions(&error) => self.load_functions().await?,
+                replied => return replied.map_err(failed),
             }
-            Err(error) => Err(failed(error)),
-        }
+            match self.ask(call).await {
+                // Both at once: another server, and an empty one.
+                Err(error) if lacks_functions(&error) => {
+                    self.load_functions().await?;
+                    self.ask(call).await.map_err(failed)
+                }
+                replied => replied.map_err(failed),
+            }
+        });
+        within.await.unwrap_or_else(|_| Err(AdmissionError(format!("no reply within {RETRIED_WITHIN:?}"))))
+    }
+
+    async fn ask(&self, call: &Cmd) -> Result<Reply, RedisError> {
+        call.query_async(&mut self.connection.clone()).await.map(Reply)
     }
 
     async fn load_functions(&self) -> Result<(), AdmissionError> {
@@ -219,6 +308,19 @@ impl RedisAdmission {
             .map(drop)
             .map_err(|error| AdmissionError(format!("load its functions (Redis 7 or Valkey is needed): {error}")))
     }
+}
+
+fn failed(error: RedisError) -> AdmissionError {
+    AdmissionError(error.to_string())
+}
+
+/// The connection is, not the answer: a server that is slow may yet do what it was asked.
+fn is_gone(error: &RedisError) -> bool {
+    !error.is_timeout() && (error.is_connection_dropped() || error.is_connection_refusal() || error.is_io_error())
+}
+
+fn lacks_functions(error: &RedisError) -> bool {
+    error.to_string().contains("Function not found")
 }
 
 fn posting_args(call: &mut Cmd, posting: &Posting) {

@@ -52,8 +52,15 @@ impl RedisCache {
     }
 
     async fn run<T: redis::FromRedisValue>(&self, what: &'static str, command: &redis::Cmd) -> Result<T, CacheError> {
-        let mut connection = self.connection.clone();
-        self.within(what, async { command.query_async(&mut connection).await }).await
+        let ask = async || command.query_async(&mut self.connection.clone()).await;
+        self.within(what, async {
+            match ask().await {
+                // The first command after a restart finds the old connection dead.
+                Err(error) if error.is_connection_dropped() || error.is_io_error() => ask().await,
+                answered => answered,
+            }
+        })
+        .await
     }
 
     async fn within<T>(&self, what: &'static str, call: impl Future<Output = RedisResult<T>>) -> Result<T, CacheError> {

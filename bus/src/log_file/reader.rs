@@ -68,26 +68,29 @@ enum Scope {
 }
 
 fn scope(connection: &Connection, filter: &Filter) -> rusqlite::Result<Scope> {
-    let wanted = filter.to_string();
-    if wanted == filter.stream().subjects() {
+    if *filter == Filter::All(filter.stream()) {
         return Ok(Scope::Whole);
     }
-    if !pattern::has_wildcard(&wanted) {
+    let wanted = filter.patterns();
+    if let [one] = &wanted[..]
+        && !pattern::has_wildcard(one)
+    {
         let number = connection
             .prepare_cached("select number from subject where text = ?1")?
-            .query_row([&wanted], |row| row.get(0))
+            .query_row([one], |row| row.get(0))
             .optional()?;
         return Ok(Scope::Subjects(number.into_iter().collect()));
     }
     // Only what begins like the pattern, since every wallet that ever was has a subject, too. '~' is in none, and
     // behind all that is.
-    let begins = wanted.split(['*', '>']).next().unwrap_or_default();
+    let begins = wanted.first().and_then(|pattern| pattern.split(['*', '>']).next()).unwrap_or_default();
     let mut statement =
         connection.prepare_cached("select number, text from subject where text >= ?1 and text < ?1 || '~'")?;
     let mut rows = statement.query([begins])?;
     let mut numbers = Vec::new();
     while let Some(row) = rows.next()? {
-        if pattern::matches(&wanted, row.get_ref(1)?.as_str()?) {
+        let text = row.get_ref(1)?.as_str()?;
+        if wanted.iter().any(|wanted| pattern::matches(wanted, text)) {
             numbers.push(row.get(0)?);
         }
     }

@@ -17,7 +17,7 @@ use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, Info, PriorityPolicy, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use futures::StreamExt;
-use proto::Filter;
+use proto::{Filter, Stream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -77,13 +77,27 @@ pub(super) async fn standing(
     name: &str,
 ) -> Result<Standing, Unavailable> {
     let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(filter.stream().name())).await?;
+    // Before the consumer is looked at, so that what it has done by then counts up to here.
+    let end = broker.call(WHAT, stream.get_info()).await?.state.last_sequence;
+    let Some(info) = find(broker, filter.stream(), name).await? else {
+        return Ok(Standing { floor: 0, ours: false, worked: false });
+    };
+    let (pin, done) = (pin_of(&info), info.ack_floor.stream_sequence);
+    // With nothing left to do, what is beyond its last event is not for this consumer.
+    let level = info.num_pending == 0 && info.num_ack_pending == 0;
+    Ok(Standing {
+        floor: if level { done.max(end) } else { done },
+        ours: pin.is_some_and(|pin| works.has(name, Some(pin))),
+        worked: pin.is_some(),
+    })
+}
+
+async fn find(broker: &Broker, stream: Stream, name: &str) -> Result<Option<Info>, Unavailable> {
+    let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(stream.name())).await?;
     match broker.bounded(WHAT, stream.consumer_info(name)).await? {
-        Ok(info) => Ok(Standing {
-            floor: info.ack_floor.stream_sequence,
-            ours: pin_of(&info).is_some_and(|pin| works.has(name, Some(pin))),
-        }),
+        Ok(info) => Ok(Some(info)),
         Err(error) => match error.kind() {
-            ConsumerInfoErrorKind::NotFound => Ok(Standing { floor: 0, ours: false }),
+            ConsumerInfoErrorKind::NotFound => Ok(None),
             ConsumerInfoErrorKind::InvalidName
             | ConsumerInfoErrorKind::Offline
             | ConsumerInfoErrorKind::StreamNotFound
@@ -93,6 +107,16 @@ pub(super) async fn standing(
             | ConsumerInfoErrorKind::NoResponders => Err(Unavailable::new(WHAT, error)),
         },
     }
+}
+
+/// Where a consumer begins cannot be changed, so it is made anew.
+pub(super) async fn restart(broker: &Broker, spec: &ConsumerSpec, after_seq: u64) -> Result<(), Unavailable> {
+    let stream = spec.filter.stream();
+    if find(broker, stream, &spec.name).await?.is_some() {
+        broker.call(WHAT, broker.jetstream.delete_consumer_from_stream(&spec.name, stream.name())).await?;
+    }
+    let begin = DeliverPolicy::ByStartSequence { start_sequence: after_seq.saturating_add(1) };
+    create(broker, spec, begin).await.map(drop)
 }
 
 fn pin_of(info: &Info) -> Option<&str> {
@@ -354,28 +378,42 @@ async fn unpin(broker: &Broker, spec: &ConsumerSpec, pin: &str) {
     }
 }
 
-/// Finds the consumer, or makes it where that is this process's to do.
+/// Finds the consumer, or makes it where that is this process's to do. Where it begins cannot be changed.
 async fn make(broker: &Broker, spec: &ConsumerSpec) -> Result<Consumer<pull::Config>, Unavailable> {
-    let stream = spec.filter.stream().name();
-    if broker.provisions {
-        return broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config(spec), stream)).await;
+    let stream = spec.filter.stream();
+    match find(broker, stream, &spec.name).await? {
+        Some(_) if !broker.provisions => {
+            broker.call(WHAT, broker.jetstream.get_consumer_from_stream(&spec.name, stream.name())).await
+        }
+        None if !broker.provisions => {
+            broker.must_provision(&format!("the consumer {}", spec.name))?;
+            Err(Unavailable::new(WHAT, format!("there is no consumer {}", spec.name)))
+        }
+        found => create(broker, spec, found.map_or(DeliverPolicy::All, |info| info.config.deliver_policy)).await,
     }
-    let found = broker.bounded(WHAT, broker.jetstream.get_consumer_from_stream(&spec.name, stream)).await?;
-    found.or_else(|error| {
-        broker.must_provision(&format!("the consumer {}", spec.name))?;
-        Err(Unavailable::new(WHAT, error))
-    })
+}
+
+async fn create(
+    broker: &Broker,
+    spec: &ConsumerSpec,
+    begin: DeliverPolicy,
+) -> Result<Consumer<pull::Config>, Unavailable> {
+    let config = pull::Config { deliver_policy: begin, ..config(spec) };
+    broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, spec.filter.stream().name())).await
 }
 
 /// What a durable consumer is to the broker.
 pub(super) fn config(spec: &ConsumerSpec) -> pull::Config {
+    let mut patterns = spec.filter.patterns();
+    let one = if patterns.len() == 1 { patterns.remove(0) } else { String::new() };
     pull::Config {
         durable_name: Some(spec.name.clone()),
         deliver_policy: DeliverPolicy::All,
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         max_deliver: -1,
-        filter_subject: spec.filter.to_string(),
+        filter_subject: one,
+        filter_subjects: patterns,
         max_ack_pending: i64::try_from(HELD_MAX + 2 * PULL_EVENTS).unwrap_or(i64::MAX),
         priority_policy: PriorityPolicy::PinnedClient,
         priority_groups: vec![PIN_GROUP.to_owned()],

@@ -44,13 +44,13 @@ pub(super) async fn put_aside(
 }
 
 pub(super) async fn letters(broker: &Broker, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {
-    let mut messages = replay(broker, DEAD_STREAM, format!("dead.v1.{consumer}"), 0).await?;
+    let mut messages = replay(broker, DEAD_STREAM, vec![format!("dead.v1.{consumer}")], 0).await?;
     let mut letters = Vec::new();
     while let Some(message) = messages.next().await {
         letters.push(letter(&message?));
     }
     let said = format!("$JS.EVENT.ADVISORY.CONSUMER.*.{}.{consumer}", Stream::Calls.name());
-    let mut advisories = replay(broker, ADVISORIES, said, 0).await?;
+    let mut advisories = replay(broker, ADVISORIES, vec![said], 0).await?;
     while let Some(message) = advisories.next().await {
         if let Ok(advisory) = serde_json::from_slice::<Advisory>(&message?.payload) {
             letters.push(given_up(broker, advisory).await?);

@@ -39,7 +39,7 @@ impl Permissions {
     /// [`Bus::record`](crate::Bus::record) and [`Bus::append`](crate::Bus::append) of these kinds.
     #[must_use]
     pub fn writes_calls(mut self, kinds: &[Kind]) -> Self {
-        self.publish.extend(kinds.iter().map(|kind| Filter::Kind(*kind).to_string()));
+        self.publish.extend(kinds.iter().flat_map(|kind| Filter::Kind(*kind).patterns()));
         self.looks_at(Stream::Calls.name())
     }
 
@@ -108,11 +108,17 @@ impl Permissions {
         self.reads_documents()
     }
 
+    /// [`Bus::checkpoint`](crate::Bus::checkpoint).
+    #[must_use]
+    pub fn reads_checkpoints(self) -> Self {
+        self.reads_stream(&format!("KV_{CHECKPOINTS}"))
+    }
+
     /// [`Bus::checkpoint`](crate::Bus::checkpoint) and [`Bus::set_checkpoint`](crate::Bus::set_checkpoint).
     #[must_use]
     pub fn keeps_checkpoints(mut self) -> Self {
         self.publish.insert(format!("$KV.{CHECKPOINTS}.>"));
-        self.reads_stream(&format!("KV_{CHECKPOINTS}"))
+        self.reads_checkpoints()
     }
 
     /// [`Bus::ask`](crate::Bus::ask) and [`Bus::survey`](crate::Bus::survey).

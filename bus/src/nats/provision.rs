@@ -103,6 +103,7 @@ async fn consumer_state(broker: &Broker, spec: &ConsumerSpec) -> Result<PieceSta
             let theirs = &consumer.cached_info().config;
             Ok(compared([
                 ("filter", theirs.filter_subject.clone(), ours.filter_subject.clone()),
+                ("filters", theirs.filter_subjects.join(" "), ours.filter_subjects.join(" ")),
                 ("deliveries", theirs.max_deliver.to_string(), ours.max_deliver.to_string()),
             ]))
         }

@@ -20,7 +20,7 @@ const WHAT: &str = "read the log";
 const NEXT_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) fn read(broker: Broker, filter: &Filter, after_seq: u64) -> BoxStream<'static, Result<Recorded, ReadError>> {
-    let (stream_name, subjects) = (filter.stream().name(), filter.to_string());
+    let (stream_name, subjects) = (filter.stream().name(), filter.patterns());
     let opened = async move {
         let messages = replay(&broker, stream_name, subjects, after_seq).await?;
         Ok::<_, ReadError>(messages.map(|message| recorded(&message?)))
@@ -32,11 +32,11 @@ pub(super) fn read(broker: Broker, filter: &Filter, after_seq: u64) -> BoxStream
 pub(super) async fn replay(
     broker: &Broker,
     stream_name: &str,
-    subjects: String,
+    subjects: Vec<String>,
     after_seq: u64,
 ) -> Result<BoxStream<'static, Result<Message, Unavailable>>, Unavailable> {
     let config = pull::OrderedConfig {
-        filter_subject: subjects,
+        filter_subjects: subjects,
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after_seq.saturating_add(1) },
         ..pull::OrderedConfig::default()
     };
@@ -93,16 +93,20 @@ impl Replayed {
 
 pub(super) async fn last_seq(broker: &Broker, filter: &Filter) -> Result<u64, Unavailable> {
     let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(filter.stream().name())).await?;
-    let last = broker.bounded(WHAT, stream.get_last_raw_message_by_subject(&filter.to_string())).await?;
-    match last {
-        Ok(message) => Ok(message.sequence),
-        Err(error) => match error.kind() {
-            LastRawMessageErrorKind::NoMessageFound => Ok(0),
-            LastRawMessageErrorKind::InvalidSubject
-            | LastRawMessageErrorKind::JetStream(_)
-            | LastRawMessageErrorKind::Other => Err(Unavailable::new(WHAT, error)),
-        },
+    let mut last_seq = 0;
+    for pattern in filter.patterns() {
+        let last = broker.bounded(WHAT, stream.get_last_raw_message_by_subject(&pattern)).await?;
+        match last {
+            Ok(message) => last_seq = message.sequence.max(last_seq),
+            Err(error) => match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => {}
+                LastRawMessageErrorKind::InvalidSubject
+                | LastRawMessageErrorKind::JetStream(_)
+                | LastRawMessageErrorKind::Other => return Err(Unavailable::new(WHAT, error)),
+            },
+        }
     }
+    Ok(last_seq)
 }
 
 pub(super) fn recorded(message: &Message) -> Result<Recorded, ReadError> {

@@ -64,7 +64,7 @@ pub struct Lag {
 pub(super) async fn add(broker: &Broker, subscription: &Subscription) -> Result<bool, Unavailable> {
     const WHAT: &str = "add a consumer";
     let name = &subscription.name;
-    let filters = subscription.kinds.iter().map(|kind| Filter::Kind(*kind).to_string());
+    let filters = subscription.kinds.iter().flat_map(|kind| Filter::Kind(*kind).patterns());
     let config = pull::Config {
         durable_name: Some(name.clone()),
         deliver_policy: match subscription.begin {

@@ -1,13 +1,11 @@
 //! `callbus policy diff`: recorded callbacks, decided again by another policy. It reads, and touches nothing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
 use anyhow::Context;
 use bus::{Bus, Clock, Recorded, Unavailable};
 use bytes::Bytes;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use policy::{Course, LiveLists, Membership, Outline, Replayed};
 use proto::signature::Verified;
@@ -87,7 +85,7 @@ pub(crate) async fn run(
     let mut replay = Replay { policy: file.policy.revision().to_owned(), since: Some(since), ..Replay::default() };
     let mut again =
         Again { app: &app, file: &file, lists: &lists, asked, waiting: HashMap::new(), counts: BTreeMap::new() };
-    let bar = bar(output, to.saturating_sub(from));
+    let bar = output.bar(to.saturating_sub(from), "events");
     let mut events = bus.events(&Filter::All(Stream::Calls), from);
     while let Some(next) = events.next().await.map_err(unreachable)? {
         again.take(&mut replay, next);
@@ -305,18 +303,6 @@ fn tell(output: Output, replay: &Replay, took: Duration) {
             missing.join(", ")
         ));
     }
-}
-
-/// On stderr, where people look; no bar for programs.
-fn bar(output: Output, events: u64) -> ProgressBar {
-    let target = if !output.json && stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(events), target);
-    let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} events, {per_sec}, {eta} left");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 async fn live_lists(bus: &Bus) -> Result<LiveLists, Unavailable> {

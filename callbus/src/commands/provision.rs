@@ -20,7 +20,10 @@ pub(crate) async fn run(
     let nats = broker::settings(config).map_err(|error| Failure::new(Exit::Usage, error))?;
     let unreachable = |error: anyhow::Error| Failure::new(Exit::Unreachable, error);
     let bus = broker::connect_to_provision(nats, environment, dry_run).await.map_err(unreachable)?;
-    let pieces = bus.provision(&broker::consumers(), dry_run).await.map_err(|error| unreachable(error.into()))?;
+    let pieces = bus
+        .provision(&broker::consumers(config.billing_groups), dry_run)
+        .await
+        .map_err(|error| unreachable(error.into()))?;
     if !dry_run {
         begin_policies(config, &bus).await?;
     }

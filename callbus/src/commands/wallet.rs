@@ -1,5 +1,6 @@
 //! `callbus wallet`: balances, histories, top-ups, limits.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use crate::cli::{TopUp, WalletCorrection, WalletGrant, WalletRefund, WalletSet, WalletStatement};
@@ -11,6 +12,9 @@ use crate::output::{Output, Tone};
 
 /// Characters of a time without fractions of a second.
 const TO_THE_SECOND: usize = "2026-01-02T03:04:05".len();
+
+/// Wallets that are folded for us at the same time.
+pub(super) const AT_ONCE_MAX: usize = 4;
 
 /// # Errors
 /// With the exit code of what went wrong; so with all that follow.
@@ -176,11 +180,14 @@ pub(crate) async fn verify(config: &Config, output: Output, wallet: Option<Strin
         Some(wallet) => vec![wallet],
         None => all(&api).await?,
     };
-    let mut verified = Vec::new();
-    for wallet in wallets {
-        let page: Value = api.get(&format!("/v1/wallets/{}/verify", segment(&wallet))).await?;
-        verified.push(page);
-    }
+    let bar = output.bar(wallets.len() as u64, "wallets");
+    let pages = stream::iter(wallets).map(async |wallet| {
+        let page = api.get::<Value>(&format!("/v1/wallets/{}/verify", segment(&wallet))).await;
+        bar.inc(1);
+        page
+    });
+    let verified: Vec<Value> = pages.buffered(AT_ONCE_MAX).try_collect().await?;
+    bar.finish_and_clear();
     let differences = |page: &Value| -> Vec<[String; 5]> {
         let row = |difference: &Value| {
             let [field, log, admission, by] = ["field", "log", "admission", "by"].map(|name| text(&difference[name]));
@@ -203,7 +210,7 @@ pub(crate) async fn verify(config: &Config, output: Output, wallet: Option<Strin
 }
 
 /// The names of all wallets, page by page.
-async fn all(api: &ApiClient) -> Result<Vec<String>, Failure> {
+pub(super) async fn all(api: &ApiClient) -> Result<Vec<String>, Failure> {
     let mut names: Vec<String> = Vec::new();
     loop {
         let after = names.last().map(|last| segment(last)).unwrap_or_default();

@@ -20,6 +20,7 @@ pub(super) struct File {
     pub bus: Bus,
     pub admission: Admission,
     pub worker: Worker,
+    pub billing: Billing,
     pub outbound: Outbound,
     pub telemetry: Telemetry,
 }
@@ -34,6 +35,7 @@ impl Default for File {
             bus: Bus::default(),
             admission: Admission::default(),
             worker: Worker::default(),
+            billing: Billing::default(),
             outbound: Outbound::default(),
             telemetry: Telemetry::default(),
         }
@@ -147,6 +149,12 @@ pub(super) struct Worker {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Billing {
+    pub groups: Groups,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Outbound {
     pub allow: Vec<Network>,
 }
@@ -168,6 +176,25 @@ impl TryFrom<String> for Listen {
     fn try_from(text: String) -> Result<Self, String> {
         let address = text.parse();
         address.map(Self).map_err(|_| format!("{text:?} is not an address: write ip:port, such as \"127.0.0.1:8080\""))
+    }
+}
+
+/// Among how many groups the calls are shared out.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "u8")]
+pub(super) struct Groups(pub u8);
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl TryFrom<u8> for Groups {
+    type Error = String;
+    fn try_from(groups: u8) -> Result<Self, String> {
+        let can = billing::GROUPS.contains(&groups);
+        can.then_some(Self(groups)).ok_or_else(|| format!("{groups} groups cannot be: write 1, 2, 4, 8 or 16"))
     }
 }
 

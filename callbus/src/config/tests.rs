@@ -55,6 +55,7 @@ fn the_environment_wins() {
         ("CALLBUS__APPS__1__SECRET_FILE", "secrets/second"),
         ("CALLBUS__APPS__1__POLICY", "/etc/policy.yaml"),
         ("CALLBUS__WORKER__CONCURRENCY_MAX", "7"),
+        ("CALLBUS__BILLING__GROUPS", "4"),
         ("CALLBUS__API__TOKEN", ""),
         ("CALLBUS__BUS__KIND", "nats"),
         ("CALLBUS__BUS__URL", "nats://broker:4222"),
@@ -62,7 +63,7 @@ fn the_environment_wins() {
     let config = load(GOOD, &environment).expect("config");
     assert_eq!(config.callback_url(), "http://127.0.0.1:1234/callbacks");
     assert_eq!(config.ingress.max_age, Some(SignedDuration::from_secs(90)));
-    assert_eq!(config.concurrency_max, 7);
+    assert_eq!((config.concurrency_max, config.billing_groups), (7, 4));
     assert!(config.api.token.is_none(), "an empty variable is none");
     assert_eq!(config.apps[0].secrets().expect("secrets").len(), 2);
     assert_eq!(config.apps[1].policy.as_deref(), Some(Path::new("/etc/policy.yaml")));

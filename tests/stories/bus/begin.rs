@@ -114,14 +114,14 @@ async fn a_stop_does_not_wait_for_the_beginning(place: Place) -> Result<()> {
 async fn who_does_not_consume_reads_the_floor(place: Place) -> Result<()> {
     let bus = place.open().await?;
     let before = bus.consumer_standing(&spec("c").filter, "c").await?;
-    assert_eq!(before, bus::Standing { floor: 0, ours: false });
+    assert_eq!(before, bus::Standing { floor: 0, ours: false, worked: false });
     fill(&bus, "call", &["1", "2"]).await?;
     let story = Story::default();
     let mut running = story.consume(&bus);
     assert_eq!((running.next().await?, running.next().await?), ("1".to_owned(), "2".to_owned()));
     running.stop().await?;
     let after = bus.consumer_standing(&spec("c").filter, "c").await?;
-    assert_eq!(after, bus::Standing { floor: 2, ours: false });
+    assert_eq!(after, bus::Standing { floor: 2, ours: false, worked: false });
     Ok(())
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bus::{Bus, ConsumerSpec, Recorded, Unavailable, Verdict};
-use proto::{Filter, Kind, Stream};
+use proto::{Filter, Kind, Partition, Stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Place, callback, contract, eventually};
+use super::{Place, callback, contract, eventually, read_all};
 
 contract!(
     events_are_handed_over_once_and_not_again_after_a_restart,
@@ -23,6 +23,8 @@ contract!(
     a_handler_that_panics_ends_the_consumer_and_loses_nothing,
     events_from_before_and_after_the_start_are_consumed,
     a_consumer_of_one_kind_is_handed_no_other,
+    consumers_of_several_partitions_share_the_calls,
+    a_consumer_begins_where_it_is_told,
 );
 
 pub(super) fn spec(name: &str) -> ConsumerSpec {
@@ -381,7 +383,8 @@ async fn a_consumer_of_one_kind_is_handed_no_other(place: Place) -> Result<()> {
     assert_eq!((ends.next().await?, notes.next().await?), ("dice 2".to_owned(), "notify 2".to_owned()));
     ends.stop().await?;
     notes.stop().await?;
-    assert_eq!(bus.consumer_floor(&dice, "ends").await?, bus.last_seq(&dice).await?);
+    let end = bus.last_seq(&Filter::All(Stream::Calls)).await?;
+    assert_eq!(bus.consumer_floor(&dice, "ends").await?, end, "nothing up to the end of the log is for it");
     drop(bus);
 
     // Each goes on where it was.
@@ -391,4 +394,43 @@ async fn a_consumer_of_one_kind_is_handed_no_other(place: Place) -> Result<()> {
     assert_eq!((ends.next().await?, notes.next().await?), ("dice 3".to_owned(), "notify 3".to_owned()));
     ends.stop().await?;
     notes.stop().await
+}
+
+/// Two consumers share the partitions; together they are handed everything once.
+async fn consumers_of_several_partitions_share_the_calls(place: Place) -> Result<()> {
+    let bus = place.open().await?;
+    let share = |odd: u8| {
+        let partitions = Partition::all().filter(|partition| partition.index() % 2 == odd).collect();
+        ConsumerSpec { filter: Filter::Partitions(partitions), ..spec(if odd == 1 { "odd" } else { "even" }) }
+    };
+    for n in 0..12 {
+        bus.record(vec![callback(Kind::Ice, &format!("call {n}"), &n.to_string())?]).await?;
+    }
+    let mut handed: Vec<String> = Vec::new();
+    for spec in [share(0), share(1)] {
+        let (read, filter) = (read_all(&bus, &spec.filter, 0).await?, spec.filter.clone());
+        let mut running = Running::start_spec(&bus, spec.clone(), async || Ok(()), |_| Verdict::Done);
+        for _ in &read {
+            handed.push(running.next().await?);
+        }
+        running.stop().await?;
+        assert_eq!(bus.last_seq(&filter).await?, read.last().map_or(0, |last| last.seq));
+        assert_eq!(bus.consumer_floor(&filter, &spec.name).await?, 12);
+    }
+    handed.sort_by_key(|text| text.parse::<u32>().ok());
+    assert_eq!(handed, (0..12).map(|n| n.to_string()).collect::<Vec<_>>());
+    Ok(())
+}
+
+async fn a_consumer_begins_where_it_is_told(place: Place) -> Result<()> {
+    let bus = place.open().await?;
+    fill(&bus, "call", &["1", "2", "3"]).await?;
+    for (after_seq, first) in [(2, "3"), (1, "2")] {
+        bus.restart_consumer(&spec("c"), after_seq).await?;
+        assert_eq!(bus.consumer_floor(&spec("c").filter, "c").await?, after_seq);
+        let mut running = Running::start(&bus, "c", |_| Verdict::Done);
+        assert_eq!(running.next().await?, first);
+        running.stop().await?;
+    }
+    Ok(())
 }

@@ -107,8 +107,8 @@ async fn lists_and_policies_are_read_by_name(place: Place) -> Result<()> {
     ] {
         let read = read_all(&bus, &filter, 0).await?;
         let expected: Vec<_> = expected.into_iter().map(|index: usize| &events[index]).collect();
-        assert!(read.iter().map(|recorded| &recorded.event).eq(expected), "{filter}: {read:?}");
-        assert_eq!(bus.last_seq(&filter).await?, read.last().map_or(0, |last| last.seq), "{filter}");
+        assert!(read.iter().map(|recorded| &recorded.event).eq(expected), "{filter:?}: {read:?}");
+        assert_eq!(bus.last_seq(&filter).await?, read.last().map_or(0, |last| last.seq), "{filter:?}");
     }
     Ok(())
 }
