@@ -171,6 +171,7 @@ fn hold(kind: Kind, secs: i64) -> Result<Hold> {
         prefix: "46".into(),
         placed_at: at(secs)?,
         expires_at: at(secs + 300)?,
+        in_place_of: None,
     })
 }
 
