@@ -26,6 +26,9 @@ mod policy;
 mod explain;
 mod diff;
 mod list;
+mod cdrs;
+mod reconcile;
+mod margin;
 
 /// Does what was asked.
 ///
@@ -45,6 +48,9 @@ pub(crate) async fn run(
         Operation::Sim(SimCommand::Call(call)) => sim::run(*call, &config()?, output).await,
         Operation::Call(CallCommand::Ls { limit, app, reveal }) => {
             call::ls(&config()?, output, limit, app.as_deref(), reveal).await
+        }
+        Operation::Call(CallCommand::Flagged { flag, limit, reveal }) => {
+            call::flagged(&config()?, output, flag.as_deref(), limit, reveal).await
         }
         Operation::Call(CallCommand::Show { id, reveal }) => call::show(&config()?, output, &id, reveal).await,
         Operation::Call(CallCommand::Why { id, reveal }) => call::why(&config()?, output, &id, reveal).await,
@@ -97,6 +103,8 @@ pub(crate) async fn run(
         Operation::List(ListCommand::Remove(edit)) => list::edit(&config()?, output, Edit::Remove, edit).await,
         Operation::List(ListCommand::Replace(edit)) => list::edit(&config()?, output, Edit::Replace, edit).await,
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
+        Operation::Reconcile(asked) => reconcile::run(&config()?, environment, output, &asked).await,
+        Operation::Margin { since } => margin::run(&config()?, environment, output, since).await,
         Operation::Health { role } => health::check(&config()?, environment, role, output).await,
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub concurrency_max: usize,
     /// Networks within which rules may ask elsewhere, though they are not public.
     pub outbound_allow: Vec<IpNet>,
+    /// Base address of the platform's REST API; none: it is never asked how a call ended.
+    pub platform: Option<String>,
     /// Base address of the collector traces go to; none: nothing is traced.
     pub otlp: Option<String>,
     pub apps: Vec<App>,
@@ -177,6 +179,7 @@ impl Config {
             admission,
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
+            platform: file.platform.url,
             otlp: file.telemetry.otlp.map(|collector| collector.0),
             apps,
         })

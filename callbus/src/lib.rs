@@ -32,6 +32,7 @@ mod telemetry;
 mod roles;
 mod health;
 mod client;
+mod platform;
 mod ladder;
 mod why;
 mod commands;

@@ -6,11 +6,10 @@ use std::time::Duration;
 use anyhow::Context;
 use api::{Api, ApiSettings};
 use billing::admission::{Admission, MemoryAdmission, RedisAdmission};
-use billing::{Billing, Credit};
+use billing::{Billing, Credit, Enquiries};
 use bus::{Bus, Cache, Clock, NatsConfig, SpoolConfig, Unavailable};
 use futures::future::select_all;
 use ingress::{Apps, Ingress};
-use outbound::{Outbound, OutboundSettings};
 use proto::{Filter, Stream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -23,7 +22,7 @@ use crate::config::protection::Protection;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::{health, policy_files};
+use crate::{health, platform, policy_files};
 
 /// What a stage has begun is finished within this; then the next one is asked all the same.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -126,7 +125,7 @@ impl Ground {
         let (mut doors, mut workers, mut books, mut pulse) =
             (Stage::new("door"), Stage::new("workers"), Stage::new("billing"), Stage::new("health"));
         if role.does(Role::Billing) {
-            self.start_billing(&mut books).await?;
+            self.start_billing(&mut books, config).await?;
         }
         if role.does(Role::Worker) {
             self.start_worker(&mut workers, config, environment, handlers).await?;
@@ -149,10 +148,13 @@ impl Ground {
         Ok(Running { callbacks, api, bus: self.bus, stages })
     }
 
-    async fn start_billing(&self, stage: &mut Stage) -> anyhow::Result<()> {
+    async fn start_billing(&self, stage: &mut Stage, config: &Config) -> anyhow::Result<()> {
         let (bus, admission, cache, clock) =
             (self.bus.clone(), self.admission.clone(), self.cache.clone(), self.clock.clone());
-        let billing = Billing::new(bus, admission, cache, clock);
+        let mut billing = Billing::new(bus, admission, cache, clock);
+        if let Some(platform) = platform::open(config)? {
+            billing = billing.asking(Enquiries::new(platform, platform::credentials(config)?));
+        }
         stage.run(move |stop| async move { Ok(billing.run(stop).await?) });
         Ok(())
     }
@@ -188,14 +190,10 @@ impl Ground {
             decision_memory,
             env: environment.for_policies(),
         };
-        let outbound = OutboundSettings {
-            allow: config.outbound_allow.clone(),
-            user_agent: concat!("callbus/", env!("CARGO_PKG_VERSION")).to_owned(),
-        };
         let means = Means {
             bus: self.bus.clone(),
             credit: Credit::new(self.bus.clone(), self.admission.clone(), self.clock.clone()),
-            outbound: Outbound::new(outbound).context("set up the HTTP client")?,
+            outbound: platform::outbound(config)?,
             cache: self.cache.clone(),
             call_memory: self.call_memory.clone(),
             clock: self.clock.clone(),
