@@ -94,6 +94,11 @@ struct Lane {
     newest: Timestamp,
 }
 
+/// The durable consumer billing works by.
+pub fn consumer() -> ConsumerSpec {
+    ConsumerSpec { name: CONSUMER.to_owned(), filter: CALLS, max_in_flight: IN_FLIGHT_MAX }
+}
+
 impl Billing {
     pub fn new(bus: Bus, admission: Admission, cache: Cache, clock: Clock) -> Self {
         let ledger = Ledger::new(bus.clone(), admission.clone(), clock.clone());
@@ -115,7 +120,6 @@ impl Billing {
     pub async fn run(self, stop: CancellationToken) -> Result<(), BillingError> {
         let books = Arc::new(self.books);
         let [beginning, settling, ordering] = [(); 3].map(|()| Arc::clone(&books));
-        let consumer = ConsumerSpec { name: CONSUMER.to_owned(), filter: CALLS, max_in_flight: IN_FLIGHT_MAX };
         let till = ServeSpec {
             name: "billing".to_owned(),
             group: "billing".to_owned(),
@@ -123,7 +127,7 @@ impl Billing {
             concurrency_max: ORDERS_MAX,
         };
         let consume = books.bus.consume(
-            consumer,
+            consumer(),
             move || {
                 let books = Arc::clone(&beginning);
                 async move { books.begin().await }

@@ -17,7 +17,7 @@ pub mod tombstone;
 pub mod verify;
 
 pub use admission::{Admission, AdmissionError, HoldReply};
-pub use billing::{Billing, CONSUMER};
+pub use billing::{Billing, CONSUMER, consumer};
 pub use credit::Credit;
 pub use enquiry::Enquiries;
 pub use ledger::fold;

@@ -19,7 +19,7 @@ use crate::ask::{Asked, Question, ServeSpec};
 use crate::embedded::Embedded;
 use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 use crate::events::Events;
-use crate::nats::{Nats, NatsConfig};
+use crate::nats::{Lag, Nats, NatsConfig, Piece, Subscription};
 use crate::standing::Standing;
 use crate::trace;
 
@@ -248,6 +248,63 @@ impl Bus {
         self.consumer_standing(filter, name).await.map(|standing| standing.floor)
     }
 
+    /// Makes the streams, stores and consumers that are missing, and says what of it was there. With `dry_run` nothing
+    /// is made. Nothing that is there is ever changed. The embedded log needs none of it.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached, or does not let this process.
+    pub async fn provision(&self, consumers: &[ConsumerSpec], dry_run: bool) -> Result<Vec<Piece>, Unavailable> {
+        match self {
+            Self::Embedded(_) => Ok(Vec::new()),
+            Self::Nats(nats) => nats.provision(consumers, dry_run).await,
+        }
+    }
+
+    /// Makes a durable consumer of the calls for a program that is not callbus. False when there is one of this name,
+    /// which stays as it is.
+    ///
+    /// # Errors
+    /// When it was not made; the embedded log has no consumers but its own.
+    pub async fn subscribe(&self, subscription: &Subscription) -> Result<bool, Unavailable> {
+        match self {
+            Self::Embedded(_) => Err(alone("add a consumer")),
+            Self::Nats(nats) => nats.subscribe(subscription).await,
+        }
+    }
+
+    /// Removes a consumer of the calls, and with it what it remembers; false when there is none.
+    ///
+    /// # Errors
+    /// As [`Bus::subscribe`].
+    pub async fn unsubscribe(&self, name: &str) -> Result<bool, Unavailable> {
+        match self {
+            Self::Embedded(_) => Err(alone("remove a consumer")),
+            Self::Nats(nats) => nats.unsubscribe(name).await,
+        }
+    }
+
+    /// Sets a consumer of the calls back: everything from `seq` on comes again.
+    ///
+    /// # Errors
+    /// As [`Bus::subscribe`].
+    pub async fn rewind(&self, name: &str, seq: u64) -> Result<(), Unavailable> {
+        match self {
+            Self::Embedded(_) => Err(alone("set a consumer back")),
+            Self::Nats(nats) => nats.rewind(name, seq).await,
+        }
+    }
+
+    /// How far all durable consumers are.
+    ///
+    /// # Errors
+    /// As [`Bus::subscribe`].
+    pub async fn lags(&self) -> Result<Vec<Lag>, Unavailable> {
+        match self {
+            Self::Embedded(_) => Err(alone("list consumers")),
+            Self::Nats(nats) => nats.lags().await,
+        }
+    }
+
     /// What a consumer has put aside, oldest first, at most the newest 1000.
     ///
     /// # Errors
@@ -368,6 +425,14 @@ impl Bus {
         }
     }
 
+    /// Bytes in this process's spool; 0 where there is none.
+    pub fn spooled_bytes(&self) -> u64 {
+        match self {
+            Self::Embedded(_) => 0,
+            Self::Nats(nats) => nats.spooled_bytes(),
+        }
+    }
+
     /// The last thing before the process ends, after all who record, consume and serve have ended: hands over what can
     /// be handed over within a few seconds. What cannot is durable and goes out after the next start.
     pub async fn drain(&self) {
@@ -384,4 +449,8 @@ fn traced(mut question: Question) -> Question {
         question.headers.push((TRACEPARENT.to_owned(), traceparent));
     }
     question
+}
+
+fn alone(what: &'static str) -> Unavailable {
+    Unavailable::new(what, "the embedded log is this one process's: others subscribe on NATS")
 }

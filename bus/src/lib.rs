@@ -33,5 +33,7 @@ pub use clock::Clock;
 pub use embedded::Embedded;
 pub use error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 pub use events::Events;
-pub use nats::{Nats, NatsConfig, SpoolConfig};
+pub use nats::{
+    Begin, BrokerUser, Lag, Nats, NatsConfig, Permissions, Piece, PieceState, SpoolConfig, Subscription, accounts,
+};
 pub use standing::Standing;

@@ -1,7 +1,9 @@
 //! The NATS arm. What callbus needs of a broker, and where each part is done:
 //!
 //! [`broker`] the connection, under which every call has a timeout · [`append`] events into JetStream · [`read`] and
-//! [`consume`] out of it, [`settle`] what was consumed · [`ask`] core request-reply · [`documents`] object store and checkpoints.
+//! [`consume`] out of it, [`settle`] what was consumed · [`ask`] core request-reply · [`documents`] object store and
+//! checkpoints · [`provision`] what must be there before, [`subscriptions`] consumers of others, and [`permissions`]
+//! who may do what.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,21 +26,33 @@ pub(crate) mod broker;
 mod consume;
 mod dead;
 mod documents;
+mod permissions;
+mod provision;
 mod read;
 mod settle;
+mod subscriptions;
 
 pub(crate) use broker::Broker;
+pub use permissions::{BrokerUser, Permissions, accounts};
+pub use provision::{Piece, PieceState};
 pub(crate) use settle::{NatsReceipt, NatsSettle};
+pub use subscriptions::{Begin, Lag, Subscription};
 
 /// How to reach the broker, and what to expect of it.
 #[derive(Debug, Clone)]
 pub struct NatsConfig {
     /// `nats://host:4222`, or several with commas between.
     pub url: String,
-    /// Shown to operators; replies come to inboxes under `_INBOX_<client_name>`. Letters, digits, `-`, `_`.
+    /// Shown to operators. Letters, digits, `-`, `_`.
     pub client_name: String,
-    /// The secret seed of an nkey, where the broker wants one.
+    /// As whom the broker knows this process: replies come to inboxes under `_INBOX_<user>`. Letters, digits, `-`, `_`.
+    pub user: String,
+    /// The secret seed of the user's nkey, where the broker wants one.
     pub nkey_seed: Option<String>,
+    /// Certificates of the authority that signed the broker's; with it the connection must be TLS.
+    pub ca_file: Option<PathBuf>,
+    /// Makes the streams and stores that are missing.
+    pub provisions: bool,
     /// Replicas of the streams this process has to make: 1, or 3 in a cluster.
     pub replicas: usize,
     /// Where events wait for the broker on this process's own disk: an ingress has one.
@@ -134,6 +148,26 @@ impl Nats {
         consume::standing(&self.broker, &self.works, filter, name).await
     }
 
+    pub(crate) async fn provision(&self, consumers: &[ConsumerSpec], dry_run: bool) -> Result<Vec<Piece>, Unavailable> {
+        provision::provision(&self.broker, consumers, dry_run).await
+    }
+
+    pub(crate) async fn subscribe(&self, subscription: &Subscription) -> Result<bool, Unavailable> {
+        subscriptions::add(&self.broker, subscription).await
+    }
+
+    pub(crate) async fn unsubscribe(&self, name: &str) -> Result<bool, Unavailable> {
+        subscriptions::remove(&self.broker, name).await
+    }
+
+    pub(crate) async fn rewind(&self, name: &str, seq: u64) -> Result<(), Unavailable> {
+        subscriptions::rewind(&self.broker, name, seq).await
+    }
+
+    pub(crate) async fn lags(&self) -> Result<Vec<Lag>, Unavailable> {
+        subscriptions::lags(&self.broker).await
+    }
+
     pub(crate) async fn dead_letters(&self, consumer: &str) -> Result<Vec<DeadLetter>, Unavailable> {
         dead::letters(&self.broker, consumer).await
     }
@@ -189,6 +223,10 @@ impl Nats {
             Some(spool) => spool.healthy(),
             None => self.broker.connected("reach the broker").map_err(|error| error.to_string()),
         }
+    }
+
+    pub(crate) fn spooled_bytes(&self) -> u64 {
+        self.spool.as_ref().map_or(0, Spool::held_bytes)
     }
 
     pub(crate) async fn drain(&self) {

@@ -73,6 +73,10 @@ impl Spool {
         }
     }
 
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn healthy(&self) -> Result<(), String> {
         let held = self.held_bytes.load(Ordering::Relaxed);
         if !self.log.is_writable() {

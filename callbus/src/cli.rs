@@ -58,6 +58,8 @@ pub(crate) enum Operation {
     /// Lists that policies ask, edited while calls go on.
     #[command(subcommand)]
     List(ListCommand),
+    /// Play many calls, and say how fast they were answered and what it cost.
+    Bench(Bench),
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
@@ -68,6 +70,24 @@ pub(crate) enum Operation {
         /// How far back: 24h, 7d.
         #[arg(long, default_value = "24h", value_name = "TIME")]
         since: jiff::SignedDuration,
+    },
+    /// Who reads the calls on the broker by a name of their own, in any language.
+    #[command(subcommand)]
+    Consumer(ConsumerCommand),
+    /// Make keys for the broker, one for each role, and the file that tells the broker what each may do.
+    Keys {
+        /// Where they are kept; what is there stays.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// A key as well for a program of yours that decides (`ask: { nats: true }`).
+        #[arg(long, value_name = "NAME", value_parser = crate::commands::consumer::name)]
+        decider: Option<String>,
+    },
+    /// Make at the broker what is missing: streams, stores, consumers. What is there stays as it is.
+    Provision {
+        /// Say what would be made, and make nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Exit 0 when what runs here is well, else 6.
     Health {
@@ -118,7 +138,7 @@ pub(crate) struct SimCall {
     #[arg(long, conflicts_with = "to")]
     pub did: Option<String>,
     /// The caller's number, `private`, or a SIP address (user@host).
-    #[arg(long, default_value = "+15550100200")]
+    #[arg(long, default_value = crate::commands::sim::CALLER)]
     pub from: String,
     /// An in-app user calls, instead of a number.
     #[arg(long, conflicts_with = "from")]
@@ -153,6 +173,34 @@ pub(crate) struct SimCall {
     /// Where callbacks go; this configuration's ingress without it.
     #[arg(long)]
     pub url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// What is dialled: a number the policy lets through, on a wallet with credit.
+    #[arg(long, default_value = "+46701234567")]
+    pub to: String,
+    /// So many callers, each of whom calls again as soon as the call is over: what this system can do.
+    #[arg(long, default_value_t = 64, conflicts_with = "rate")]
+    pub callers: usize,
+    /// So many calls a second, whether or not earlier ones are over: how fast answers are at this rate.
+    #[arg(long, value_name = "CALLS")]
+    pub rate: Option<f64>,
+    /// How long calls begin: 10s, 1m.
+    #[arg(long = "for", default_value = "10s", value_name = "TIME", value_parser = duration)]
+    pub lasts: std::time::Duration,
+    /// How long a call lasts, in its own time.
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = whole_seconds)]
+    pub hangup_after: u32,
+    /// Where callbacks go; this configuration's ingress without it.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Tried where the first does not answer.
+    #[arg(long)]
+    pub fallback_url: Option<String>,
+    /// Then follow every acknowledged callback into the log, and every call to its bill, for so long: 30s.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub check: Option<std::time::Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -522,6 +570,44 @@ pub(crate) enum LogCommand {
     Verify,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsumerCommand {
+    /// All consumers, and how far they are.
+    Ls,
+    /// Make a consumer for a program of yours, with its own key and no right but to pull from it.
+    Add(ConsumerAdd),
+    /// Remove a consumer, and what it remembers.
+    Rm {
+        name: String,
+        /// Where `callbus keys` keeps the keys; its key goes as well.
+        #[arg(long, value_name = "DIR")]
+        keys: Option<PathBuf>,
+    },
+    /// Hand a consumer everything from a sequence on again.
+    Rewind {
+        name: String,
+        #[arg(long, value_name = "SEQ")]
+        to: u64,
+    },
+    /// The events a consumer could not handle, and why.
+    Dead { name: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConsumerAdd {
+    #[arg(value_parser = crate::commands::consumer::name)]
+    pub name: String,
+    /// Only events of these kinds, with commas between: ice, ace, pie, dice, notify, unknown, decided, emitted, settled.
+    #[arg(long, value_delimiter = ',', value_parser = kind)]
+    pub kinds: Vec<proto::Kind>,
+    /// beginning, now, or a sequence of the log.
+    #[arg(long, default_value = "now", value_name = "WHERE", value_parser = crate::commands::consumer::begin)]
+    pub from: bus::Begin,
+    /// Where `callbus keys` keeps the keys; without it none is made, for a broker that lets everybody in.
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+}
+
 /// What one process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand, ValueEnum)]
 pub(crate) enum Role {
@@ -580,6 +666,16 @@ fn end_of_day(text: &str) -> Result<jiff::Timestamp, String> {
 fn callback_kind(text: &str) -> Result<proto::Kind, String> {
     let kind = proto::Kind::parse(text).filter(|kind| kind.wants_svaml() || *kind == proto::Kind::Dice);
     kind.ok_or_else(|| "write ice, ace, pie or dice".to_owned())
+}
+
+fn kind(text: &str) -> Result<proto::Kind, String> {
+    proto::Kind::parse(text)
+        .ok_or_else(|| format!("write one of {}", proto::Kind::ALL.map(proto::Kind::as_str).join(", ")))
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| time.try_into().ok());
+    time.filter(|time: &std::time::Duration| !time.is_zero()).ok_or_else(|| "write a time such as 10s or 1m".to_owned())
 }
 
 fn whole_seconds(text: &str) -> Result<u32, String> {

@@ -17,7 +17,8 @@ use crate::output::Output;
 mod init;
 mod check;
 mod demo;
-mod sim;
+pub(crate) mod sim;
+mod bench;
 mod call;
 mod wallet;
 mod deck;
@@ -29,6 +30,9 @@ mod list;
 mod cdrs;
 mod reconcile;
 mod margin;
+mod keys;
+pub(crate) mod consumer;
+mod provision;
 
 /// Does what was asked.
 ///
@@ -105,6 +109,10 @@ pub(crate) async fn run(
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
         Operation::Reconcile(asked) => reconcile::run(&config()?, environment, output, &asked).await,
         Operation::Margin { since } => margin::run(&config()?, environment, output, since).await,
+        Operation::Consumer(command) => consumer::run(command, &config()?, environment, output).await,
+        Operation::Bench(bench) => bench::run(bench, &config()?, output).await,
+        Operation::Keys { dir, decider } => keys::run(&dir, decider.as_deref(), output),
+        Operation::Provision { dry_run } => provision::run(&config()?, environment, output, dry_run).await,
         Operation::Health { role } => health::check(&config()?, environment, role, output).await,
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub platform: Option<String>,
     /// Base address of the collector traces go to; none: nothing is traced.
     pub otlp: Option<String>,
+    /// Where `/metrics` is served; none: nothing is counted.
+    pub metrics: Option<SocketAddr>,
     pub apps: Vec<App>,
 }
 
@@ -85,7 +87,17 @@ pub(crate) struct App {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Bus {
     Embedded,
-    Nats { url: String, replicas: usize },
+    Nats(Nats),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Nats {
+    pub url: String,
+    pub replicas: usize,
+    /// The seed of this process's own key; none where the broker lets everybody in.
+    pub nkey_file: Option<PathBuf>,
+    /// With it the connection must be TLS.
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +132,7 @@ impl Config {
                 format!("the embedded bus lives in one process, so a {role} of its own would reach nobody"),
                 "run `callbus` without a role, or set [bus] kind = \"nats\"",
             )),
-            (Bus::Nats { .. }, Admission::Memory, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => {
+            (Bus::Nats(_), Admission::Memory, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => {
                 Err(Fault::setting(
                     "[admission] kind = \"memory\"",
                     "each process would hold credit by itself, and a wallet could be spent twice",
@@ -128,8 +140,8 @@ impl Config {
                 ))
             }
             (Bus::Embedded, Admission::Memory | Admission::Redis { .. }, Role::All)
-            | (Bus::Nats { .. }, Admission::Memory, Role::All)
-            | (Bus::Nats { .. }, Admission::Redis { .. }, _) => Ok(()),
+            | (Bus::Nats(_), Admission::Memory, Role::All)
+            | (Bus::Nats(_), Admission::Redis { .. }, _) => Ok(()),
         }
     }
 
@@ -151,7 +163,12 @@ impl Config {
         refuse_twins(&apps)?;
         let bus = match (file.bus.kind, file.bus.url) {
             (file::BusKind::Embedded, _) => Bus::Embedded,
-            (file::BusKind::Nats, Some(url)) => Bus::Nats { url, replicas: file.bus.replicas.get().into() },
+            (file::BusKind::Nats, Some(url)) => Bus::Nats(Nats {
+                url,
+                replicas: file.bus.replicas.get().into(),
+                nkey_file: file.bus.nkey_file.map(|file| base.join(file)),
+                ca_file: file.bus.ca_file.map(|file| base.join(file)),
+            }),
             (file::BusKind::Nats, None) => {
                 return Err(Fault::setting("[bus] url", "it is missing", "write url = \"nats://host:4222\""));
             }
@@ -181,6 +198,7 @@ impl Config {
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
             platform: file.platform.url,
             otlp: file.telemetry.otlp.map(|collector| collector.0),
+            metrics: file.telemetry.metrics.map(|listen| listen.0),
             apps,
         })
     }

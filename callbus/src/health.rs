@@ -13,13 +13,13 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::broker;
 use crate::cli::Role;
 use crate::client;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::roles::nats_config;
 
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -93,13 +93,13 @@ pub(crate) async fn check(
 }
 
 async fn ask(config: &Config, environment: &Environment, role: Role) -> Result<(), Failure> {
-    let config::Bus::Nats { url, replicas } = &config.bus else {
+    let config::Bus::Nats(nats) = &config.bus else {
         let sentence = "with the embedded bus all roles are one process: run `callbus health` without a role";
         return Err(Failure::say(Exit::Usage, sentence));
     };
     let unreachable = |cause: String| Failure::say(Exit::Unreachable, format!("{role}: {cause}"));
-    let nats = nats_config(url, *replicas, role, environment, None);
-    let bus = Bus::nats(nats).await.map_err(|error| unreachable(error.to_string()))?;
+    let connected = broker::connect(nats, broker::user(role), environment, None).await;
+    let bus = connected.map_err(|error| unreachable(format!("{error:#}")))?;
     let deadline = Instant::now() + ANSWERED_WITHIN;
     match bus.ask(&subject(role, environment.host()), Question::default(), deadline).await {
         Ok(state) if state == WELL => Ok(()),

@@ -26,13 +26,16 @@ mod cli;
 mod environment;
 mod config;
 mod policy_files;
+mod broker;
 mod exit;
 mod output;
 mod telemetry;
+mod metrics;
 mod roles;
 mod health;
 mod client;
 mod platform;
+mod processes;
 mod ladder;
 mod why;
 mod commands;
@@ -129,6 +132,9 @@ async fn serve(
     }
     if let Some(address) = running.api {
         output.line(format!("api: http://{address}"));
+    }
+    if let Some(address) = running.metrics {
+        output.line(format!("metrics: http://{address}/metrics"));
     }
     output.line(format!("callbus {role}: ready"));
     let ended = tokio::select! {

@@ -91,7 +91,7 @@ pub(crate) async fn begin(config: &Config, bus: &Bus, clock: &Clock) -> anyhow::
                     policies.put_in_force(&app.name, &file.bundle, put).await.context("put the policy in force")?;
                 }
             }
-            config::Bus::Nats { .. } => {
+            config::Bus::Nats(_) => {
                 let differs = in_force.is_some_and(|now| now.what.revision != put.revision);
                 if differs {
                     tracing::info!(app = %app.name, "the policy in force is another than the file; push it to use it");

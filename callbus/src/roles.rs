@@ -7,7 +7,7 @@ use anyhow::Context;
 use api::{Api, ApiSettings};
 use billing::admission::{Admission, MemoryAdmission, RedisAdmission};
 use billing::{Billing, Credit, Enquiries};
-use bus::{Bus, Cache, Clock, NatsConfig, SpoolConfig, Unavailable};
+use bus::{Bus, Cache, Clock, SpoolConfig, Unavailable};
 use futures::future::select_all;
 use ingress::{Apps, Ingress};
 use proto::{Filter, Stream};
@@ -22,7 +22,8 @@ use crate::config::protection::Protection;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::{health, platform, policy_files};
+use crate::metrics::Metrics;
+use crate::{broker, health, platform, policy_files};
 
 /// What a stage has begun is finished within this; then the next one is asked all the same.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -50,6 +51,8 @@ pub(crate) struct Running {
     pub callbacks: Option<SocketAddr>,
     /// Where the API is served, if it is.
     pub api: Option<SocketAddr>,
+    /// Where it says what it counts, if it does.
+    pub metrics: Option<SocketAddr>,
     bus: Bus,
     /// In the order they end: who takes work first, who finishes it last.
     stages: Vec<Stage>,
@@ -124,6 +127,13 @@ impl Ground {
     ) -> anyhow::Result<Running> {
         let (mut doors, mut workers, mut books, mut pulse) =
             (Stage::new("door"), Stage::new("workers"), Stage::new("billing"), Stage::new("health"));
+        // First, so that all that follows is counted.
+        let mut metrics = None;
+        if let Some(listen) = config.metrics {
+            let counting = Metrics::build(listen, self.bus.clone()).await?;
+            metrics = counting.address();
+            pulse.run(move |stop| counting.run(stop));
+        }
         if role.does(Role::Billing) {
             self.start_billing(&mut books, config).await?;
         }
@@ -145,7 +155,7 @@ impl Ground {
             health::reached(&self.bus, role, environment.host()).await?;
         }
         let stages = [doors, workers, books, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
-        Ok(Running { callbacks, api, bus: self.bus, stages })
+        Ok(Running { callbacks, api, metrics, bus: self.bus, stages })
     }
 
     async fn start_billing(&self, stage: &mut Stage, config: &Config) -> anyhow::Result<()> {
@@ -336,9 +346,9 @@ pub(crate) async fn open_to_read(config: &Config, environment: &Environment) -> 
         config::Bus::Embedded => Bus::embedded_read_only(&config.data_dir)
             .context("is data_dir the right one, and did callbus ever run?")
             .map_err(Failure::from),
-        config::Bus::Nats { url, replicas } => {
-            let nats = nats_config(url, *replicas, Role::Api, environment, None);
-            Bus::nats(nats).await.map_err(|error| Failure::new(Exit::Unreachable, error))
+        config::Bus::Nats(nats) => {
+            let connected = broker::connect(nats, broker::user(Role::Api), environment, None).await;
+            connected.map_err(|error| Failure::new(Exit::Unreachable, error))
         }
     }
 }
@@ -347,26 +357,12 @@ pub(crate) async fn open_to_read(config: &Config, environment: &Environment) -> 
 async fn open_bus(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Bus> {
     match &config.bus {
         config::Bus::Embedded => Ok(Bus::embedded(&config.data_dir)?),
-        config::Bus::Nats { url, replicas } => {
+        config::Bus::Nats(nats) => {
             let spool =
                 role.does(Role::Ingress).then(|| SpoolConfig::new(config.data_dir.join("spool"), BROKER_SYNC_INTERVAL));
-            let config = nats_config(url, *replicas, role, environment, spool);
-            Ok(Bus::nats(config).await?)
+            broker::connect(nats, broker::user(role), environment, spool).await
         }
     }
-}
-
-/// How this process is known to the broker.
-pub(crate) fn nats_config(
-    url: &str,
-    replicas: usize,
-    role: Role,
-    environment: &Environment,
-    spool: Option<SpoolConfig>,
-) -> NatsConfig {
-    let host: String = environment.host().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let client_name = format!("callbus-{role}-{host}-{}", std::process::id());
-    NatsConfig { url: url.to_owned(), client_name, nkey_seed: None, replicas, spool }
 }
 
 fn decision_memory(config: &Config) -> Duration {

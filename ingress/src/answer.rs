@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bus::{Bus, Clock, trace};
 use bytes::Bytes;
+use metrics::{counter, histogram};
 use proto::event::{DECISION_KEY, signed};
 use proto::signature::{Refused, Verified};
 use proto::{Callback, Decided, DecisionKey, Event, EventId, Kind, Outcome, Partition, Subject};
@@ -123,11 +124,16 @@ impl Reception {
     async fn serve(&self, taken: Taken, claims: &Claims, started: Instant) -> Reply {
         let received = self.received(&taken, claims);
         let record_by = started + self.settings.record_within;
-        let (answer, events) = match &taken.key {
+        let Decision { answer, events, outcome } = match &taken.key {
             Some(key) if taken.callback.kind().wants_svaml() => self.decide(&taken, key, received).await,
-            _ => (Some(Bytes::from_static(NOTHING)), vec![received]),
+            _ => Decision { answer: Some(Bytes::from_static(NOTHING)), events: vec![received], outcome: "recorded" },
         };
-        match timeout_at(record_by, self.bus.record(events)).await {
+        let recorded = timeout_at(record_by, self.bus.record(events)).await;
+        let (kind, outcome) =
+            (taken.callback.kind().as_str(), if matches!(recorded, Ok(Ok(()))) { outcome } else { "unrecorded" });
+        counter!("callbus_callbacks_total", "kind" => kind, "outcome" => outcome).increment(1);
+        histogram!("callbus_answer_seconds", "kind" => kind).record(started.elapsed());
+        match recorded {
             Ok(Ok(())) => answer.map_or(Reply::Unavailable, Reply::Answer),
             Ok(Err(error)) => {
                 Span::current().record(trace::STATUS, "ERROR");
@@ -142,26 +148,30 @@ impl Reception {
         }
     }
 
-    /// The answer to give, and all there is to record. No answer means an error status on purpose.
-    async fn decide(&self, taken: &Taken, key: &DecisionKey, received: Event) -> (Option<Bytes>, Vec<Event>) {
+    async fn decide(&self, taken: &Taken, key: &DecisionKey, received: Event) -> Decision {
         let (app, kind) = (&taken.app, taken.callback.kind());
         let asked = Instant::now();
         match conversation::ask(&self.bus, &self.settings, &app.name, kind, key, &received).await {
             Ok(reply) => {
                 let answer = Bytes::copy_from_slice(reply.decided.answer.get().as_bytes());
                 let decided = self.decided(&received, key, &answer, reply.body);
-                (Some(answer), vec![received, decided])
+                let outcome = reply.decided.outcome.as_str();
+                Decision { answer: Some(answer), events: vec![received, decided], outcome }
             }
             Err(cause) => {
                 Span::current().record(trace::FALLBACK, cause.code());
                 tracing::warn!(app = %app.name, %kind, code = cause.code(), %cause, "answering by fallback");
-                let Some(svaml) = app.fallback.answer(kind) else { return (None, vec![received]) };
+                counter!("callbus_fallbacks_total", "kind" => kind.as_str(), "why" => cause.code()).increment(1);
+                let outcome = Outcome::Fallback.as_str();
+                let Some(svaml) = app.fallback.answer(kind) else {
+                    return Decision { answer: None, events: vec![received], outcome };
+                };
                 let answer = Bytes::from(svaml.to_json());
                 let Some(body) = fallback_body(&received, key, kind, &answer, &cause, asked.elapsed()) else {
-                    return (None, vec![received]);
+                    return Decision { answer: None, events: vec![received], outcome };
                 };
                 let decided = self.decided(&received, key, &answer, body);
-                (Some(answer), vec![received, decided])
+                Decision { answer: Some(answer), events: vec![received, decided], outcome }
             }
         }
     }
@@ -203,6 +213,7 @@ impl Reception {
     fn turn_away(&self, away: TurnedAway, claims: Claims, peer: String) -> Reply {
         let key = proto::signature::Authorization::parse(&claims.authorization).ok().map(|a| a.key.to_string());
         let code = away.code.to_owned();
+        counter!("callbus_rejected_total", "reason" => away.code).increment(1);
         self.rejections.push(Rejected {
             at: self.clock.now(),
             peer,
@@ -213,6 +224,26 @@ impl Reception {
         });
         away.reply
     }
+}
+
+/// What should never happen is there before it does: of a series that begins with one, nobody sees it rise.
+pub(crate) fn count_from_zero() {
+    for kind in [Kind::Ice, Kind::Ace, Kind::Pie, Kind::Dice, Kind::Notify] {
+        counter!("callbus_callbacks_total", "kind" => kind.as_str(), "outcome" => "unrecorded").absolute(0);
+        if kind.wants_svaml() {
+            counter!("callbus_fallbacks_total", "kind" => kind.as_str(), "why" => NoAnswer::NoWorker.code())
+                .absolute(0);
+        }
+    }
+    counter!("callbus_rejected_total", "reason" => Refused::NoAuthorization.code()).absolute(0);
+}
+
+/// The answer to give, and all there is to record.
+struct Decision {
+    /// None: an error status on purpose.
+    answer: Option<Bytes>,
+    events: Vec<Event>,
+    outcome: &'static str,
 }
 
 /// A callback that is let in.

@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Settings;
-use crate::answer::Reception;
+use crate::answer::{self, Reception};
 use crate::door::{Apps, Claims};
 use crate::rejected::Rejections;
 use crate::status::Reply;
@@ -78,6 +78,7 @@ impl Ingress {
         let address = settings.listen;
         let listener = TcpListener::bind(address).await.map_err(|cause| BuildError { address, cause })?;
         let rejections = Rejections::default();
+        answer::count_from_zero();
         Ok(Self { listener, reception: Arc::new(Reception { settings, apps, bus, clock, rejections }) })
     }
 

@@ -58,3 +58,14 @@ pub enum Outcome {
     /// Nobody could decide in time.
     Fallback,
 }
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Granted => "granted",
+            Self::Refused => "refused",
+            Self::Fallback => "fallback",
+        }
+    }
+}

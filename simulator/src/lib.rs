@@ -50,6 +50,7 @@ mod menu;
 mod recording;
 mod later;
 pub mod http;
+mod load;
 pub mod platform;
 mod prompt;
 pub mod report;
@@ -62,6 +63,7 @@ mod timeline;
 
 pub use bodies::{Amd, AmdStatus, CallFacts, InputMethod, MenuResult, MenuResultKind, Money, Notice};
 pub use http::{NoReply, Reply, SignWith, Tamper};
+pub use load::{Pace, Played};
 pub use platform::{BadPlatform, DEFAULT_TIMEOUT, Platform, PlatformConfig};
 pub use report::{CallReport, CallResult, Ending, Leg, Outcome, Reason, Step, What};
 pub use script::{BadInput, CallScript, Callee, Caller, Endpoint, Hangup, Input, Party};

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use bus::{Bus, Clock, NatsConfig};
+use anyhow::{Context, Result, bail, ensure};
+use bus::{Bus, Clock};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use money::Wallet;
@@ -89,15 +89,52 @@ impl World {
         Self::nats_with(policy, "").await
     }
 
-    /// The same, with more settings in `callbus.toml`.
+    /// The same, with more settings in `callbus.toml`. Each role comes to the broker with its own key and rights.
     pub async fn nats_with(policy: &str, settings: &str) -> Result<Self> {
-        let place = Place::Nats { nats: Nats::start()?, redis: Redis::start()? };
-        let mut world = Self::new(place, policy, settings)?;
+        let world = Self::on_servers(Nats::with_keys()?, policy, settings)?;
+        world.provision(&[])?;
+        world.staffed().await
+    }
+
+    /// On a broker that lets everybody in, programs without a key too.
+    pub async fn nats_without_keys(policy: &str) -> Result<Self> {
+        Self::on_servers(Nats::start()?, policy, "")?.staffed().await
+    }
+
+    fn on_servers(nats: Nats, policy: &str, settings: &str) -> Result<Self> {
+        Self::new(Place::Nats { nats, redis: Redis::start()? }, policy, settings)
+    }
+
+    async fn staffed(mut self) -> Result<Self> {
         // Billing first: it has posted what a worker may load.
         for role in ["billing", "worker-1", "worker-2", "ingress-1", "api"] {
-            world.start(role)?;
+            self.start(role)?;
         }
-        world.stock().await
+        self.stock().await
+    }
+
+    /// Makes at the broker what the roles need.
+    pub fn provision(&self, arguments: &[&str]) -> Result<String> {
+        self.provisioner("provision", arguments)
+    }
+
+    /// `callbus consumer …`, as the one user who may make consumers.
+    pub fn consumer(&self, arguments: &[&str]) -> Result<String> {
+        self.provisioner("consumer", arguments)
+    }
+
+    fn provisioner(&self, noun: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(binary()?);
+        command.arg("--config").arg(self.config()).arg(noun).args(arguments).envs(self.key_of("provision"));
+        let done = command.output().context("run callbus")?;
+        ensure!(done.status.success(), "callbus {noun} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        Ok(String::from_utf8(done.stdout)?)
+    }
+
+    /// The setting that names a user's key.
+    fn key_of(&self, user: &str) -> Option<(String, String)> {
+        let Place::Nats { nats, .. } = &self.place else { return None };
+        Some(("CALLBUS__BUS__NKEY_FILE".to_owned(), nats.key_of(user)?.display().to_string()))
     }
 
     fn new(place: Place, policy: &str, settings: &str) -> Result<Self> {
@@ -163,6 +200,9 @@ impl World {
                 settings.push((variable.to_owned(), format!("127.0.0.1:{port}")));
             }
         }
+        let port = self.port(&metrics_of(name))?;
+        settings.push(("CALLBUS__TELEMETRY__METRICS".to_owned(), format!("127.0.0.1:{port}")));
+        settings.extend(self.key_of(role));
         let arguments: &[&str] = if role == "all" { &[] } else { &[role] };
         self.starts += 1;
         let log = self.directory.path().join(format!("{name}.{}.log", self.starts));
@@ -198,11 +238,12 @@ impl World {
     fn command_settings(&self) -> Result<Vec<(String, String)>> {
         let (data, ingress) = if self.is_embedded() { ("all", "ingress") } else { ("api", "ingress-1") };
         let port = |name: &str| self.ports.get(name).with_context(|| format!("{name} was never started"));
-        Ok(vec![
+        let settings = [
             ("CALLBUS__DATA_DIR".to_owned(), self.data_dir(data).display().to_string()),
             ("CALLBUS__INGRESS__LISTEN".to_owned(), format!("127.0.0.1:{}", port(ingress)?)),
             ("CALLBUS__API__LISTEN".to_owned(), format!("127.0.0.1:{}", port("api")?)),
-        ])
+        ];
+        Ok(settings.into_iter().chain(self.key_of("api")).collect())
     }
 
     /// Types a command, beside the configuration file.
@@ -236,6 +277,17 @@ impl World {
     /// How many workers run.
     pub fn workers(&self) -> usize {
         self.deciding().len()
+    }
+
+    /// What a role counts, or says of its health, at a path of its own listener.
+    pub async fn scrape(&self, name: &str, path: &str) -> Result<String> {
+        let port = self.ports.get(&metrics_of(name)).with_context(|| format!("{name} was never started"))?;
+        Ok(self.http.get(format!("http://127.0.0.1:{port}{path}")).send().await?.text().await?)
+    }
+
+    /// The processes that run.
+    pub fn running(&self) -> Vec<String> {
+        self.roles.keys().cloned().collect()
     }
 
     /// All a role has printed since it started.
@@ -328,10 +380,7 @@ impl World {
     pub async fn log(&self) -> Result<Bus> {
         Ok(match &self.place {
             Place::Embedded => Bus::embedded_read_only(&self.data_dir("all"))?,
-            Place::Nats { nats, .. } => {
-                let (url, client_name) = (nats.url(), "story".to_owned());
-                Bus::nats(NatsConfig { url, client_name, nkey_seed: None, replicas: 1, spool: None }).await?
-            }
+            Place::Nats { nats, .. } => Bus::nats(nats.config("story")?).await?,
         })
     }
 
@@ -382,6 +431,10 @@ impl World {
     pub async fn wallet(&self, id: &str) -> Result<Wallet> {
         Ok(billing::fold(&self.log().await?, &WalletId::new(id)?).await?)
     }
+}
+
+fn metrics_of(name: &str) -> String {
+    format!("metrics of {name}")
 }
 
 /// The time of day, as the stories' platform reads it.

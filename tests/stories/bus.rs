@@ -63,7 +63,7 @@ impl Place {
 }
 
 fn nats_config(server: &Nats, spool: Option<SpoolConfig>) -> NatsConfig {
-    NatsConfig { url: server.url(), client_name: "story".to_owned(), nkey_seed: None, replicas: 1, spool }
+    NatsConfig { spool, ..server.config("story").expect("a broker without keys") }
 }
 
 /// A callback of a call; `text` makes it a different one.

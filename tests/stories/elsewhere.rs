@@ -159,7 +159,7 @@ async fn a_server_that_gives_no_answer_to_use(world: impl AsyncFn(&str) -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_in_two_languages_share_the_calls() -> Result<()> {
-    let mut world = World::nats(&on_the_page(1)).await?;
+    let mut world = World::nats_without_keys(&on_the_page(1)).await?;
     world.top_up(WALLET, "1000").await?;
     let (logs, nats) = (TempDir::new()?, world.servers()?.0.url());
     let python = decide_python(&nats, logs.path())?;
@@ -198,7 +198,7 @@ async fn workers_in_two_languages_share_the_calls() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_is_told_everything_and_believed_nothing() -> Result<()> {
-    let mut world = World::nats(&on_the_page(1)).await?;
+    let mut world = World::nats_without_keys(&on_the_page(1)).await?;
     world.top_up(WALLET, "1").await?;
     let client = async_nats::connect(world.servers()?.0.url()).await?;
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod billing;
+mod broker;
 mod bus;
 mod calls;
 mod cli;
@@ -10,6 +11,7 @@ mod elsewhere;
 mod faults;
 mod handlers;
 mod layers;
+mod metrics;
 mod policies;
 mod replies;
 mod tracing;

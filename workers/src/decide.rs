@@ -8,6 +8,7 @@ use billing::Credit;
 use bus::{Asked, Bus, Cache, Clock, trace};
 use bytes::Bytes;
 use jiff::Timestamp;
+use metrics::{counter, histogram};
 use money::Hold;
 use outbound::Outbound;
 use policy::{AppFacts, Decision, Facts, Policy, Reason, Verdict, WalletFacts};
@@ -265,6 +266,9 @@ impl Desk {
         answer: &Svaml,
         hold: Option<&Hold>,
     ) -> Bytes {
+        let (kind, outcome_word) = (matter.kind.as_str(), outcome.as_str());
+        counter!("callbus_decisions_total", "kind" => kind, "outcome" => outcome_word).increment(1);
+        histogram!("callbus_decision_seconds", "kind" => kind).record(matter.started.elapsed());
         let decided = Decided {
             key: matter.key.clone(),
             kind: matter.kind,

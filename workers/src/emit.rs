@@ -26,7 +26,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the log can no longer be consumed.
 pub(crate) async fn run(desk: &Arc<Desk>, kind: Kind, stop: CancellationToken) -> Result<(), Unavailable> {
-    let spec = ConsumerSpec { name: format!("emit-{kind}"), filter: Filter::Kind(kind), max_in_flight: IN_FLIGHT_MAX };
     let handler = {
         let desk = Arc::clone(desk);
         move |recorded| {
@@ -34,7 +33,14 @@ pub(crate) async fn run(desk: &Arc<Desk>, kind: Kind, stop: CancellationToken) -
             async move { desk.emit(recorded).await }
         }
     };
-    desk.bus.consume(spec, async || Ok(()), handler, stop).await
+    desk.bus.consume(consumer(kind), async || Ok(()), handler, stop).await
+}
+
+/// The kinds of callback that named events are made of.
+pub(crate) const KINDS: [Kind; 2] = [Kind::Dice, Kind::Notify];
+
+pub(crate) fn consumer(kind: Kind) -> ConsumerSpec {
+    ConsumerSpec { name: format!("emit-{kind}"), filter: Filter::Kind(kind), max_in_flight: IN_FLIGHT_MAX }
 }
 
 impl Desk {

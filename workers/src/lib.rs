@@ -24,7 +24,14 @@ mod reserve;
 pub mod status;
 mod worker;
 
+use bus::ConsumerSpec;
+
 pub use claim::recall;
 pub use deck_log::deck_document;
 pub use handler::{AppCache, CallHandler, Context, Handler, HandlerError, Handlers};
 pub use worker::{App, Means, Worker, WorkerError, WorkerSettings};
+
+/// The durable consumers workers work by.
+pub fn consumers() -> Vec<ConsumerSpec> {
+    emit::KINDS.into_iter().map(emit::consumer).collect()
+}

@@ -35,10 +35,12 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const ACKS_WAITING_MAX: usize = 4096;
 
 pub(crate) const DEAD_STREAM: &str = "DEAD";
+/// What the broker itself says of events nobody acknowledged.
+pub(crate) const ADVISORIES: &str = "ADVISORIES";
 const DEAD_BYTES_MAX: i64 = 256 * 1024 * 1024;
 const DEAD_PER_CONSUMER_MAX: i64 = 1000;
-const DOCUMENTS: &str = "DOCUMENTS";
-const CHECKPOINTS: &str = "CHECKPOINTS";
+pub(crate) const DOCUMENTS: &str = "DOCUMENTS";
+pub(crate) const CHECKPOINTS: &str = "CHECKPOINTS";
 
 #[derive(Clone)]
 pub(crate) struct Broker {
@@ -46,7 +48,9 @@ pub(crate) struct Broker {
     pub(crate) jetstream: jetstream::Context,
     pub(crate) clock: Clock,
     url: Arc<str>,
-    replicas: usize,
+    pub(crate) replicas: usize,
+    /// Makes what is missing at the broker; else somebody with the right to has made it.
+    pub(crate) provisions: bool,
     documents: Arc<OnceCell<object_store::ObjectStore>>,
     checkpoints: Arc<OnceCell<kv::Store>>,
 }
@@ -57,7 +61,7 @@ impl Broker {
         let failed = |why: String| OpenError::Broker { url: shown(&config.url), why };
         let mut options = ConnectOptions::new()
             .name(&config.client_name)
-            .custom_inbox_prefix(format!("_INBOX_{}", config.client_name))
+            .custom_inbox_prefix(format!("_INBOX_{}", config.user))
             .connection_timeout(CONNECT_TIMEOUT)
             .request_timeout(Some(CALL_TIMEOUT))
             .ping_interval(PING_INTERVAL)
@@ -69,6 +73,9 @@ impl Broker {
             .event_callback(|event| async move { report(&event) });
         if let Some(seed) = &config.nkey_seed {
             options = options.nkey(seed.clone());
+        }
+        if let Some(authority) = &config.ca_file {
+            options = options.add_root_certificates(authority.clone()).require_tls(true);
         }
         if may_be_down {
             options = options.retry_on_initial_connect();
@@ -86,6 +93,7 @@ impl Broker {
             clock: Clock::System,
             url: shown(&config.url).into(),
             replicas: config.replicas,
+            provisions: config.provisions,
             documents: Arc::default(),
             checkpoints: Arc::default(),
         };
@@ -101,7 +109,8 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Makes the streams that are missing; those that are there stay as the operator has set them.
+    /// Looks whether the broker will do, and makes the streams that are missing, where that is this process's to do;
+    /// those that are there stay as the operator has set them.
     pub(crate) async fn prepare(&self) -> Result<(), OpenError> {
         let setting = |why: String| OpenError::Setting { url: self.url.to_string(), why };
         let (major, minor) = VERSION_MIN;
@@ -113,10 +122,21 @@ impl Broker {
         if max_payload < MAX_PAYLOAD_MIN {
             return Err(setting(format!("its max_payload is {max_payload}; set it to 1MB at least")));
         }
-        for stream in Stream::ALL {
-            self.make_stream(log_stream(stream, self.replicas)).await.map_err(|error| setting(error.to_string()))?;
+        if self.provisions {
+            for config in self.streams() {
+                self.make_stream(config).await.map_err(|error| setting(error.to_string()))?;
+            }
         }
-        self.make_stream(dead_stream(self.replicas)).await.map_err(|error| setting(error.to_string()))
+        Ok(())
+    }
+
+    /// The streams callbus lives on.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = Config> {
+        let replicas = self.replicas;
+        Stream::ALL
+            .into_iter()
+            .map(move |stream| log_stream(stream, replicas))
+            .chain([dead_stream(replicas), advisories_stream(replicas)])
     }
 
     async fn make_stream(&self, config: Config) -> Result<(), Unavailable> {
@@ -136,6 +156,14 @@ impl Broker {
                 }
             },
         }
+    }
+
+    /// Fails where somebody else was to make what is missing.
+    pub(crate) fn must_provision(&self, missing: &str) -> Result<(), Unavailable> {
+        if self.provisions {
+            return Ok(());
+        }
+        Err(Unavailable::new("find what was provisioned", format!("{missing} is missing: run `callbus provision`")))
     }
 
     /// Fails at once when there is no connection.
@@ -210,6 +238,7 @@ impl Broker {
             if let Ok(store) = self.bounded("find the documents", self.jetstream.get_object_store(DOCUMENTS)).await? {
                 return Ok(store);
             }
+            self.must_provision("the document store")?;
             let config = object_store::Config {
                 bucket: DOCUMENTS.to_owned(),
                 num_replicas: self.replicas,
@@ -225,6 +254,7 @@ impl Broker {
             if let Ok(store) = self.bounded("find the checkpoints", self.jetstream.get_key_value(CHECKPOINTS)).await? {
                 return Ok(store);
             }
+            self.must_provision("the checkpoint store")?;
             let config = kv::Config {
                 bucket: CHECKPOINTS.to_owned(),
                 history: 1,
@@ -254,6 +284,21 @@ fn log_stream(stream: Stream, replicas: usize) -> Config {
         duplicate_window: DUPLICATE_WINDOW,
         num_replicas: replicas,
         allow_direct: true,
+        ..Config::default()
+    }
+}
+
+fn advisories_stream(replicas: usize) -> Config {
+    let of = |advisory: &str| format!("$JS.EVENT.ADVISORY.CONSUMER.{advisory}.*.*");
+    Config {
+        name: ADVISORIES.to_owned(),
+        subjects: vec![of("MAX_DELIVERIES"), of("MSG_TERMINATED")],
+        discard: DiscardPolicy::Old,
+        storage: StorageType::File,
+        duplicate_window: DUPLICATE_WINDOW,
+        num_replicas: replicas,
+        max_bytes: DEAD_BYTES_MAX,
+        max_messages_per_subject: DEAD_PER_CONSUMER_MAX,
         ..Config::default()
     }
 }

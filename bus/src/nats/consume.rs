@@ -354,8 +354,22 @@ async fn unpin(broker: &Broker, spec: &ConsumerSpec, pin: &str) {
     }
 }
 
+/// Finds the consumer, or makes it where that is this process's to do.
 async fn make(broker: &Broker, spec: &ConsumerSpec) -> Result<Consumer<pull::Config>, Unavailable> {
-    let config = pull::Config {
+    let stream = spec.filter.stream().name();
+    if broker.provisions {
+        return broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config(spec), stream)).await;
+    }
+    let found = broker.bounded(WHAT, broker.jetstream.get_consumer_from_stream(&spec.name, stream)).await?;
+    found.or_else(|error| {
+        broker.must_provision(&format!("the consumer {}", spec.name))?;
+        Err(Unavailable::new(WHAT, error))
+    })
+}
+
+/// What a durable consumer is to the broker.
+pub(super) fn config(spec: &ConsumerSpec) -> pull::Config {
+    pull::Config {
         durable_name: Some(spec.name.clone()),
         deliver_policy: DeliverPolicy::All,
         ack_policy: AckPolicy::Explicit,
@@ -367,6 +381,5 @@ async fn make(broker: &Broker, spec: &ConsumerSpec) -> Result<Consumer<pull::Con
         priority_groups: vec![PIN_GROUP.to_owned()],
         priority_timeout: PIN_TTL,
         ..pull::Config::default()
-    };
-    broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, spec.filter.stream().name())).await
+    }
 }

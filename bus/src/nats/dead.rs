@@ -1,15 +1,17 @@
-//! Events a consumer has put aside: a small stream, one subject per consumer, visible to everybody.
+//! Events a consumer has put aside: a small stream, one subject per consumer, visible to everybody. Of consumers that
+//! are not ours the broker says it: events nobody acknowledged in so many deliveries, or that were refused for good.
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::message::PublishMessage;
 use futures::stream::StreamExt;
 use jiff::Timestamp;
-use proto::{EventId, Subject};
+use proto::{EventId, Stream, Subject};
+use serde::Deserialize;
 
 use super::Broker;
-use super::broker::DEAD_STREAM;
-use super::read::replay;
+use super::broker::{ADVISORIES, DEAD_STREAM};
+use super::read::{event_of, replay};
 use crate::bus::DeadLetter;
 use crate::error::Unavailable;
 
@@ -47,7 +49,42 @@ pub(super) async fn letters(broker: &Broker, consumer: &str) -> Result<Vec<DeadL
     while let Some(message) = messages.next().await {
         letters.push(letter(&message?));
     }
+    let said = format!("$JS.EVENT.ADVISORY.CONSUMER.*.{}.{consumer}", Stream::Calls.name());
+    let mut advisories = replay(broker, ADVISORIES, said, 0).await?;
+    while let Some(message) = advisories.next().await {
+        if let Ok(advisory) = serde_json::from_slice::<Advisory>(&message?.payload) {
+            letters.push(given_up(broker, advisory).await?);
+        }
+    }
     Ok(letters)
+}
+
+/// The broker gives up on an event.
+#[derive(Debug, Deserialize)]
+struct Advisory {
+    stream_seq: u64,
+    timestamp: Timestamp,
+    #[serde(default)]
+    deliveries: u64,
+    /// What the consumer said when it refused the event.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+async fn given_up(broker: &Broker, advisory: Advisory) -> Result<DeadLetter, Unavailable> {
+    const WHAT: &str = "find a dead letter's event";
+    let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(Stream::Calls.name())).await?;
+    // Erased meanwhile, it is nameless.
+    let event = broker.bounded(WHAT, stream.get_raw_message(advisory.stream_seq)).await?.ok();
+    let event = event.and_then(|raw| event_of(&raw.headers, raw.subject.as_str(), raw.payload).ok());
+    let reason = advisory.reason.unwrap_or_else(|| format!("not acknowledged in {} deliveries", advisory.deliveries));
+    Ok(DeadLetter {
+        seq: advisory.stream_seq,
+        id: event.as_ref().map(|event| event.id.clone()),
+        subject: event.map(|event| event.subject),
+        reason,
+        at: advisory.timestamp,
+    })
 }
 
 fn letter(message: &Message) -> DeadLetter {

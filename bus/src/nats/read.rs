@@ -6,6 +6,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use proto::event::NotAnEvent;
 use proto::{Event, Filter};
@@ -107,14 +108,15 @@ pub(super) async fn last_seq(broker: &Broker, filter: &Filter) -> Result<u64, Un
 pub(super) fn recorded(message: &Message) -> Result<Recorded, ReadError> {
     let info = message.info().map_err(|error| Unavailable::new(WHAT, error))?;
     let seq = info.stream_sequence;
-    let event = event_of(message).map_err(|error| ReadError::NotAnEvent { seq, why: error.to_string() })?;
-    Ok(Recorded { seq, event })
+    let none = HeaderMap::new();
+    let headers = message.headers.as_ref().unwrap_or(&none);
+    let event = event_of(headers, message.subject.as_str(), message.payload.clone());
+    Ok(Recorded { seq, event: event.map_err(|error| ReadError::NotAnEvent { seq, why: error.to_string() })? })
 }
 
-fn event_of(message: &Message) -> Result<Event, NotAnEvent> {
-    let pairs = message.headers.as_ref().map(pairs_of).unwrap_or_default();
-    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    Event::from_headers(message.subject.as_str(), pairs, message.payload.clone())
+pub(super) fn event_of(headers: &HeaderMap, subject: &str, payload: Bytes) -> Result<Event, NotAnEvent> {
+    let pairs = pairs_of(headers);
+    Event::from_headers(subject, pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())), payload)
 }
 
 /// Headers by name: the client keeps them in no order at all.

@@ -43,7 +43,7 @@ pub(crate) fn run(path: &Path, environment: &Environment, output: Output) -> Res
     }
     let bus = match &config.bus {
         Bus::Embedded => format!("embedded, in {}", config.data_dir.display()),
-        Bus::Nats { url, .. } => format!("NATS at {}", without_password(url)),
+        Bus::Nats(nats) => format!("NATS at {}", without_password(&nats.url)),
     };
     let admission = match &config.admission {
         Admission::Memory => "memory".to_owned(),

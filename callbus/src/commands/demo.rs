@@ -91,7 +91,7 @@ async fn play(config: &Config, output: Output) -> Result<bool, Failure> {
         output.line(format!("{wallet} has {amount} EUR"));
     }
     let app = config.apps.first().context("the demo has no app")?;
-    let platform = sim::platform(app, &config.callback_url())?;
+    let platform = sim::platform(app, &config.callback_url(), None)?;
     let mut rows = Vec::new();
     let mut all_good = true;
     for (index, scene) in scenes().into_iter().enumerate() {

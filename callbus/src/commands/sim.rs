@@ -19,6 +19,8 @@ use crate::output::{Output, Tone};
 
 /// A call that has ended is settled well within this.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+/// Who calls, where nobody says.
+pub(crate) const CALLER: &str = "+15550100200";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// # Errors
@@ -37,7 +39,7 @@ pub(crate) async fn run(asked: SimCall, config: &Config, output: Output) -> Resu
             ours
         }
     };
-    let platform = platform(app, &url)?;
+    let platform = platform(app, &url, None)?;
     let script = script(asked);
     if output.json {
         let report = platform.call(script).await;
@@ -60,12 +62,12 @@ pub(crate) async fn run(asked: SimCall, config: &Config, output: Output) -> Resu
 ///
 /// # Errors
 /// When the app's secret cannot be read, or the address is wrong.
-pub(crate) fn platform(app: &App, url: &str) -> Result<Platform, Failure> {
+pub(crate) fn platform(app: &App, url: &str, fallback_url: Option<String>) -> Result<Platform, Failure> {
     let secret = app.secrets()?.into_iter().next();
     let secret = secret.ok_or_else(|| Failure::say(Exit::Failed, format!("the app {} has no secret", app.name)))?;
     Ok(Platform::new(PlatformConfig {
         callback_url: url.to_owned(),
-        fallback_url: None,
+        fallback_url,
         app_key: app.key.clone(),
         secret,
         seed: getrandom::u64().map_err(std::io::Error::other)?,
@@ -140,6 +142,11 @@ fn script(asked: SimCall) -> CallScript {
         script.hangup = Hangup { after_secs, by: Party::Caller };
     }
     script
+}
+
+/// A call to a destination as a person writes it.
+pub(crate) fn to(destination: &str) -> CallScript {
+    CallScript::new(Caller::Number(CALLER.to_owned()), dialled(destination.to_owned()))
 }
 
 /// What a person means by a destination.

@@ -109,11 +109,13 @@ pub(super) struct Bus {
     pub kind: BusKind,
     pub url: Option<String>,
     pub replicas: NonZeroU8,
+    pub nkey_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { kind: BusKind::Embedded, url: None, replicas: NonZeroU8::MIN }
+        Self { kind: BusKind::Embedded, url: None, replicas: NonZeroU8::MIN, nkey_file: None, ca_file: None }
     }
 }
 
@@ -161,6 +163,7 @@ pub(super) struct Platform {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Telemetry {
     pub otlp: Option<Collector>,
+    pub metrics: Option<Listen>,
 }
 
 /// `host:port`.

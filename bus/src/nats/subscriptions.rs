@@ -1,0 +1,140 @@
+//! Consumers of programs that are not callbus, in any language: made here by name, so that no one else needs the right
+//! to make one. They pull and acknowledge; what they cannot handle becomes a dead letter.
+
+use std::time::Duration;
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, Info, pull};
+use async_nats::jetstream::stream::ConsumerErrorKind;
+use futures::TryStreamExt;
+use proto::{Filter, Kind, Stream};
+
+use super::Broker;
+use crate::error::Unavailable;
+
+/// An event that is not acknowledged comes again after these pauses, and after the last no more.
+const AGAIN_AFTER: [Duration; 5] = [
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(300),
+    Duration::from_secs(1_800),
+    Duration::from_secs(7_200),
+];
+const DELIVERIES_MAX: i64 = AGAIN_AFTER.len() as i64 + 1;
+/// Events handed out and not acknowledged at most.
+const UNACKNOWLEDGED_MAX: i64 = 1_000;
+
+/// What somebody subscribes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Letters, digits, `-` and `_`.
+    pub name: String,
+    /// None: all of them.
+    pub kinds: Vec<Kind>,
+    pub begin: Begin,
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    Beginning,
+    Now,
+    /// At this sequence of the calls.
+    At(u64),
+}
+
+/// How far a consumer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lag {
+    pub name: String,
+    pub stream: Stream,
+    /// The subjects it is handed.
+    pub filters: Vec<String>,
+    /// All up to here is done.
+    pub floor: u64,
+    /// Not handed out yet.
+    pub pending: u64,
+    /// Handed out, and not acknowledged yet.
+    pub unacknowledged: u64,
+    /// Of those, the ones that came again.
+    pub redelivered: u64,
+}
+
+/// False when there was one of this name, which stays as it is.
+pub(super) async fn add(broker: &Broker, subscription: &Subscription) -> Result<bool, Unavailable> {
+    const WHAT: &str = "add a consumer";
+    let name = &subscription.name;
+    let filters = subscription.kinds.iter().map(|kind| Filter::Kind(*kind).to_string());
+    let config = pull::Config {
+        durable_name: Some(name.clone()),
+        deliver_policy: match subscription.begin {
+            Begin::Beginning => DeliverPolicy::All,
+            Begin::Now => DeliverPolicy::New,
+            Begin::At(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
+        },
+        ack_policy: AckPolicy::Explicit,
+        max_deliver: DELIVERIES_MAX,
+        backoff: AGAIN_AFTER.to_vec(),
+        max_ack_pending: UNACKNOWLEDGED_MAX,
+        filter_subjects: filters.collect(),
+        ..pull::Config::default()
+    };
+    let stream = Stream::Calls.name();
+    let found = broker.bounded(WHAT, broker.jetstream.get_consumer_from_stream::<pull::Config, _, _>(name, stream));
+    match found.await? {
+        Ok(_) => return Ok(false),
+        Err(error) => match error.kind() {
+            ConsumerErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {}
+            ConsumerErrorKind::TimedOut
+            | ConsumerErrorKind::Request
+            | ConsumerErrorKind::InvalidConsumerType
+            | ConsumerErrorKind::InvalidName
+            | ConsumerErrorKind::JetStream(_)
+            | ConsumerErrorKind::Other => return Err(Unavailable::new(WHAT, error)),
+        },
+    }
+    broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, stream)).await.map(|_| true)
+}
+
+/// False when there was none.
+pub(super) async fn remove(broker: &Broker, name: &str) -> Result<bool, Unavailable> {
+    const WHAT: &str = "remove a consumer";
+    if !lags(broker).await?.iter().any(|lag| lag.stream == Stream::Calls && lag.name == name) {
+        return Ok(false);
+    }
+    let delete = broker.jetstream.delete_consumer_from_stream(name, Stream::Calls.name());
+    broker.call(WHAT, delete).await.map(|_| true)
+}
+
+/// Everything from `seq` on comes again.
+pub(super) async fn rewind(broker: &Broker, name: &str, seq: u64) -> Result<(), Unavailable> {
+    const WHAT: &str = "set a consumer back";
+    let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(Stream::Calls.name())).await?;
+    broker.call(WHAT, stream.reset_consumer(name, Some(seq.max(1)))).await.map(drop)
+}
+
+/// All durable consumers.
+pub(super) async fn lags(broker: &Broker) -> Result<Vec<Lag>, Unavailable> {
+    const WHAT: &str = "list consumers";
+    let mut lags = Vec::new();
+    for stream in Stream::ALL {
+        let found = broker.call(WHAT, broker.jetstream.get_stream_no_info(stream.name())).await?;
+        let infos: Vec<Info> = broker.call(WHAT, found.consumers().try_collect()).await?;
+        lags.extend(infos.into_iter().filter(|info| info.config.durable_name.is_some()).map(|info| lag(stream, info)));
+    }
+    Ok(lags)
+}
+
+fn lag(stream: Stream, info: Info) -> Lag {
+    let one = Some(info.config.filter_subject).filter(|filter| !filter.is_empty());
+    let filters: Vec<String> = info.config.filter_subjects.into_iter().chain(one).collect();
+    Lag {
+        name: info.name,
+        stream,
+        filters: if filters.is_empty() { vec![stream.subjects().to_owned()] } else { filters },
+        floor: info.ack_floor.stream_sequence,
+        pending: info.num_pending,
+        unacknowledged: info.num_ack_pending as u64,
+        redelivered: info.num_redelivered as u64,
+    }
+}

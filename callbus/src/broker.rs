@@ -1,0 +1,136 @@
+//! Who callbus is to the broker: a user for each role, with the rights that its part of the work needs and no others.
+
+use anyhow::Context;
+use bus::{Bus, ConsumerSpec, NatsConfig, Permissions, SpoolConfig};
+use proto::{Kind, Stream};
+
+use crate::cli::Role;
+use crate::config::secret::Secret;
+use crate::config::{self, Config};
+use crate::environment::Environment;
+
+/// Makes what the roles need at the broker, and brings the first policies into force.
+pub(crate) const PROVISION: &str = "provision";
+
+/// As whom a role works.
+pub(crate) fn user(role: Role) -> &'static str {
+    role.as_str()
+}
+
+/// All users of an installation.
+pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
+    let process = || Permissions::default().asks("health.v1.>").serves("health.v1.>", "health");
+    let ingress = process()
+        .writes_calls(&[Kind::Ice, Kind::Ace, Kind::Pie, Kind::Dice, Kind::Notify, Kind::Unknown, Kind::Decided])
+        .asks("ask.v1.>")
+        .serves("ingress.v1.>", "ingress");
+    let worker = process()
+        .serves("ask.v1.>", "workers")
+        .serves_each("policy.v1.status")
+        .asks("decide.v1.>")
+        .reads(Stream::Config)
+        .reads(Stream::Wallets)
+        // How far billing is, before a wallet is loaded.
+        .reads(Stream::Calls)
+        .reads_documents()
+        .writes_calls(&[Kind::Emitted]);
+    let worker = workers::consumers().iter().fold(worker, consumes);
+    let billing = process()
+        .serves("billing.v1.>", "billing")
+        .reads(Stream::Calls)
+        .reads(Stream::Wallets)
+        .writes(Stream::Wallets)
+        .writes_calls(&[Kind::Asked, Kind::Settled])
+        .keeps_checkpoints();
+    let billing = [billing::consumer()].iter().fold(billing, consumes);
+    let api = process()
+        .asks("billing.v1.>")
+        .asks("ingress.v1.>")
+        .asks("policy.v1.>")
+        .reads(Stream::Calls)
+        .reads(Stream::Wallets)
+        .reads(Stream::Config)
+        .reads_dead_letters()
+        .writes(Stream::Config)
+        .writes_documents();
+    let provision = Permissions::default().provisions().writes(Stream::Config).writes_documents();
+    vec![
+        (user(Role::Ingress), ingress),
+        (user(Role::Worker), worker),
+        (user(Role::Billing), billing),
+        (user(Role::Api), api),
+        (PROVISION, provision),
+    ]
+}
+
+fn consumes(permissions: Permissions, spec: &ConsumerSpec) -> Permissions {
+    permissions.consumes(spec.filter.stream(), &spec.name)
+}
+
+/// The durable consumers of callbus itself.
+pub(crate) fn consumers() -> Vec<ConsumerSpec> {
+    workers::consumers().into_iter().chain([billing::consumer()]).collect()
+}
+
+/// A connection for a process that works as this user.
+///
+/// # Errors
+/// When its key cannot be read, or the broker cannot be reached or does not do.
+pub(crate) async fn connect(
+    nats: &config::Nats,
+    user: &str,
+    environment: &Environment,
+    spool: Option<SpoolConfig>,
+) -> anyhow::Result<Bus> {
+    let config = identity(nats, user, environment)?;
+    // Where users have rights of their own, only one of them may make streams.
+    let provisions = config.nkey_seed.is_none();
+    Ok(Bus::nats(NatsConfig { provisions, spool, ..config }).await?)
+}
+
+/// A connection for who makes what is missing, or only looks.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) async fn connect_to_provision(
+    nats: &config::Nats,
+    environment: &Environment,
+    dry_run: bool,
+) -> anyhow::Result<Bus> {
+    let config = identity(nats, PROVISION, environment)?;
+    Ok(Bus::nats(NatsConfig { provisions: !dry_run, ..config }).await?)
+}
+
+/// As whom to come; with no right to make anything.
+fn identity(nats: &config::Nats, user: &str, environment: &Environment) -> anyhow::Result<NatsConfig> {
+    let host: String = environment.host().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let nkey_seed = match &nats.nkey_file {
+        Some(file) => {
+            let seed = Secret::File(file.clone()).read();
+            Some(seed.map_err(|(cause, todo)| anyhow::anyhow!("[bus] nkey_file: {cause}; {todo}: `callbus keys`"))?)
+        }
+        None => None,
+    };
+    Ok(NatsConfig {
+        url: nats.url.clone(),
+        client_name: format!("callbus-{user}-{host}-{}", std::process::id()),
+        user: user.to_owned(),
+        provisions: false,
+        nkey_seed,
+        ca_file: nats.ca_file.clone(),
+        replicas: nats.replicas,
+        spool: None,
+    })
+}
+
+/// The settings of the broker this installation works on.
+///
+/// # Errors
+/// When it works on none.
+pub(crate) fn settings(config: &Config) -> anyhow::Result<&config::Nats> {
+    match &config.bus {
+        config::Bus::Nats(nats) => Ok(nats),
+        config::Bus::Embedded => Err(anyhow::anyhow!("the bus is embedded: there is no broker"))
+            .context("set [bus] kind = \"nats\" with its url"),
+    }
+}

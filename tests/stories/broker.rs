@@ -1,0 +1,178 @@
+//! The broker knows who comes: each role may do its part and nothing else, and others subscribe under names of their own.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::{self, AckKind, Message};
+use async_nats::{Client, ConnectOptions};
+use futures::StreamExt;
+use futures::future::join_all;
+use proto::Kind;
+use serde_json::Value;
+use tests::world::{POLICY, WALLET};
+use tests::{World, eventually};
+
+use crate::calls::script;
+
+/// A denied request is never answered.
+const DENIED_AFTER: Duration = Duration::from_secs(1);
+
+/// The key in a folder, and where the broker is.
+fn key(world: &mut World, folder: &str) -> Result<(String, String)> {
+    let (nats, _) = world.servers()?;
+    Ok((fs::read_to_string(nats.key_of(folder).context("a broker with keys")?)?, nats.url()))
+}
+
+async fn come(seed: &str, url: &str, name: &str) -> Result<Client> {
+    let options = ConnectOptions::with_nkey(seed.to_owned()).custom_inbox_prefix(format!("_INBOX_{name}"));
+    Ok(options.request_timeout(Some(DENIED_AFTER)).connect(url).await?)
+}
+
+/// Whether the broker answers a request on this subject at all.
+async fn is_answered(client: &Client, subject: &str, body: &str) -> bool {
+    client.request(subject.to_owned(), body.to_owned().into()).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_does_its_part_and_no_more() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    let stream_info = "$JS.API.STREAM.INFO.CALLS";
+    let last_call = r#"{"last_by_subj":"calls.v1.>"}"#;
+    for (user, may, may_not) in [
+        (
+            "ingress",
+            vec![(stream_info, ""), ("calls.v1.unknown.acme.p00", "{}")],
+            vec![
+                ("wallets.v1.acme", "{}"),
+                ("calls.v1.settled.acme.p00", "{}"),
+                ("$JS.API.STREAM.MSG.GET.CALLS", last_call),
+                ("$JS.API.STREAM.MSG.GET.WALLETS", r#"{"last_by_subj":"wallets.v1.>"}"#),
+                ("$JS.API.STREAM.DELETE.CALLS", ""),
+                ("$JS.API.STREAM.INFO.WALLETS", ""),
+            ],
+        ),
+        (
+            "worker",
+            vec![("$JS.API.STREAM.INFO.WALLETS", ""), ("$JS.API.CONSUMER.INFO.CALLS.billing", "")],
+            vec![
+                ("wallets.v1.acme", "{}"),
+                ("calls.v1.decided.acme.p00", "{}"),
+                ("config.v1.list.allowed", "{}"),
+                ("$JS.API.CONSUMER.MSG.NEXT.CALLS.billing", "1"),
+                ("$JS.API.CONSUMER.DELETE.CALLS.billing", ""),
+                ("$JS.API.STREAM.PURGE.WALLETS", ""),
+            ],
+        ),
+        (
+            "billing",
+            vec![(stream_info, ""), ("$JS.API.STREAM.INFO.WALLETS", "")],
+            vec![
+                ("calls.v1.decided.acme.p00", "{}"),
+                ("calls.v1.ice.acme.p00", "{}"),
+                ("config.v1.policy.acme", "{}"),
+                ("$JS.API.STREAM.MSG.GET.CONFIG", r#"{"last_by_subj":"config.v1.>"}"#),
+                ("$JS.API.CONSUMER.DELETE.CALLS.emit-dice", ""),
+            ],
+        ),
+        (
+            "api",
+            vec![(stream_info, "")],
+            vec![("wallets.v1.acme", "{}"), ("calls.v1.decided.acme.p00", "{}"), ("$JS.API.STREAM.DELETE.WALLETS", "")],
+        ),
+    ] {
+        let (seed, url) = key(&mut world, user)?;
+        let client = come(&seed, &url, user).await?;
+        for (subject, body) in may {
+            ensure!(is_answered(&client, subject, body).await, "{user} must be answered on {subject}");
+        }
+        let asks = may_not.iter().map(|(subject, body)| is_answered(&client, subject, body));
+        for (answered, (subject, _)) in join_all(asks).await.into_iter().zip(&may_not) {
+            ensure!(!answered, "{user} must not be answered on {subject}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn provisioning_again_changes_nothing() -> Result<()> {
+    let world = World::nats(POLICY).await?;
+    let planned = world.provision(&["--dry-run", "--json"])?;
+    let planned: Vec<Value> = serde_json::from_str(&planned)?;
+    ensure!(planned.len() >= 9, "{planned:?}");
+    ensure!(planned.iter().all(|piece| piece["state"] == "there"), "{planned:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_subscribe_with_a_key_of_their_own() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "100").await?;
+    let platform = world.platform(31)?;
+    let first = platform.call(script(tests::world::ALLOWED)).await;
+    world.cdr(&first.call).await?;
+
+    let keys = world.servers()?.0.keys().display().to_string();
+    world.consumer(&["add", "crm2", "--kinds", "dice,decided", "--from", "beginning", "--keys", &keys])?;
+    world.servers()?.0.reload()?;
+    let (seed, url) = key(&mut world, "consumers/crm2")?;
+    let client = eventually("the broker knows crm2", async || Ok(come(&seed, &url, "crm2").await.ok())).await?;
+    let consumer = pull_consumer(&client, "crm2").await?;
+    let mut events = consumer.messages().await?;
+    let mut next = async || -> Result<Message> {
+        let message = tokio::time::timeout(Duration::from_secs(10), events.next()).await?.context("an event")?;
+        Ok(message?)
+    };
+
+    // From the beginning, these kinds only, with what an event is in its headers.
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        let event = next().await?;
+        let header = |name| event.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.to_string());
+        ensure!(header("ce-subject").as_deref() == Some(first.call.as_str()), "{event:?}");
+        kinds.push(header("ce-type").context("its type")?);
+        event.ack().await.map_err(|error| anyhow::anyhow!(error))?;
+    }
+    kinds.sort();
+    assert_eq!(kinds, ["callbus.call.decided.v1", "callbus.call.decided.v1", "callbus.call.dice.v1"]);
+
+    // And no more than that.
+    let other = is_answered(&client, "$JS.API.CONSUMER.MSG.NEXT.CALLS.billing", "1");
+    let all = is_answered(&client, "$JS.API.CONSUMER.CREATE.CALLS", r#"{"stream_name":"CALLS","config":{}}"#);
+    ensure!((other.await, all.await) == (false, false), "a subscriber pulls from its own consumer only");
+
+    // What it refuses for good is a dead letter, and comes again once it is set back.
+    let second = platform.call(script("+15550000000")).await;
+    assert_eq!(second.callbacks(), [Kind::Ice, Kind::Dice]);
+    let refused = next().await?;
+    let seq = refused.info().map_err(|error| anyhow::anyhow!(error))?.stream_sequence;
+    refused.ack_with(AckKind::Term).await.map_err(|error| anyhow::anyhow!(error))?;
+    eventually("the dead letter is listed", async || {
+        let letters: Vec<Value> = serde_json::from_str(&world.consumer(&["dead", "crm2", "--json"])?)?;
+        Ok(letters.iter().any(|letter| letter["seq"] == seq && letter["id"].is_string()).then_some(()))
+    })
+    .await?;
+    let listed: Vec<Value> = serde_json::from_str(&world.consumer(&["ls", "--json"])?)?;
+    ensure!(listed.iter().any(|consumer| consumer["name"] == "crm2"), "{listed:?}");
+    world.consumer(&["rewind", "crm2", "--to", &seq.to_string()])?;
+    loop {
+        let again = next().await?;
+        let came = again.info().map_err(|error| anyhow::anyhow!(error))?.stream_sequence;
+        again.ack().await.map_err(|error| anyhow::anyhow!(error))?;
+        if came == seq {
+            break;
+        }
+    }
+
+    world.consumer(&["rm", "crm2", "--keys", &keys])?;
+    ensure!(world.consumer(&["dead", "crm2"]).is_err(), "it is gone");
+    ensure!(world.consumer(&["add", "billing"]).is_err(), "callbus's own names are taken");
+    Ok(())
+}
+
+/// As a subscriber finds it: it may not list or look at anything else.
+async fn pull_consumer(client: &Client, name: &str) -> Result<PullConsumer> {
+    let jetstream = jetstream::new(client.clone());
+    Ok(jetstream.get_consumer_from_stream(name, "CALLS").await?)
+}
