@@ -118,7 +118,7 @@ impl CallList {
                     summary.take_decision(decided);
                 }
             }
-            Kind::Emitted => {}
+            Kind::Emitted | Kind::Asked => {}
             Kind::Settled => {
                 if let (Some(summary), Ok(settled)) = (self.calls.get_mut(&key), serde_json::from_slice(&event.data)) {
                     summary.take_settlement(settled);

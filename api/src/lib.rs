@@ -1,7 +1,7 @@
 //! The REST API: what calls did and why, what wallets hold, which price lists are in use.
 //!
 //! [`Api`] is the listener. Everything under `/v1` needs the bearer [`Token`]; `/healthz` does not. The pages are read
-//! from the log on request: [`calls`] keeps a short fold of the newest, [`wallets`] one of all balances. Changes are
+//! from the log on request: [`calls`] keeps a short fold of the newest, [`flagged`] one of those to look at, [`wallets`] one of all balances. Changes are
 //! asked of whoever owns them: top-ups of billing, [`decks`] of the bus's documents, [`rejected`] of the ingress;
 //! [`policies`] and [`lists`] are changed by an event each, which workers follow.
 //! [`Metrics`] is a listener of its own, for machines that watch.
@@ -13,6 +13,7 @@ mod problem;
 mod body;
 mod calls;
 mod call_list;
+mod flagged;
 mod why;
 mod masked;
 mod wallet_statement;

@@ -19,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use workers::policies::Policies;
 
 use crate::call_list::CallList;
+use crate::flagged::FlaggedCalls;
 use crate::lists::Lists;
 use crate::problem::Problem;
 use crate::token::Token;
 use crate::wallet_list::WalletList;
-use crate::{calls, decks, lists, policies, rejected, wallet_statement, wallets};
+use crate::{calls, decks, flagged, lists, policies, rejected, wallet_statement, wallets};
 
 /// Bodies other than price lists are short.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -61,6 +62,7 @@ pub(crate) struct Desk {
     pub token: Token,
     pub apps: Vec<AppName>,
     pub calls: Mutex<CallList>,
+    pub flagged: Mutex<FlaggedCalls>,
     pub wallets: Mutex<WalletList>,
     pub lists: Mutex<Lists>,
 }
@@ -98,6 +100,7 @@ impl Api {
             token: self.settings.token,
             apps: self.settings.apps,
             calls: Mutex::default(),
+            flagged: Mutex::default(),
             wallets: Mutex::default(),
             lists: Mutex::default(),
         });
@@ -133,6 +136,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/lists", get(lists::all))
         .route("/lists/{name}", lists)
         .route("/rejected", get(rejected::list))
+        .route("/flagged", get(flagged::list))
         .fallback(nothing_here)
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(from_fn_with_state(Arc::clone(&desk), require_token));
@@ -156,7 +160,7 @@ async fn require_token(State(desk): State<Arc<Desk>>, request: Request, next: Ne
 
 async fn nothing_here() -> Problem {
     Problem::NotFound(
-        "such address; see /v1/calls, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/rejected"
+        "such address; see /v1/calls, /v1/flagged, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/rejected"
             .to_owned(),
     )
 }

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use money::lots::PRIORITY_DEFAULT;
 use money::posting::{Change, TopUp};
 use money::{
-    Currency, GrantKind, GrantTerms, Hold, LimitsEdit, Lot, Micros, Posting, PostingId, Wallet, WalletFacts,
-    WalletStatus,
+    Currency, Destination, Destinations, Edit, GrantKind, GrantTerms, Hold, LimitsEdit, Lot, Micros, Posting,
+    PostingId, Wallet, WalletFacts, WalletStatus,
 };
 use proto::{CallId, WalletId};
 use serde::{Deserialize, Serialize};
@@ -289,6 +289,7 @@ pub(crate) async fn change(
 ) -> Result<(StatusCode, Json<Receipt>), Problem> {
     let ChangeRequest { currency, status, credit_limit, limits, note } =
         body::parse(body, BODY_BYTES_MAX, "{status, credit_limit, limits, currency, note}")?;
+    limits.iter().flat_map(|edit| [&edit.allowed, &edit.denied]).try_for_each(countries_exist)?;
     let change = Change { status, credit_limit, limits, note: body::note(note)?, by: BY.to_owned() };
     post(&desk, id, Ordered::Change { currency, change }, StatusCode::OK).await
 }
@@ -305,6 +306,17 @@ async fn post(
         Ok(receipt) => Ok((created, Json(receipt))),
         Err(OrderError::Refused(why)) => Err(Problem::Conflict(why)),
         Err(OrderError::Unavailable(why)) => Err(Problem::Unavailable(why)),
+    }
+}
+
+/// A country no number belongs to would bar nobody, or everybody. What the log has is taken as it is.
+fn countries_exist(edit: &Edit<Destinations>) -> Result<(), Problem> {
+    let Edit::Set(destinations) = edit else { return Ok(()) };
+    match destinations.iter().filter_map(Destination::country).find(|code| !policy::is_country(code)) {
+        Some(code) => Err(Problem::Invalid(format!(
+            "no number belongs to a country {code:?}: write its ISO 3166 code, such as SE"
+        ))),
+        None => Ok(()),
     }
 }
 

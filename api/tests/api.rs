@@ -155,6 +155,7 @@ async fn a_wallet_is_changed_as_often_as_asked_and_posted_once() {
     for (body, expected) in [
         (json!({ "limits": { "concurrent": 2 } }), 422),
         (json!({ "limits": { "allowed": [] } }), 422),
+        (json!({ "limits": { "allowed": ["XX"] } }), 422),
         (json!({ "limits": { "time_zone": "Mars" } }), 422),
         (json!({ "status": "asleep" }), 422),
         (json!({ "note": "two\nlines" }), 422),

@@ -3,27 +3,31 @@
 //! It keeps the calls it still needs in memory. Its consumer says how far it is; its checkpoint says where the oldest
 //! of those calls began, and a start reads them again from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Asked, Bus, Cache, Clock, Recorded, ServeSpec, Unavailable, Verdict, trace};
+use bus::{Bus, Cache, Clock, Recorded, ServeSpec, Unavailable, Verdict, trace};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
-use money::Micros;
 use proto::event::TRACEPARENT;
-use proto::{AppName, CallId, Decided, DecisionKey, Filter, Kind, Partition, Stream, Subject};
+use proto::{AppName, Asked, CallId, Filter, Kind, Partition, Stream, Subject};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
 
 use crate::admission::Admission;
-use crate::call::{Call, CallLeg, Ending};
+use crate::call::Call;
+use crate::enquiry::{Enquiries, Question};
 use crate::expiry::Expiries;
 use crate::group::{self, Group};
 use crate::ledger::{Intent, Ledger, NotPosted};
 use crate::{order, rebuild, tombstone, verify};
+
+mod settle;
 
 const CALLS: Filter = Filter::All(Stream::Calls);
 
@@ -40,6 +44,15 @@ const STEADY_FOR: SignedDuration = SignedDuration::from_secs(120);
 
 /// A decision this much older than what its partition has seen was held up on its way; its call's end may be behind us.
 const HELD_UP: SignedDuration = SignedDuration::from_secs(60);
+
+/// Calls the platform is asked about at the same time.
+const ENQUIRIES_MAX: usize = 32;
+
+/// Looking calls up in a long log takes a while: this many times as long nothing is looked up after it.
+const LOOK_SHARE: u32 = 20;
+
+/// Between two looks, however short they are.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Billing cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +81,8 @@ struct Office {
     cache: Cache,
     clock: Clock,
     ledger: Arc<Ledger>,
+    /// None: nobody is asked how a call ended.
+    enquiries: Option<Arc<Enquiries>>,
 }
 
 /// What the handlers of a group share.
@@ -79,14 +94,18 @@ struct Books {
     cache: Cache,
     clock: Clock,
     ledger: Arc<Ledger>,
+    enquiries: Option<Arc<Enquiries>>,
     /// By partition: one lane of the log is worked on at a time, so these locks are hardly ever waited for.
     lanes: Vec<Mutex<Lane>>,
 }
 
+/// An app's call.
+type CallKey = (AppName, CallId);
+
 /// The calls of one partition.
 #[derive(Debug, Default)]
 struct Lane {
-    calls: BTreeMap<(AppName, CallId), Call>,
+    calls: BTreeMap<CallKey, Call>,
     /// Time of the newest event seen.
     newest: Timestamp,
 }
@@ -95,7 +114,14 @@ impl Billing {
     /// One process works, the others stand by, unless there are more groups.
     pub fn new(bus: Bus, admission: Admission, cache: Cache, clock: Clock) -> Self {
         let ledger = Arc::new(Ledger::new(bus.clone(), admission.clone(), clock.clone()));
-        Self { groups: 1, office: Office { bus, admission, cache, clock, ledger } }
+        Self { groups: 1, office: Office { bus, admission, cache, clock, ledger, enquiries: None } }
+    }
+
+    /// Has the platform asked how a call ended, where nobody told it.
+    #[must_use]
+    pub fn asking(mut self, enquiries: Enquiries) -> Self {
+        self.office.enquiries = Some(Arc::new(enquiries));
+        self
     }
 
     /// The calls are shared out among so many groups, one of [`GROUPS`](crate::GROUPS). All billing processes have the
@@ -122,7 +148,7 @@ impl Billing {
             parts.spawn(Arc::clone(&books).consume(stop.clone()));
             let stop = stop.clone();
             parts.spawn(async move {
-                books.sweep_until(stop).await;
+                tokio::join!(books.sweep_until(stop.clone()), books.look_until(stop));
                 Ok(())
             });
         }
@@ -150,7 +176,7 @@ impl Office {
             concurrency_max: ORDERS_MAX,
         };
         let bus = self.bus.clone();
-        let answer = move |asked: Asked| {
+        let answer = move |asked: bus::Asked| {
             let Self { bus, admission, clock, ledger, .. } = self.clone();
             async move {
                 match asked.subject.as_str() {
@@ -217,9 +243,9 @@ fn sweep_ticks() -> Interval {
 
 impl Books {
     fn new(group: Group, office: &Office) -> Self {
-        let Office { bus, admission, cache, clock, ledger } = office.clone();
+        let Office { bus, admission, cache, clock, ledger, enquiries } = office.clone();
         let lanes = (0..Partition::COUNT).map(|_| Mutex::default()).collect();
-        Self { group, bus, admission, cache, clock, ledger, lanes }
+        Self { group, bus, admission, cache, clock, ledger, enquiries, lanes }
     }
 
     async fn consume(self: Arc<Self>, stop: CancellationToken) -> Result<(), BillingError> {
@@ -248,7 +274,9 @@ impl Books {
         lanes.iter_mut().for_each(|lane| **lane = Lane::default());
         let mut events = self.bus.events(&filter, from.saturating_sub(1));
         while let Some(next) = events.next().await?.filter(|next| next.seq <= done) {
-            if let Some((kind, key)) = key_of(&next) {
+            if let Some((kind, key)) = key_of(&next)
+                && lanes[lane_of(&next)].wants(kind, &key)
+            {
                 // What could not be read is a dead letter already.
                 let _ = lanes[lane_of(&next)].take(kind, &key, &next, self.clock.now());
             }
@@ -261,7 +289,14 @@ impl Books {
         let span = match kind {
             // Our own, which asks for nothing.
             Kind::Emitted | Kind::Settled => Span::none(),
-            Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Decided | Kind::Unknown => {
+            Kind::Ice
+            | Kind::Ace
+            | Kind::Pie
+            | Kind::Dice
+            | Kind::Notify
+            | Kind::Decided
+            | Kind::Asked
+            | Kind::Unknown => {
                 info_span!(
                     target: trace::TARGET,
                     "settle",
@@ -276,9 +311,9 @@ impl Books {
         self.take(kind, key, recorded).instrument(span).await
     }
 
-    async fn take(&self, kind: Kind, key: (AppName, CallId), recorded: Recorded) -> Verdict {
+    async fn take(&self, kind: Kind, key: CallKey, recorded: Recorded) -> Verdict {
         let lane = &mut *self.lanes[lane_of(&recorded)].lock().await;
-        if kind == Kind::Settled && !lane.calls.contains_key(&key) {
+        if !lane.wants(kind, &key) {
             return Verdict::Done;
         }
         let held_up = lane.newest.duration_since(recorded.event.time) > HELD_UP;
@@ -289,7 +324,10 @@ impl Books {
         trace::link(&Span::current(), call.decided_in.as_deref());
         let outcome = async {
             if kind == Kind::Decided && held_up && !call.has_ended() {
-                self.recall(call, &key, &recorded.event.subject).await?;
+                let wanted = BTreeSet::from([key.clone()]);
+                if let Some(found) = self.recall(recorded.event.subject.lane(), &wanted).await?.remove(&key) {
+                    *call = found;
+                }
             }
             self.settle(call, false).await
         };
@@ -309,98 +347,97 @@ impl Books {
         Verdict::Done
     }
 
-    /// Looks a call up from the beginning: something of it came so late that the rest may be forgotten.
-    async fn recall(&self, call: &mut Call, key: &(AppName, CallId), subject: &Subject) -> Result<(), String> {
-        let mut events = self.bus.events(&Filter::Partition(subject.lane()), 0);
+    /// Folds calls of a partition anew from the beginning of the log: something of them came so late that the rest may be
+    /// forgotten.
+    async fn recall(&self, lane: Partition, wanted: &BTreeSet<CallKey>) -> Result<BTreeMap<CallKey, Call>, String> {
+        let mut found = Lane::default();
+        let mut events = self.bus.events(&Filter::Partition(lane), 0);
         while let Some(next) = events.next().await.map_err(|error| error.to_string())? {
-            if let Some((kind, _)) = key_of(&next).filter(|(kind, found)| found == key && *kind != Kind::Settled) {
-                let _ = call.apply(kind, &next.event, self.clock.now());
+            if let Some((kind, key)) =
+                key_of(&next).filter(|(kind, key)| wanted.contains(key) && found.wants(*kind, key))
+            {
+                // What could not be read is a dead letter already.
+                let _ = found.take(kind, &key, &next, self.clock.now());
             }
         }
-        Ok(())
+        Ok(found.calls)
     }
 
-    /// Does whatever the call calls for now: places holds, closes legs, writes the CDR. Safe to do again. Answers what
-    /// was refused for good, once: the leg is closed without it then, and an operator must look.
-    ///
-    /// # Errors
-    /// When the log cannot be reached; the same again later.
-    async fn settle(&self, call: &mut Call, may_expire: bool) -> Result<Option<String>, String> {
-        let mut refused = None;
-        for index in 0..call.legs.len() {
+    async fn look_until(&self, stop: CancellationToken) {
+        loop {
+            let began = Instant::now();
+            if let Err(why) = self.look_up().await {
+                tracing::warn!(why, "calls are looked up later");
+            }
+            tokio::select! {
+                () = sleep(LOOK_EVERY.max(began.elapsed() * LOOK_SHARE)) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Looks for the decisions about calls that ended, and were perhaps settled and forgotten long ago.
+    async fn look_up(&self) -> Result<(), String> {
+        for lane in &self.lanes {
             let now = self.clock.now();
-            let ending = call.ending(index);
-            let expired = if may_expire { call.expired(index, now) } else { None };
-            let leg = &mut call.legs[index];
-            if leg.bill.is_some() {
-                continue;
-            }
-            match self.close(leg, ending, expired).await {
-                Ok(()) => {}
-                Err(NotPosted::Unavailable(why)) => return Err(why),
-                Err(why @ (NotPosted::Refused(_) | NotPosted::Unreadable(_))) => {
-                    tracing::error!(%why, leg = %leg.hold.leg, "a leg is closed without its posting");
-                    leg.note(Micros::ZERO, None);
-                    refused = Some(why.to_string());
+            let wanted = lane.lock().await.to_be_looked_up(now);
+            let Some(partition) = wanted.iter().next().map(|(_, call)| Partition::of(call)) else { continue };
+            let mut found = self.recall(partition, &wanted).await?;
+            let mut lane = lane.lock().await;
+            for key in &wanted {
+                let (Some(call), Some(mut whole)) = (lane.calls.get_mut(key), found.remove(key)) else { continue };
+                // What came meanwhile is looked up the next time.
+                if whole.last_seq >= call.last_seq {
+                    whole.looked = true;
+                    *call = whole;
                 }
             }
         }
-        let now = self.clock.now();
-        for key in call.take_strays(now) {
-            self.free_stray(&key).await;
-        }
-        if call.due(now) {
-            self.bus.append(&call.settlement(now), None).await.map_err(|error| error.to_string())?;
-            call.settled = true;
-        }
-        Ok(refused)
-    }
-
-    async fn close(
-        &self,
-        leg: &mut CallLeg,
-        ending: Option<Ending>,
-        expired: Option<Option<Timestamp>>,
-    ) -> Result<(), NotPosted> {
-        let (id, wallet) = (leg.hold.leg.clone(), leg.hold.wallet.clone());
-        if !leg.placed {
-            self.ledger.post(&wallet, Intent::Place(Box::new(leg.hold.clone()))).await?;
-            leg.placed = true;
-        }
-        let posted = match (ending, expired) {
-            (Some(Ending { ended, .. }), _) => {
-                match self.ledger.post(&wallet, Intent::Settle { leg: id.clone(), ended }).await {
-                    // More than an amount can be: what was held is kept as an estimate.
-                    Err(NotPosted::Refused(why)) => {
-                        tracing::error!(%why, leg = %id, "a charge is not posted, the hold is kept in its place");
-                        self.ledger.post(&wallet, Intent::Expire { leg: id, answered_at: Some(ended.at) }).await?
-                    }
-                    posted => posted?,
-                }
-            }
-            (None, Some(answered_at)) => self.ledger.post(&wallet, Intent::Expire { leg: id, answered_at }).await?,
-            (None, None) => return Ok(()),
-        };
-        leg.note(posted.charged.unwrap_or_default(), ending);
         Ok(())
     }
 
-    /// Frees a hold whose decision was never recorded: the ingress had answered by fallback. The decision goes as well,
-    /// so that a later ask places a hold of its own. Best effort: the hold frees itself at its expiry.
-    async fn free_stray(&self, key: &DecisionKey) {
-        let memory_key = key.memory_key();
-        let Ok(Some(stored)) = self.cache.get(&memory_key).await else { return };
-        let Ok(Decided { wallet: Some(wallet), hold: Some(_), .. }) = serde_json::from_slice(&stored) else { return };
-        let freed = self.admission.free(&wallet, key).await.map_err(|error| error.to_string());
-        let forgotten = self.cache.delete(&memory_key).await.map_err(|error| error.to_string());
-        if let Err(error) = freed.and(forgotten) {
-            tracing::warn!(error, "a stray hold frees itself at its expiry");
+    /// What the platform is to be asked, as far as there is room for it.
+    async fn questions(&self, may_expire: bool, mut room: usize) -> Vec<Question> {
+        let mut questions = Vec::new();
+        for lane in &self.lanes {
+            let (mut lane, now) = (lane.lock().await, self.clock.now());
+            for call in lane.calls.values_mut() {
+                if let Some(question) = call.question(now, may_expire, room > 0) {
+                    room -= 1;
+                    questions.push(question);
+                }
+            }
+        }
+        questions
+    }
+
+    /// Records what the platform said; nothing else comes of it before it is read back from the log.
+    async fn answered(&self, question: Question, asked: Option<Asked>) {
+        let now = self.clock.now();
+        if let Some(asked) = asked {
+            match self.bus.append(&question.event(&asked, now), None).await {
+                Ok(_) => return,
+                Err(error) => tracing::warn!(%error, "the platform is asked again how a call ended"),
+            }
+        }
+        let mut lane = self.lanes[usize::from(Partition::of(&question.call).index())].lock().await;
+        if let Some(call) = lane.calls.get_mut(&(question.app, question.call)) {
+            call.unanswered(now);
         }
     }
 
     async fn sweep_until(&self, stop: CancellationToken) {
         let (mut ticks, mut kept, mut steady_since) = (sweep_ticks(), None, None);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let mut asking = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Some((question, asked)) = asking.next() => {
+                    self.answered(question, asked).await;
+                    continue;
+                }
+                () = stop.cancelled() => return,
+            }
             let oldest = match self.sweep(&mut steady_since).await {
                 Ok(oldest) => oldest,
                 Err(why) => {
@@ -409,6 +446,17 @@ impl Books {
                     continue;
                 }
             };
+            if let (Some(enquiries), Some(_)) = (&self.enquiries, steady_since) {
+                let (may_expire, room) =
+                    (steady(steady_since, self.clock.now()), ENQUIRIES_MAX.saturating_sub(asking.len()));
+                for question in self.questions(may_expire, room).await {
+                    let now = self.clock.now();
+                    asking.push(async move {
+                        let asked = enquiries.ask(&question, now).await;
+                        (question, asked)
+                    });
+                }
+            }
             if oldest.is_some() && oldest != kept {
                 match self.bus.set_checkpoint(&self.group.name(), oldest.unwrap_or_default()).await {
                     Ok(()) => kept = oldest,
@@ -431,13 +479,10 @@ impl Books {
         }
         let now = self.clock.now();
         // Once level, a busy log that is a moment ahead again is no reason to doubt.
-        let steady = match *steady_since {
-            Some(since) => now.duration_since(since) >= STEADY_FOR,
-            None => {
-                *steady_since = (standing.floor >= end).then_some(now);
-                false
-            }
-        };
+        if steady_since.is_none() && standing.floor >= end {
+            *steady_since = Some(now);
+        }
+        let steady = steady(*steady_since, now);
         let (mut oldest, mut unavailable) = (standing.floor.saturating_add(1), None);
         for lane in &self.lanes {
             let mut lane = lane.lock().await;
@@ -454,18 +499,27 @@ impl Books {
     }
 }
 
+/// Billing has been level with the log for long enough.
+fn steady(since: Option<Timestamp>, now: Timestamp) -> bool {
+    since.is_some_and(|since| now.duration_since(since) >= STEADY_FOR)
+}
+
 impl Lane {
-    fn take(
-        &mut self,
-        kind: Kind,
-        key: &(AppName, CallId),
-        recorded: &Recorded,
-        now: Timestamp,
-    ) -> Result<&mut Call, String> {
+    /// Our own events are about calls that are here; they bring none back.
+    fn wants(&self, kind: Kind, key: &CallKey) -> bool {
+        !matches!(kind, Kind::Asked | Kind::Settled) || self.calls.contains_key(key)
+    }
+
+    fn to_be_looked_up(&self, now: Timestamp) -> BTreeSet<CallKey> {
+        let wanted = self.calls.iter().filter(|(_, call)| call.to_be_looked_up(now));
+        wanted.map(|(key, _)| key.clone()).collect()
+    }
+
+    fn take(&mut self, kind: Kind, key: &CallKey, recorded: &Recorded, now: Timestamp) -> Result<&mut Call, String> {
         self.newest = self.newest.max(recorded.event.time);
         let new = || Call::new(key.0.clone(), key.1.clone(), recorded, now);
         let call = self.calls.entry(key.clone()).or_insert_with(new);
-        call.apply(kind, &recorded.event, now)?;
+        call.apply(kind, recorded, now)?;
         Ok(call)
     }
 }
@@ -475,7 +529,7 @@ fn lane_of(recorded: &Recorded) -> usize {
 }
 
 /// Which call an event belongs to; `None` for the few without a call id, which nobody is billed for.
-fn key_of(recorded: &Recorded) -> Option<(Kind, (AppName, CallId))> {
+fn key_of(recorded: &Recorded) -> Option<(Kind, CallKey)> {
     match &recorded.event.subject {
         // A policy's own event has no bearing on money.
         Subject::Call { kind: Kind::Emitted, .. }

@@ -6,15 +6,20 @@
 use bus::Recorded;
 use jiff::{SignedDuration, Timestamp};
 use money::hold::GRACE;
-use money::{Ended, Hold, Micros, cost};
+use money::{Ended, Hold, Micros};
+use proto::asked::{Asked, Because, Said};
 use proto::callback::Details;
-use proto::event::{TRACEPARENT, json};
-use proto::settled::{SettledLeg, SupplierCost};
+use proto::event::TRACEPARENT;
 use proto::signature::Verified;
-use proto::{
-    AppName, CallId, Callback, Decided, DecisionKey, Event, EventId, Kind, Outcome, Partition, Settled, Subject,
-};
-use rust_decimal::Decimal;
+use proto::{AppName, CallId, Callback, Decided, DecisionKey, Event, EventId, Kind, Outcome};
+
+use crate::enquiry::{Enquiry, Question};
+use end::{End, Moment};
+pub(crate) use leg::{Bill, CallLeg, Ending};
+
+mod cdr;
+mod end;
+mod leg;
 
 /// An ended call of which no decision is known is settled as unmatched after this; a hold of which no decision came is
 /// freed.
@@ -26,8 +31,8 @@ const REMEMBERED: SignedDuration = SignedDuration::from_mins(20);
 /// No call lasts longer than four hours; one of which nothing was heard for longer is settled as it is.
 const SILENT_MAX: SignedDuration = SignedDuration::from_hours(5);
 
-/// A time of Sinch's that is further from our clock is not believed.
-const SKEW_MAX: SignedDuration = SignedDuration::from_mins(10);
+/// The platform is asked once more a while after it was given up; by then it was, or nobody asks any more.
+const GIVEN_UP_MAX: SignedDuration = SignedDuration::from_hours(2);
 
 /// A longer duration is not believed.
 const DURATION_MAX_SECS: u32 = 24 * 3600;
@@ -39,6 +44,8 @@ pub(crate) struct Call {
     id: CallId,
     /// Where its first event stands: billing reads again from the oldest call it still needs.
     pub first_seq: u64,
+    /// The newest event taken.
+    pub last_seq: u64,
     started_at: Option<Timestamp>,
     from: Option<String>,
     to: Option<String>,
@@ -52,60 +59,30 @@ pub(crate) struct Call {
     strays: Vec<DecisionKey>,
     /// In the order they were authorised.
     pub legs: Vec<CallLeg>,
+    /// As the first DICE told it.
     end: Option<End>,
-    /// The CDR is in the log.
+    /// As another DICE told it, in another way than the one that stood then.
+    other_end: Option<End>,
+    /// As the platform told it when it was asked: above what DICEs said.
+    told_end: Option<End>,
+    /// Two ends were told, and the platform was not asked yet.
+    disputed: bool,
+    asked: Option<Said>,
+    /// The platform said that the call goes on: nothing expires before.
+    ongoing_until: Option<Timestamp>,
+    /// When the platform had been asked in vain.
+    gave_up_at: Option<Timestamp>,
+    enquiry: Enquiry,
+    /// Nothing more of the call is in the log than what is here.
+    pub looked: bool,
+    /// A wallet may have forgotten the call.
+    pub late: bool,
+    /// The CDR that stands in the log.
+    pub cdr: Option<EventId>,
+    /// It says what is known of the call.
     pub settled: bool,
     /// By billing's own clock.
     heard_at: Timestamp,
-}
-
-/// When something happened: as Sinch says, and when we received it.
-#[derive(Debug, Clone, Copy)]
-struct Moment {
-    told: Option<Timestamp>,
-    received: Timestamp,
-}
-
-impl Moment {
-    /// Sinch's time where it can be true, since a period's prices hang on it; else ours.
-    fn believed(self) -> Timestamp {
-        self.told.filter(|told| told.duration_since(self.received).abs() <= SKEW_MAX).unwrap_or(self.received)
-    }
-}
-
-/// A leg, and how far its money is.
-#[derive(Debug)]
-pub(crate) struct CallLeg {
-    pub hold: Hold,
-    authorised_in: Kind,
-    pub placed: bool,
-    pub bill: Option<Bill>,
-}
-
-/// What a leg came to.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Bill {
-    cost: Micros,
-    billed_secs: u32,
-    overrun: bool,
-    estimate: bool,
-}
-
-/// How a leg ended, and whether that is beyond doubt.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ending {
-    pub ended: Ended,
-    certain: bool,
-}
-
-#[derive(Debug)]
-struct End {
-    answered: bool,
-    duration_secs: Option<u32>,
-    at: Moment,
-    result: Option<String>,
-    reason: Option<String>,
-    supplier_cost: Option<SupplierCost>,
 }
 
 impl Call {
@@ -114,6 +91,7 @@ impl Call {
             app,
             id,
             first_seq: first.seq,
+            last_seq: 0,
             started_at: None,
             from: None,
             to: None,
@@ -124,58 +102,107 @@ impl Call {
             strays: Vec::new(),
             legs: Vec::new(),
             end: None,
+            other_end: None,
+            told_end: None,
+            disputed: false,
+            asked: None,
+            ongoing_until: None,
+            gave_up_at: None,
+            enquiry: Enquiry::default(),
+            looked: false,
+            late: false,
+            cdr: None,
             settled: false,
             heard_at: now,
         }
     }
 
-    /// Takes one event. Taking it twice, or in another order, makes no difference to the money.
+    /// Takes one event; one that it has taken already changes nothing.
     ///
     /// # Errors
     /// A sentence, when the event cannot be read; it then changes nothing.
-    pub(crate) fn apply(&mut self, kind: Kind, event: &Event, now: Timestamp) -> Result<(), String> {
+    pub(crate) fn apply(&mut self, kind: Kind, recorded: &Recorded, now: Timestamp) -> Result<(), String> {
+        if recorded.seq <= self.last_seq {
+            return Ok(());
+        }
+        self.last_seq = recorded.seq;
         self.heard_at = now;
+        let event = &recorded.event;
         match kind {
             Kind::Decided => self.decided(event),
             Kind::Emitted => Ok(()),
+            Kind::Asked => self.told(event),
             Kind::Settled => {
-                self.settled = true;
+                self.cdr = Some(event.id.clone());
                 Ok(())
             }
             Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Unknown => {
                 let callback = Callback::parse(&Verified::unchecked(event.data.clone()));
-                self.received(callback.map_err(|error| error.to_string())?, event.time);
+                self.received(callback.map_err(|error| error.to_string())?, event);
                 Ok(())
             }
         }
     }
 
-    fn received(&mut self, callback: Callback, received: Timestamp) {
-        let at = Moment { told: callback.common.timestamp, received };
+    fn received(&mut self, callback: Callback, event: &Event) {
+        let at = Moment { told: callback.common.timestamp, received: event.time };
         match callback.details {
             Details::Ice(ice) => {
-                self.started_at = Some(at.told.unwrap_or(received));
+                self.started_at = Some(at.told.unwrap_or(at.received));
                 self.from = ice.cli.or(callback.common.user);
                 self.to = ice.to.and_then(|to| to.endpoint);
             }
-            Details::Ace(_) if self.answer.is_none_or(|answer| answer.received <= received) => self.answer = Some(at),
-            // The first end stands; another DICE of the same call is a duplicate or a conflict, never a second charge.
-            Details::Dice(dice) if self.end.is_none() => {
+            Details::Ace(_) if self.answer.is_none_or(|answer| answer.received <= at.received) => {
+                self.answer = Some(at)
+            }
+            Details::Dice(dice) => {
                 self.from = self.from.take().or_else(|| dice.from.clone());
                 self.to = self.to.take().or_else(|| dice.to.as_ref()?.endpoint.clone());
-                self.end = Some(End {
-                    answered: dice.answered(),
-                    duration_secs: dice.duration_secs,
-                    at,
-                    supplier_cost: dice.debit.as_ref().and_then(|debit| {
-                        Some(SupplierCost { amount: debit.amount?, currency: debit.currency_id.clone() })
-                    }),
-                    result: dice.result,
-                    reason: dice.reason,
-                });
+                self.ended(End::of_dice(*dice, event.id.clone(), at));
             }
-            Details::Ace(_) | Details::Dice(_) | Details::Pie(_) | Details::Notify(_) | Details::Unknown { .. } => {}
+            Details::Ace(_) | Details::Pie(_) | Details::Notify(_) | Details::Unknown { .. } => {}
         }
+    }
+
+    /// The first end stands; another DICE of the same call is a duplicate or a conflict, never a second charge.
+    fn ended(&mut self, end: End) {
+        if [&self.end, &self.other_end].into_iter().flatten().any(|told| told.basis() == end.basis()) {
+            return;
+        }
+        self.settled = false;
+        self.disputed = self.standing_end().is_some_and(|standing| standing.basis() != end.basis());
+        if self.end.is_none() {
+            self.end = Some(end);
+        } else {
+            self.other_end = Some(end);
+        }
+    }
+
+    fn told(&mut self, event: &Event) -> Result<(), String> {
+        let asked: Asked = serde_json::from_slice(&event.data).map_err(|error| error.to_string())?;
+        self.settled = false;
+        self.asked = Some(asked.said);
+        self.enquiry.answered(self.gave_up_at.is_some());
+        let lasts_too_long =
+            self.legs.last().is_some_and(|leg| event.time.duration_since(leg.hold.expires_at) > SILENT_MAX);
+        match (asked.because, asked.ending()) {
+            (_, Some(info)) => {
+                (self.disputed, self.gave_up_at) = (false, None);
+                self.told_end = Some(End::of_info(info, event));
+            }
+            (Because::Disputed, None) => self.disputed = false,
+            (Because::NoEnd, None) if asked.said == Said::Ongoing && !lasts_too_long => {
+                self.gave_up_at = None;
+                self.ongoing_until = Some(later(event.time, GRACE.as_secs()));
+            }
+            (Because::NoEnd, None) => self.gave_up_at = Some(self.gave_up_at.unwrap_or(event.time)),
+        }
+        Ok(())
+    }
+
+    /// The end the call is charged by.
+    fn standing_end(&self) -> Option<&End> {
+        self.told_end.as_ref().or(self.end.as_ref())
     }
 
     fn decided(&mut self, event: &Event) -> Result<(), String> {
@@ -202,7 +229,11 @@ impl Call {
     }
 
     fn authorised(&mut self, hold: Hold, authorised_in: Kind) {
-        if self.legs.iter().any(|leg| leg.hold.leg == hold.leg) {
+        if let Some(leg) = self.legs.iter_mut().find(|leg| leg.hold.leg == hold.leg) {
+            // Any of several grants may be the one the platform obeys: the largest is held.
+            if leg.bill.is_none() && leg.hold.amount < hold.amount {
+                (leg.hold, leg.placed) = (hold, false);
+            }
             return;
         }
         let place = self.legs.partition_point(|leg| leg.hold.placed_at <= hold.placed_at);
@@ -211,20 +242,19 @@ impl Call {
         self.settled = false;
     }
 
-    /// How a leg ended, once that is known. Only one leg was connected when the call ended: the last, unless another
-    /// has been charged for it already.
+    /// How a leg ended, once that is known. Only one leg was connected when the call ended: the one that was charged for
+    /// it already, else the last.
     pub(crate) fn ending(&self, index: usize) -> Option<Ending> {
         let leg = self.legs.get(index)?;
         let released = |at, certain| {
             Some(Ending { ended: Ended { answered: false, duration_secs: 0, answered_at: at, at }, certain })
         };
-        if self.legs.iter().any(|other| other.bill.is_some_and(|bill| bill.cost > Micros::ZERO)) {
-            return released(self.heard_at, false);
+        let charged = self.legs.iter().position(|leg| leg.bill.is_some_and(|bill| bill.cost > Micros::ZERO));
+        let connected = charged.unwrap_or(self.legs.len() - 1);
+        if index != connected {
+            return released(self.heard_at, index < connected);
         }
-        if index + 1 < self.legs.len() {
-            return released(self.heard_at, true);
-        }
-        let end = self.end.as_ref()?;
+        let end = self.standing_end()?;
         let at = end.at.told.unwrap_or(end.at.received);
         if !end.answered {
             // A duration without an answer is odd enough to be looked at.
@@ -258,32 +288,70 @@ impl Call {
         u32::try_from(talked.as_secs()).ok().filter(|secs| *secs > 0)
     }
 
-    /// The leg's expiry has passed and nobody told its end; with the time of its answer, if it was answered.
-    pub(crate) fn expired(&self, index: usize, now: Timestamp) -> Option<Option<Timestamp>> {
-        let leg = self.legs.get(index)?;
-        if self.end.is_some() || leg.bill.is_some() {
-            return None;
-        }
-        let answered_at = self.answer.map(|answer| answer.received);
-        let expires_at = match answered_at {
+    /// The leg's expiry has passed and nobody told its end.
+    pub(crate) fn expired(&self, index: usize, now: Timestamp) -> bool {
+        let Some(leg) = self.legs.get(index).filter(|_| self.standing_end().is_none()) else { return false };
+        let expires_at = match self.answered_at() {
             Some(answered_at) => later(later(answered_at, i64::from(leg.hold.granted_secs)), GRACE.as_secs()),
             None => leg.hold.expires_at,
         };
-        (now >= expires_at).then_some(answered_at)
+        now >= self.ongoing_until.map_or(expires_at, |until| until.max(expires_at))
+    }
+
+    /// By our own clock.
+    pub(crate) fn answered_at(&self) -> Option<Timestamp> {
+        self.answer.map(|answer| answer.received)
+    }
+
+    /// Nobody can say how the call ended.
+    pub(crate) fn gave_up(&self) -> bool {
+        self.gave_up_at.is_some()
+    }
+
+    /// An estimate stands, and the platform will be asked again.
+    fn waits_for_the_platform(&self, now: Timestamp) -> bool {
+        self.gave_up() && !self.has_ended() && !self.enquiry.over() && now.duration_since(self.heard_at) < GIVEN_UP_MAX
+    }
+
+    /// What the platform is to be asked about the call now.
+    pub(crate) fn question(&mut self, now: Timestamp, may_expire: bool, room: bool) -> Option<Question> {
+        // Of several legs only the last can still be waited for.
+        let last = self.legs.len().checked_sub(1).filter(|_| may_expire);
+        let because = match last.is_some_and(|last| self.expired(last, now)) {
+            true => Because::NoEnd,
+            false if self.disputed && self.decided => Because::Disputed,
+            false => return None,
+        };
+        self.enquiry.begin((&self.app, &self.id), because, self.gave_up_at, now, room)
+    }
+
+    /// The platform said nothing that could be kept.
+    pub(crate) fn unanswered(&mut self, now: Timestamp) {
+        self.enquiry.failed(self.gave_up_at.is_some(), now);
+    }
+
+    /// What the last end was told in: names the correction it calls for.
+    pub(crate) fn told_in(&self) -> Option<&EventId> {
+        self.standing_end().map(|end| &end.told_in)
     }
 
     /// Ended, but no decision is known: the ICE may still be on its way, or was never ours.
     pub(crate) fn ended_undecided(&self) -> bool {
-        self.end.is_some() && !self.decided
+        self.has_ended() && !self.decided
+    }
+
+    /// So for a while: what the log has of the call is to be looked up.
+    pub(crate) fn to_be_looked_up(&self, now: Timestamp) -> bool {
+        self.ended_undecided() && !self.looked && now.duration_since(self.heard_at) >= UNMATCHED_AFTER
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.end.is_some()
+        self.standing_end().is_some()
     }
 
     /// Keys under which a worker may hold credit that nobody will ever claim; each is named once.
     pub(crate) fn take_strays(&mut self, now: Timestamp) -> Vec<DecisionKey> {
-        if self.end.is_none() && now.duration_since(self.heard_at) < UNMATCHED_AFTER {
+        if !self.has_ended() && now.duration_since(self.heard_at) < UNMATCHED_AFTER {
             return Vec::new();
         }
         let mut strays = std::mem::take(&mut self.strays);
@@ -293,14 +361,14 @@ impl Call {
 
     /// Something of the call is worth a CDR: not for a late notification about one that is long forgotten.
     fn known(&self) -> bool {
-        self.started_at.is_some() || self.decided || self.end.is_some()
+        self.started_at.is_some() || self.decided || self.has_ended()
     }
 
     /// Nothing more will happen to the call's money, and its CDR is not written yet.
     pub(crate) fn due(&self, now: Timestamp) -> bool {
         let silent = now.duration_since(self.heard_at);
-        let over = match &self.end {
-            Some(_) => self.decided || silent >= UNMATCHED_AFTER,
+        let over = match self.standing_end() {
+            Some(_) => self.decided || (self.looked && silent >= UNMATCHED_AFTER),
             None => silent >= SILENT_MAX || self.legs.last().is_some_and(|leg| leg.bill.is_some()),
         };
         over && self.known() && !self.settled && self.legs.iter().all(|leg| leg.bill.is_some())
@@ -309,96 +377,15 @@ impl Call {
     /// The call can be forgotten.
     pub(crate) fn over(&self, now: Timestamp) -> bool {
         (self.settled || !self.known())
+            && !self.waits_for_the_platform(now)
             && self.legs.iter().all(|leg| leg.bill.is_some())
             && now.duration_since(self.heard_at) >= REMEMBERED
-    }
-
-    /// The CDR. Should a leg be authorised after it was written, another one follows and stands in its place.
-    pub(crate) fn settlement(&self, now: Timestamp) -> Event {
-        let legs = self.legs.iter().map(CallLeg::settled).collect::<Vec<_>>();
-        let mut parts = vec!["settled", self.app.as_str(), self.id.as_str()];
-        parts.extend(legs.iter().map(|leg| leg.leg.as_str()));
-        if !self.decided {
-            // Never in the place of the call's real CDR, should this be a late echo of a call long forgotten.
-            parts.push("unmatched");
-        }
-        let id = EventId::of(&parts);
-        let end = self.end.as_ref();
-        let shown = |at: Moment| at.told.unwrap_or(at.received);
-        let settled = Settled {
-            call: self.id.clone(),
-            app: self.app.clone(),
-            from: self.from.clone(),
-            to: self.to.clone(),
-            started_at: self.started_at,
-            answered_at: self.answer.map(shown),
-            ended_at: end.map(|end| shown(end.at)),
-            result: end.and_then(|end| end.result.clone()),
-            reason: end.and_then(|end| end.reason.clone()),
-            duration_secs: end.and_then(|end| end.duration_secs).unwrap_or_default(),
-            refused: self.refused.clone(),
-            unmatched: !self.decided,
-            legs,
-            supplier_cost: end.and_then(|end| end.supplier_cost.clone()),
-        };
-        Event {
-            id,
-            subject: Subject::Call { kind: Kind::Settled, app: self.app.clone(), partition: Partition::of(&self.id) },
-            about: self.id.to_string(),
-            source: "billing".to_owned(),
-            time: now,
-            extra: Vec::new(),
-            data: json(&settled).into(),
-        }
-    }
-}
-
-impl CallLeg {
-    /// Notes what the leg came to. `charged` is what the wallet says; the rest follows from the hold's own price rows,
-    /// so that a process that died between posting and CDR changes nothing.
-    pub(crate) fn note(&mut self, charged: Micros, ending: Option<Ending>) {
-        let priced = ending.and_then(|ending| match ending.ended {
-            Ended { answered: true, duration_secs, answered_at, .. } => {
-                cost(&self.hold.price, duration_secs, answered_at).ok()
-            }
-            Ended { answered: false, .. } => None,
-        });
-        let billed = priced.filter(|priced| priced.amount == charged);
-        let certain = ending.is_some_and(|ending| ending.certain) && (billed.is_some() || charged == Micros::ZERO);
-        self.bill = Some(Bill {
-            cost: charged,
-            billed_secs: billed.map(|priced| priced.billed_secs).unwrap_or_default(),
-            overrun: charged > self.hold.amount,
-            estimate: !certain,
-        });
-    }
-
-    fn settled(&self) -> SettledLeg {
-        let Bill { cost, billed_secs, overrun, estimate } = self.bill.unwrap_or_default();
-        SettledLeg {
-            leg: self.hold.leg.clone(),
-            wallet: self.hold.wallet.clone(),
-            currency: self.hold.price.currency().to_string(),
-            deck: self.hold.deck.name.clone(),
-            deck_version: self.hold.deck.version.clone(),
-            prefix: self.hold.prefix.clone(),
-            held: decimal(self.hold.amount),
-            granted_secs: self.hold.granted_secs,
-            billed_secs,
-            cost: decimal(cost),
-            overrun,
-            estimate,
-        }
     }
 }
 
 /// At most the end of time: a hostile number of seconds is no reason to stop.
 fn later(at: Timestamp, secs: i64) -> Timestamp {
     at.checked_add(SignedDuration::from_secs(secs)).unwrap_or(Timestamp::MAX)
-}
-
-fn decimal(amount: Micros) -> Decimal {
-    Decimal::new(amount.get(), 6).normalize()
 }
 
 #[cfg(test)]

@@ -191,6 +191,13 @@ impl Ledger {
         Ok(charges.rfind(|charged| charged.call == *call && charged.amount > Micros::ZERO))
     }
 
+    /// What a leg was closed with, be it nothing.
+    pub(crate) async fn closed(&self, id: &WalletId, leg: &Leg) -> Result<Option<Charged>, NotPosted> {
+        let events = history::events(&self.bus, id, 0).await?;
+        let mut closed = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
+        Ok(closed.find(|charged| charged.leg == *leg))
+    }
+
     /// Marks the wallets of the newest events: a process that died may not have told admission of them.
     pub(crate) async fn doubt_newest(&self) -> Result<(), Unavailable> {
         let wallets = Filter::All(Stream::Wallets);

@@ -2,13 +2,15 @@
 //!
 //! Before a call, [`credit`] says what a wallet can pay for and holds it, in memory or in Redis ([`admission`]). After it,
 //! [`Billing`] reads the log: it folds each call ([`call`]), posts what happened to the wallets ([`ledger`]) and writes
-//! the CDR. It alone writes `WALLETS`, what people ask for included ([`mod@order`]). Losing Redis loses no money: it is
-//! loaded again from the wallets' own events ([`history`]), of which a snapshot may stand for the first many.
+//! the CDR; how a call ended it asks the platform where nobody told it ([`Enquiries`]). It alone writes `WALLETS`, what
+//! people ask for included ([`mod@order`]). Losing Redis loses no money: it is loaded again from the wallets' own events
+//! ([`history`]), of which a snapshot may stand for the first many.
 
 pub mod admission;
 mod billing;
 mod call;
 pub mod credit;
+mod enquiry;
 mod expiry;
 mod group;
 pub mod history;
@@ -22,5 +24,6 @@ pub mod verify;
 pub use admission::{Admission, AdmissionError, HoldReply};
 pub use billing::{Billing, BillingError};
 pub use credit::Credit;
+pub use enquiry::Enquiries;
 pub use group::{CONSUMER, GROUPS, consumers, floor};
 pub use history::fold;

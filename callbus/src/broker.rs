@@ -41,7 +41,7 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .reads(Stream::Calls)
         .reads(Stream::Wallets)
         .writes(Stream::Wallets)
-        .writes_calls(&[Kind::Settled])
+        .writes_calls(&[Kind::Asked, Kind::Settled])
         .keeps_checkpoints()
         // Snapshots of wallets.
         .writes_documents();

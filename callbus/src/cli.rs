@@ -66,6 +66,14 @@ pub(crate) enum Operation {
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Compare the log's CDRs with the platform's own list, or by asking it about each call; exit 3 when they differ.
+    Reconcile(Reconcile),
+    /// What calls were charged, less what Sinch charges for them: by day, app and prefix.
+    Margin {
+        /// How far back: 24h, 7d.
+        #[arg(long, default_value = "24h", value_name = "TIME")]
+        since: jiff::SignedDuration,
+    },
     /// Who reads the calls on the broker by a name of their own, in any language.
     #[command(subcommand)]
     Consumer(ConsumerCommand),
@@ -89,6 +97,17 @@ pub(crate) enum Operation {
         /// Ask one role only; without it, the listeners.
         role: Option<Role>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reconcile {
+    /// How far back our calls are looked at: 24h, 7d.
+    #[arg(long, default_value = "24h", value_name = "TIME")]
+    pub since: jiff::SignedDuration,
+    /// The platform's list, with a header: call id, duration, result, debit; `-` reads stdin. Without it the platform is
+    /// asked about each call.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +164,9 @@ pub(crate) struct SimCall {
     /// Nobody picks up.
     #[arg(long)]
     pub no_answer: bool,
+    /// Callbacks that get lost on their way: dice, or ace,dice.
+    #[arg(long, value_delimiter = ',', value_name = "KINDS", value_parser = callback_kind)]
+    pub lose: Vec<proto::Kind>,
     /// When the caller hangs up, counted from the connection: 63s, 2m.
     #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
     pub hangup_after: Option<u32>,
@@ -198,6 +220,16 @@ pub(crate) enum CallCommand {
         limit: usize,
         #[arg(long)]
         app: Option<String>,
+        /// Show numbers in full.
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// Calls somebody should look at: nobody paid, or what they cost rests on a guess.
+    Flagged {
+        #[arg(long, value_parser = ["unmatched", "late", "disputed", "estimate", "overrun"])]
+        flag: Option<String>,
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
         /// Show numbers in full.
         #[arg(long)]
         reveal: bool,
@@ -644,6 +676,11 @@ fn end_of_day(text: &str) -> Result<jiff::Timestamp, String> {
     let end = text.parse().ok().and_then(day).map(|midnight| midnight.timestamp());
     let time = if text.contains('T') { text.parse().ok() } else { end };
     time.ok_or_else(|| "write a day such as 2026-12-31 or a time such as 2026-12-31T12:00:00Z".to_owned())
+}
+
+fn callback_kind(text: &str) -> Result<proto::Kind, String> {
+    let kind = proto::Kind::parse(text).filter(|kind| kind.wants_svaml() || *kind == proto::Kind::Dice);
+    kind.ok_or_else(|| "write ice, ace, pie or dice".to_owned())
 }
 
 fn kind(text: &str) -> Result<proto::Kind, String> {

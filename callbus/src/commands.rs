@@ -28,6 +28,9 @@ mod policy;
 mod explain;
 mod diff;
 mod list;
+mod cdrs;
+mod reconcile;
+mod margin;
 mod keys;
 pub(crate) mod consumer;
 mod provision;
@@ -50,6 +53,9 @@ pub(crate) async fn run(
         Operation::Sim(SimCommand::Call(call)) => sim::run(*call, &config()?, output).await,
         Operation::Call(CallCommand::Ls { limit, app, reveal }) => {
             call::ls(&config()?, output, limit, app.as_deref(), reveal).await
+        }
+        Operation::Call(CallCommand::Flagged { flag, limit, reveal }) => {
+            call::flagged(&config()?, output, flag.as_deref(), limit, reveal).await
         }
         Operation::Call(CallCommand::Show { id, reveal }) => call::show(&config()?, output, &id, reveal).await,
         Operation::Call(CallCommand::Why { id, reveal }) => call::why(&config()?, output, &id, reveal).await,
@@ -103,6 +109,8 @@ pub(crate) async fn run(
         Operation::List(ListCommand::Replace(edit)) => list::edit(&config()?, output, Edit::Replace, edit).await,
         Operation::Rebuild(RebuildCommand::Wallets { wallets }) => rebuild::wallets(&config()?, output, wallets).await,
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
+        Operation::Reconcile(asked) => reconcile::run(&config()?, environment, output, &asked).await,
+        Operation::Margin { since } => margin::run(&config()?, environment, output, since).await,
         Operation::Consumer(command) => consumer::run(command, &config()?, environment, output).await,
         Operation::Bench(bench) => bench::run(bench, &config()?, output).await,
         Operation::Keys { dir, decider } => keys::run(&dir, decider.as_deref(), output),

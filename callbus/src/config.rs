@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub billing_groups: u8,
     /// Networks within which rules may ask elsewhere, though they are not public.
     pub outbound_allow: Vec<IpNet>,
+    /// Base address of the platform's REST API; none: it is never asked how a call ended.
+    pub platform: Option<String>,
     /// Base address of the collector traces go to; none: nothing is traced.
     pub otlp: Option<String>,
     /// Where `/metrics` is served; none: nothing is counted.
@@ -202,6 +204,7 @@ impl Config {
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
             billing_groups: file.billing.groups.0,
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
+            platform: file.platform.url,
             otlp: file.telemetry.otlp.map(|collector| collector.0),
             metrics: file.telemetry.metrics.map(|listen| listen.0),
             apps,

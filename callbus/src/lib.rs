@@ -33,6 +33,7 @@ mod telemetry;
 mod roles;
 mod health;
 mod client;
+mod platform;
 mod processes;
 mod ladder;
 mod why;

@@ -6,11 +6,10 @@ use std::time::Duration;
 use anyhow::Context;
 use api::{Api, ApiSettings, Metrics};
 use billing::admission::{Admission, MemoryAdmission, RedisAdmission};
-use billing::{Billing, Credit};
+use billing::{Billing, Credit, Enquiries};
 use bus::{Bus, Cache, Clock, SpoolConfig, Unavailable};
 use futures::future::select_all;
 use ingress::{Apps, Ingress};
-use outbound::{Outbound, OutboundSettings};
 use proto::{Filter, Stream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -23,7 +22,7 @@ use crate::config::protection::Protection;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::{broker, health, policy_files};
+use crate::{broker, health, platform, policy_files};
 
 /// What a stage has begun is finished within this; then the next one is asked all the same.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -161,7 +160,10 @@ impl Ground {
     async fn start_billing(&self, stage: &mut Stage, config: &Config) -> anyhow::Result<()> {
         let (bus, admission, cache, clock) =
             (self.bus.clone(), self.admission.clone(), self.cache.clone(), self.clock.clone());
-        let billing = Billing::new(bus, admission, cache, clock).in_groups(config.billing_groups);
+        let mut billing = Billing::new(bus, admission, cache, clock).in_groups(config.billing_groups);
+        if let Some(platform) = platform::open(config)? {
+            billing = billing.asking(Enquiries::new(platform, platform::credentials(config)?));
+        }
         stage.run(move |stop| async move { Ok(billing.run(stop).await?) });
         Ok(())
     }
@@ -197,14 +199,10 @@ impl Ground {
             decision_memory,
             env: environment.for_policies(),
         };
-        let outbound = OutboundSettings {
-            allow: config.outbound_allow.clone(),
-            user_agent: concat!("callbus/", env!("CARGO_PKG_VERSION")).to_owned(),
-        };
         let means = Means {
             bus: self.bus.clone(),
             credit: Credit::new(self.bus.clone(), self.admission.clone(), self.clock.clone()),
-            outbound: Outbound::new(outbound).context("set up the HTTP client")?,
+            outbound: platform::outbound(config)?,
             cache: self.cache.clone(),
             call_memory: self.call_memory.clone(),
             clock: self.clock.clone(),

@@ -55,14 +55,14 @@ struct Adjusted {
 }
 
 impl Charged {
-    /// The charge a posting makes, if it makes one.
+    /// The charge a posting closes a leg with: nothing, where it was released. `None` for other postings.
     pub fn of(posting: &Posting) -> Option<Self> {
         let (leg, call, amount, paid_by) = match posting {
             Posting::CallCharged(charge) => (&charge.leg, &charge.call, charge.amount, &charge.paid_by),
             Posting::HoldExpired(expiry) => (&expiry.leg, &expiry.call, expiry.amount, &expiry.paid_by),
+            Posting::HoldReleased(release) => (&release.leg, &release.call, Micros::ZERO, &Vec::new()),
             Posting::TopUpPosted(_)
             | Posting::HoldPlaced(_)
-            | Posting::HoldReleased(_)
             | Posting::WalletChanged(_)
             | Posting::GrantExpired(_)
             | Posting::RefundPosted(_)

@@ -45,25 +45,25 @@ pub enum Refused {
 }
 
 /// Posts the hold of a recorded decision, even where it overdraws the wallet: the grant has left, so the money is
-/// exposed. `None` when the leg is open or closed already.
+/// exposed. Of several grants of one leg the largest stands: any may be the one the platform obeys. `None` when the leg
+/// has as large a hold, or is closed already.
 ///
 /// # Errors
 /// When the currencies differ, the amount is negative or too large, or the decision is so old that the wallet may have
 /// forgotten the leg.
 pub fn place(wallet: &Wallet, hold: &Hold) -> Result<Option<Posting>, Refused> {
-    match wallet.leg(&hold.leg) {
+    let in_place_of = match wallet.leg(&hold.leg) {
+        LegState::Open(smaller) if smaller.amount < hold.amount => Some(smaller.amount),
         LegState::Open(_) | LegState::Closed(_) => return Ok(None),
-        LegState::Unknown => {}
-    }
-    if wallet.may_have_forgotten(hold.placed_at) {
-        return Err(Refused::Late(hold.placed_at));
-    }
+        LegState::Unknown if wallet.may_have_forgotten(hold.placed_at) => return Err(Refused::Late(hold.placed_at)),
+        LegState::Unknown => None,
+    };
     check_currency(wallet, hold.price.currency())?;
     if hold.amount.is_negative() {
         return Err(Refused::Amount(hold.amount));
     }
     wallet.facts().held.checked_add(hold.amount)?;
-    Ok(Some(Posting::HoldPlaced(Box::new(hold.clone()))))
+    Ok(Some(Posting::HoldPlaced(Box::new(Hold { in_place_of, ..hold.clone() }))))
 }
 
 /// Settles a leg that has ended: charged by the price rows of its hold when it was answered and lasted, else released.
@@ -91,7 +91,7 @@ pub fn settle(wallet: &Wallet, leg: &Leg, ended: Ended) -> Result<Option<Posting
         overrun: cost.amount > held,
         answered_at: hold.price.has_periods().then_some(answered_at),
         ended_at,
-        paid_by: wallet.shares(cost.amount),
+        paid_by: wallet.shares(cost.amount, hold.placed_at),
     })))
 }
 
@@ -105,7 +105,8 @@ pub fn expire(wallet: &Wallet, leg: &Leg, answered_at: Option<Timestamp>) -> Res
     let amount = if answered_at.is_some() { hold.amount } else { Micros::ZERO };
     wallet.facts().posted.checked_sub(amount)?;
     let (leg, call, held) = (hold.leg.clone(), hold.call.clone(), hold.amount);
-    Ok(Some(Posting::HoldExpired(Expiry { leg, call, held, amount, answered_at, paid_by: wallet.shares(amount) })))
+    let paid_by = wallet.shares(amount, hold.placed_at);
+    Ok(Some(Posting::HoldExpired(Expiry { leg, call, held, amount, answered_at, paid_by })))
 }
 
 /// Posts money that came in, or was granted. The first posting gives a wallet its currency. `None` when this id was posted before.
@@ -137,15 +138,15 @@ pub fn top_up(wallet: &Wallet, currency: Currency, top_up: TopUp) -> Result<Opti
     Ok(Some(Posting::TopUpPosted(top_up)))
 }
 
-/// Takes what is left of a grant that has expired by now, except what holds stand on: that goes when they are closed.
-/// `None` when there is nothing to take.
+/// Takes what is left of a grant that has expired by now, except what calls may still spend of it: those whose hold was
+/// placed before. That goes when they are closed. `None` when there is nothing to take.
 ///
 /// # Errors
 /// When the balance would become too small to be posted.
 pub fn expire_grant(wallet: &Wallet, id: &PostingId, now: Timestamp) -> Result<Option<Posting>, Refused> {
     let Some(GrantTerms { kind, expires_at: Some(expires_at), .. }) = wallet.grant_terms(id) else { return Ok(None) };
     let ((left, expiries), facts) = (wallet.grant_left(id), wallet.facts());
-    let amount = left.min(facts.posted.saturating_sub(facts.held));
+    let amount = left.saturating_sub(wallet.held_before(expires_at)).min(facts.posted.saturating_sub(facts.held));
     if expires_at > now || amount <= Micros::ZERO {
         return Ok(None);
     }
@@ -220,8 +221,11 @@ pub fn correct(
     let facts = wallet.facts();
     facts.posted.checked_add(from.checked_sub(to)?)?.checked_add(facts.credit_limit)?;
     let more = to.saturating_sub(from);
-    let (paid_by, returned_to) =
-        if more > Micros::ZERO { (wallet.shares(more), vec![]) } else { (vec![], standing.returned(more.negated())) };
+    let (paid_by, returned_to) = if more > Micros::ZERO {
+        (wallet.shares(more, Timestamp::MIN), vec![])
+    } else {
+        (vec![], standing.returned(more.negated()))
+    };
     let (leg, call) = (charged.leg.clone(), charged.call.clone());
     let correction = Correction { id, leg, call, from, to, paid_by, returned_to, note, by };
     Ok(Some(Posting::ChargeCorrected(correction)))

@@ -29,6 +29,9 @@ pub struct Hold {
     pub placed_at: Timestamp,
     /// When somebody must ask what became of the call: ring limit, granted seconds and a grace after `placed_at`.
     pub expires_at: Timestamp,
+    /// What a smaller grant of the same leg had set aside, in whose place this one stands. Written by `place` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place_of: Option<Micros>,
 }
 
 /// How a leg ended, as the platform told.

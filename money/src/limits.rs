@@ -258,6 +258,12 @@ impl Destinations {
     }
 }
 
+impl Destinations {
+    pub fn iter(&self) -> impl Iterator<Item = &Destination> {
+        self.0.iter()
+    }
+}
+
 impl TryFrom<Vec<Destination>> for Destinations {
     type Error = BadDestinations;
     fn try_from(destinations: Vec<Destination>) -> Result<Self, BadDestinations> {
@@ -268,6 +274,13 @@ impl TryFrom<Vec<Destination>> for Destinations {
 impl From<Destinations> for Vec<Destination> {
     fn from(destinations: Destinations) -> Self {
         destinations.0.to_vec()
+    }
+}
+
+impl Destination {
+    /// The country, where it is one and no prefix.
+    pub fn country(&self) -> Option<&str> {
+        Some(self.0.as_str()).filter(|text| text.bytes().all(|byte| byte.is_ascii_uppercase()))
     }
 }
 

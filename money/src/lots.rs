@@ -93,8 +93,9 @@ impl Lots {
         self.give(&[Share { grant: id.clone(), amount, expires_at: None }]);
     }
 
-    /// Who pays `amount`, of a wallet with `own` money beside its grants.
-    pub(crate) fn shares(&self, own: Micros, amount: Micros) -> Vec<Share> {
+    /// Who pays `amount` for something that began then, of a wallet with `own` money beside its grants. A grant that had
+    /// expired by then does not.
+    pub(crate) fn shares(&self, own: Micros, amount: Micros, began_at: Timestamp) -> Vec<Share> {
         let own_turn = (PRIORITY_DEFAULT, Timestamp::MAX, GrantKind::Paid, 0);
         let (mut due, mut own, mut shares) = (amount, own.max(Micros::ZERO), Vec::new());
         for (turn, (grant, left)) in &self.live {
@@ -103,7 +104,7 @@ impl Lots {
                 own = Micros::ZERO;
             }
             let amount = (*left).min(due);
-            if amount <= Micros::ZERO {
+            if amount <= Micros::ZERO || turn.1 <= began_at {
                 continue;
             }
             due = due.saturating_sub(amount);

@@ -239,7 +239,9 @@ pub fn entries(posting: &Posting) -> Vec<(Account, Micros)> {
             Some(GrantKind::Granted) => vec![(Account::Promotion, Account::Free, *amount)],
             Some(GrantKind::Paid) | None => vec![(Account::Funding, Account::Free, *amount)],
         },
-        Posting::HoldPlaced(hold) => vec![(Account::Free, Account::Held, hold.amount)],
+        Posting::HoldPlaced(hold) => {
+            vec![(Account::Free, Account::Held, hold.amount.saturating_sub(hold.in_place_of.unwrap_or_default()))]
+        }
         Posting::CallCharged(charge) => free_and_take(charge.held, charge.amount),
         Posting::HoldReleased(release) => free_and_take(release.held, Micros::ZERO),
         Posting::HoldExpired(expiry) => free_and_take(expiry.held, expiry.amount),

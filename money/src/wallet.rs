@@ -205,10 +205,16 @@ impl Wallet {
         self.adjustments.asked(id)
     }
 
-    /// What grants would pay of a debit.
-    pub(crate) fn shares(&self, amount: Micros) -> Vec<Share> {
+    /// What grants would pay of a debit for something that began then.
+    pub(crate) fn shares(&self, amount: Micros, began_at: Timestamp) -> Vec<Share> {
         let own = self.lots.live().fold(self.posted, |own, lot| own.saturating_sub(lot.left));
-        self.lots.shares(own, amount)
+        self.lots.shares(own, amount, began_at)
+    }
+
+    /// What the holds placed before a time set aside.
+    pub(crate) fn held_before(&self, time: Timestamp) -> Micros {
+        let before = self.holds().filter(|hold| hold.placed_at < time);
+        before.fold(Micros::ZERO, |sum, hold| sum.saturating_add(hold.amount))
     }
 
     pub fn leg(&self, leg: &Leg) -> LegState<'_> {
@@ -318,10 +324,12 @@ impl Wallet {
     }
 
     fn open(&mut self, hold: &Hold) -> bool {
-        if self.leg(&hold.leg) != LegState::Unknown || self.may_have_forgotten(hold.placed_at) {
-            return false;
-        }
-        let Ok(held) = self.held.checked_add(hold.amount) else { return self.cannot() };
+        let before = match self.leg(&hold.leg) {
+            LegState::Open(smaller) if hold.in_place_of == Some(smaller.amount) => smaller.amount,
+            LegState::Unknown if !self.may_have_forgotten(hold.placed_at) => Micros::ZERO,
+            LegState::Open(_) | LegState::Closed(_) | LegState::Unknown => return false,
+        };
+        let Ok(held) = self.held.saturating_sub(before).checked_add(hold.amount) else { return self.cannot() };
         self.held = held;
         self.open.insert_mut(hold.leg.clone(), Arc::new(hold.clone()));
         true

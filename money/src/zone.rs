@@ -62,9 +62,9 @@ impl FromStr for Zone {
 }
 
 impl TryFrom<String> for Zone {
-    type Error = NotAZone;
-    fn try_from(text: String) -> Result<Self, NotAZone> {
-        text.parse()
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|error: NotAZone| format!("{text:?} is {error}"))
     }
 }
 

@@ -89,6 +89,7 @@ impl Book {
             prefix: "44".to_owned(),
             placed_at: at(secs),
             expires_at: at(secs) + SignedDuration::from_secs(600),
+            in_place_of: None,
         };
         self.append(secs, place(&self.wallet, &hold).unwrap());
     }
@@ -204,12 +205,23 @@ fn a_hold_stays_covered_when_the_grant_under_it_expires() {
     let mut book = Book::new(&[money("own", "1", None), money("gift", "5", terms(GrantKind::Granted, 1, Some(100)))]);
     book.hold(0, "call", 4);
     assert_eq!((book.available(99), book.available(100)), ("2".to_owned(), "0".to_owned()));
-    assert_eq!(book.expire(100, "gift").as_deref(), Some("2"), "the free part");
+    assert_eq!(book.expire(100, "gift").as_deref(), Some("1"), "what the call cannot spend");
     assert_eq!((book.available(100), book.expire(101, "gift")), ("0".to_owned(), None));
     assert_eq!(book.charge(200, "call", 1), [("gift".to_owned(), "1".to_owned())]);
     assert_eq!(book.available(200), "1");
-    assert_eq!(book.expire(201, "gift").as_deref(), Some("2"), "the rest, once the call has ended");
+    assert_eq!(book.expire(201, "gift").as_deref(), Some("3"), "the rest, once the call has ended");
     assert_eq!((book.available(201), book.wallet.facts().posted), ("1".to_owned(), micros("1")));
+}
+
+#[test]
+fn a_call_spends_the_grants_there_were_when_its_hold_was_placed() {
+    let mut book = Book::new(&[money("own", "9", None), money("gift", "5", terms(GrantKind::Granted, 1, Some(100)))]);
+    book.hold(99, "before", 2);
+    book.hold(100, "after", 2);
+    assert_eq!(book.charge(101, "after", 2), [], "it began when the grant was over, whether that is posted or not");
+    assert_eq!(book.expire(101, "gift").as_deref(), Some("3"));
+    assert_eq!(book.charge(102, "before", 2), [("gift".to_owned(), "2".to_owned())]);
+    assert_eq!((book.available(103), book.expire(103, "gift")), ("7".to_owned(), None));
 }
 
 #[test]
@@ -302,6 +314,27 @@ fn a_charge_is_corrected_up_and_down() {
 }
 
 proptest! {
+    /// When the expiry of a grant is posted makes no difference to who pays for the calls that began before it.
+    #[test]
+    fn an_expiry_takes_nothing_from_calls_that_began_before(
+        amounts in proptest::collection::vec((1..6_u32, 0..100_u32), 1..6), gift in 1..20_u32, priority in 0..3_u16,
+    ) {
+        let money = [money("own", "30", None), money("gift", &gift.to_string(), terms(GrantKind::Granted, priority * 60, Some(50)))];
+        let mut books = [Book::new(&money), Book::new(&money)];
+        for (n, (amount, _)) in amounts.iter().enumerate() {
+            books.iter_mut().for_each(|book| book.hold(n as i64, &n.to_string(), *amount));
+        }
+        books[0].expire(50, "gift");
+        for (n, (amount, part)) in amounts.iter().enumerate() {
+            let [early, late] = books.each_mut().map(|book| book.charge(60, &n.to_string(), amount * part / 100));
+            prop_assert_eq!(early, late);
+            books[0].expire(60, "gift");
+        }
+        books.iter_mut().for_each(|book| drop(book.expire(70, "gift")));
+        let [early, late] = books.each_mut().map(|book| (book.available(70), book.wallet.facts().posted));
+        prop_assert_eq!(early, late);
+    }
+
     /// Grants, calls and expiries at random: no grant pays more than it had, every charge is paid in full, expiry never
     /// overdraws, and admission agrees with the fold at every step.
     #[test]

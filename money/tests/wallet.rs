@@ -50,6 +50,7 @@ fn hold(n: usize, granted_secs: u32) -> Hold {
         prefix: "44".to_owned(),
         placed_at: at(0),
         expires_at: at(i64::from(granted_secs) + 180),
+        in_place_of: None,
     }
 }
 
@@ -200,6 +201,22 @@ fn a_recorded_decision_posts_its_hold_even_when_it_overdraws() {
     let mut book = Book::with("0.5");
     book.placed(&hold(1, 60));
     assert_eq!(book.wallet.available(), micros("-0.1"));
+}
+
+#[test]
+fn of_two_grants_of_a_leg_the_larger_is_held_and_one_is_charged() {
+    for grants in [[60, 90, 60], [90, 60, 90]] {
+        let mut book = Book::with("1");
+        grants.iter().for_each(|secs| book.placed(&hold(1, *secs)));
+        assert_eq!(book.balance(), balance("1", "0.9"));
+        check_entries(&book).unwrap();
+        book.ended(&leg(1), ended(80));
+        book.placed(&hold(1, 120));
+        assert_eq!(book.balance(), balance("0.2", "0"), "the leg is closed");
+        let mut folded = Wallet::default();
+        book.log.iter().zip(1..).for_each(|(event, seq)| folded.apply(seq, at(0), event));
+        assert_eq!(folded.facts(), book.wallet.facts());
+    }
 }
 
 #[test]

@@ -6,12 +6,15 @@
 //! ones connected to. Redirects are not followed, no proxy is taken from the environment, nothing is decompressed, and
 //! everything is bounded: the time in all, heads, bodies, look-ups, idle connections.
 //!
+//! [`Platform`] asks Sinch's own REST API through it, at the address of the configuration.
+//!
 //! `http` is allowed beside `https`: what callbus forwards is signed, and many a server stands behind a tunnel.
 
 mod client;
 mod error;
 mod guard;
 mod names;
+mod platform;
 #[cfg(test)]
 mod tests;
 
@@ -19,4 +22,5 @@ pub use client::{Outbound, OutboundSettings, Reply, Request};
 pub use error::{BadUrl, OpenError, Refused, SendError};
 pub use guard::{Guard, check_url};
 pub use ipnet::IpNet;
+pub use platform::{NotTold, Platform};
 pub use reqwest::{Method, Url};

@@ -12,6 +12,7 @@ use crate::{IpNet, Outbound, OutboundSettings};
 mod bounds;
 mod exchange;
 mod guard;
+mod platform;
 mod server;
 mod tls;
 

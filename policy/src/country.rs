@@ -337,6 +337,11 @@ pub fn country(number: &PhoneNumber) -> Option<&'static str> {
     PREFIXES.get(index).map(|(_, country)| *country).filter(|country| !country.is_empty())
 }
 
+/// Whether phone numbers belong to it: an ISO 3166 code in two capital letters.
+pub fn is_country(code: &str) -> bool {
+    !code.is_empty() && PREFIXES.iter().any(|(_, country)| *country == code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,7 +75,14 @@ impl Policy {
         match kind {
             Kind::Dice => &self.rules.dice,
             Kind::Notify => &self.rules.notify,
-            Kind::Ice | Kind::Ace | Kind::Pie | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => &[],
+            Kind::Ice
+            | Kind::Ace
+            | Kind::Pie
+            | Kind::Unknown
+            | Kind::Decided
+            | Kind::Emitted
+            | Kind::Asked
+            | Kind::Settled => &[],
         }
     }
 }

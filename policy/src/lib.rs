@@ -46,7 +46,7 @@ mod schema;
 
 pub use ask::{Ask, AskTo, OnAskError};
 pub use bundle::Bundle;
-pub use country::country;
+pub use country::{country, is_country};
 pub use decision::{Decision, Verdict};
 pub use emit::{Emit, EmitFailed};
 pub use errors::{PolicyError, PolicyErrors};

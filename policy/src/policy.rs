@@ -141,7 +141,7 @@ impl Policy {
             Kind::Pie => self.needs[2],
             Kind::Dice => self.needs[3],
             Kind::Notify => self.needs[4],
-            Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => Needs::default(),
+            Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Asked | Kind::Settled => Needs::default(),
         }
     }
 
@@ -178,9 +178,14 @@ impl Policy {
                 let say = Instruction::Say { text, locale: self.locale.clone() };
                 Svaml { instructions: vec![say], action: Action::Hangup }
             }
-            Kind::Ace | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => {
-                Svaml::only(Action::Hangup)
-            }
+            Kind::Ace
+            | Kind::Dice
+            | Kind::Notify
+            | Kind::Unknown
+            | Kind::Decided
+            | Kind::Emitted
+            | Kind::Asked
+            | Kind::Settled => Svaml::only(Action::Hangup),
         }
     }
 
@@ -195,7 +200,14 @@ impl Policy {
         match kind {
             Kind::Ace => Verdict::Answer(Svaml::only(Action::Continue)),
             Kind::Pie => Verdict::Answer(Svaml::only(Action::Hangup)),
-            Kind::Ice | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => {
+            Kind::Ice
+            | Kind::Dice
+            | Kind::Notify
+            | Kind::Unknown
+            | Kind::Decided
+            | Kind::Emitted
+            | Kind::Asked
+            | Kind::Settled => {
                 let reason = if self.rules.of(kind).is_empty() { Reason::NO_RULE } else { Reason::POLICY_ERROR };
                 self.denied(kind, reason)
             }
@@ -209,7 +221,9 @@ impl Rules {
             Kind::Ice => &self.ice,
             Kind::Ace => &self.ace,
             Kind::Pie => &self.pie,
-            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => &[],
+            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Asked | Kind::Settled => {
+                &[]
+            }
         }
     }
 
@@ -218,7 +232,14 @@ impl Rules {
         let emits = match kind {
             Kind::Dice => self.dice.as_slice(),
             Kind::Notify => &self.notify,
-            Kind::Ice | Kind::Ace | Kind::Pie | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => &[],
+            Kind::Ice
+            | Kind::Ace
+            | Kind::Pie
+            | Kind::Unknown
+            | Kind::Decided
+            | Kind::Emitted
+            | Kind::Asked
+            | Kind::Settled => &[],
         };
         let of_rules = self.of(kind).iter().flat_map(Rule::expressions);
         of_rules.chain(emits.iter().flat_map(EmitRule::expressions))

@@ -404,7 +404,7 @@ impl MenuResult {
 }
 
 /// Sinch's times: with a zone, or without one and then UTC.
-fn instant(text: &str) -> Option<Timestamp> {
+pub(crate) fn instant(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| {
         let local: DateTime = text.parse().ok()?;
         local.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())

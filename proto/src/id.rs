@@ -205,9 +205,14 @@ impl DecisionKey {
         let (timestamp, menu_result) = match kind {
             Kind::Ace => (timestamp, &[][..]),
             Kind::Pie => (timestamp, menu_result),
-            Kind::Ice | Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Settled => {
-                ("", &[][..])
-            }
+            Kind::Ice
+            | Kind::Dice
+            | Kind::Notify
+            | Kind::Unknown
+            | Kind::Decided
+            | Kind::Emitted
+            | Kind::Asked
+            | Kind::Settled => ("", &[][..]),
         };
         Self(hex_digest(&[
             b"decision",

@@ -24,12 +24,14 @@ pub enum Kind {
     Decided,
     /// A named event of the policy's own, made from a DICE or a notify.
     Emitted,
+    /// What the platform said of the call when billing asked it.
+    Asked,
     /// The CDR: what the call came to.
     Settled,
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ice,
         Self::Ace,
         Self::Pie,
@@ -38,6 +40,7 @@ impl Kind {
         Self::Unknown,
         Self::Decided,
         Self::Emitted,
+        Self::Asked,
         Self::Settled,
     ];
 
@@ -51,6 +54,7 @@ impl Kind {
             Self::Unknown => "unknown",
             Self::Decided => "decided",
             Self::Emitted => "emitted",
+            Self::Asked => "asked",
             Self::Settled => "settled",
         }
     }

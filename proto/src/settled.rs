@@ -1,10 +1,11 @@
 //! `settled`: the call detail record, one per call, free and refused calls too. Written when the call has ended and
-//! its charge, if any, is posted.
+//! its charge, if any, is posted; again, and in its place, when more becomes known of the call: the newest stands.
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::asked::Said;
 use crate::id::{AppName, CallId, Leg, WalletId};
 
 /// Body of the event `callbus.call.settled.v1`.
@@ -39,12 +40,30 @@ pub struct Settled {
     /// place of a matched one of the same call.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unmatched: bool,
+    /// An end was told of a call whose money was settled so long ago that wallets have forgotten it; it moved nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// What the platform said last, when billing asked how the call ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Said>,
+    /// Another end that was told, and differs from the one the call is charged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disputed: Option<OtherEnd>,
     /// What each authorised leg came to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub legs: Vec<SettledLeg>,
     /// What Sinch charges us for the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supplier_cost: Option<SupplierCost>,
+}
+
+/// An end as another DICE told it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherEnd {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_secs: Option<u32>,
 }
 
 /// One leg's bill.

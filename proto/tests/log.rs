@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proto::event::signed;
 use proto::{
-    AppName, CallId, Decided, DeckName, DeckPutInForce, Emitted, Event, EventId, Kind, ListChanged, ListName,
+    AppName, Asked, CallId, Decided, DeckName, DeckPutInForce, Emitted, Event, EventId, Kind, ListChanged, ListName,
     Partition, PolicyOrigin, PolicyPutInForce, Settled, Subject, WalletId,
 };
 
@@ -18,6 +18,10 @@ fn every_event_shape_decodes() {
     assert_eq!(settled.legs[0].cost.to_string(), "1.9000");
     let emitted: Emitted = serde_json::from_str(include_str!("../fixtures/events/emitted.v1.json")).expect("emitted");
     assert_eq!(emitted.data["caller"], "+46701234567");
+    let asked: Asked = serde_json::from_str(include_str!("../fixtures/events/asked.v1.json")).expect("asked");
+    let ending = asked.ending().expect("an end");
+    assert_eq!((ending.answered(), ending.duration_secs), (true, Some(14)));
+    assert_eq!(ending.timestamp.map(|at| at.to_string()).as_deref(), Some("2024-01-08T09:48:12Z"));
     let list: ListChanged =
         serde_json::from_str(include_str!("../fixtures/events/list_changed.v1.json")).expect("list");
     assert_eq!((list.cleared, list.added.len(), list.removed.len()), (false, 2, 1));

@@ -6,7 +6,7 @@ use reqwest::Url;
 
 use crate::bodies::Notice;
 use crate::call::Call;
-use crate::http::SignWith;
+use crate::http::{NoReply, SignWith};
 use crate::report::{Outcome, What};
 use crate::rules;
 
@@ -90,7 +90,10 @@ impl Call<'_> {
 
     async fn deliver_once(&mut self, kind: Kind, url: &Url, body: Bytes, copy: u32) -> Outcome {
         let sent_at = (self.exchange.now)();
-        let reply = self.exchange.http.post(url, body.clone(), &SignWith::default()).await;
+        let reply = match self.script.lost.contains(&kind) {
+            true => Err(NoReply::Timeout),
+            false => self.exchange.http.post(url, body.clone(), &SignWith::default()).await,
+        };
         let latency = (self.exchange.now)().duration_since(sent_at);
         let outcome = match reply {
             Ok(reply) => Outcome::Replied { status: reply.status, body: text(&reply.body) },

@@ -186,6 +186,29 @@ impl CallFacts {
         .end()
     }
 
+    /// How the call stands, for who asks over REST: types with a capital, the time without a zone.
+    pub fn info(&self, at: Timestamp, ending: Option<Ending>, duration_secs: Option<u32>) -> Bytes {
+        let (from, to) = (self.from.endpoint(), self.to.endpoint());
+        let body = Body::default()
+            .field("from", serde_json::json!({ "type": from.0, "endpoint": from.1 }))
+            .field("to", serde_json::json!({ "type": to.0, "endpoint": to.1 }))
+            .field("domain", "pstn")
+            .field("callId", self.call.as_str())
+            .field("status", if ending.is_some() { "FINAL" } else { "ONGOING" })
+            .field("timestamp", at.strftime("%Y-%m-%dT%H:%M:%S").to_string())
+            .field("custom", self.custom.as_deref().unwrap_or_default())
+            .field("userRate", &self.user_rate);
+        match ending {
+            Some(ending) => body
+                .field("reason", ending.reason)
+                .field("result", ending.result)
+                .known("duration", duration_secs)
+                .field("debit", self.debit(duration_secs))
+                .end(),
+            None => body.end(),
+        }
+    }
+
     /// The rate by the second, to four decimals; how Sinch rounds is not public.
     pub fn debit(&self, duration_secs: Option<u32>) -> Money {
         let minutes = Decimal::from(duration_secs.unwrap_or(0)) / Decimal::from(60);

@@ -14,7 +14,7 @@ use crate::conference::Conference;
 use crate::dial::Dial;
 use crate::later::Later;
 use crate::menu;
-use crate::platform::Exchange;
+use crate::platform::{Exchange, Platform};
 use crate::prompt::Heard;
 use crate::recording::Recording;
 use crate::report::{CallReport, CallResult, Ending, Reason, Step, What};
@@ -33,6 +33,7 @@ pub(crate) struct Call<'a> {
     pub(crate) line: Timeline<'a>,
     pub(crate) script: CallScript,
     pub(crate) facts: CallFacts,
+    platform: &'a Platform,
     pub(crate) exchange: &'a Exchange,
     came_in_at: Timestamp,
     inputs: VecDeque<Input>,
@@ -52,7 +53,7 @@ pub(crate) struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(crate) fn new(
-        exchange: &'a Exchange,
+        platform: &'a Platform,
         mut script: CallScript,
         facts: CallFacts,
         on_step: &'a mut (dyn FnMut(&Step) + Send),
@@ -63,8 +64,9 @@ impl<'a> Call<'a> {
             in_conference: std::mem::take(&mut script.in_conference).into(),
             script,
             facts,
-            exchange,
-            came_in_at: (exchange.now)(),
+            platform,
+            exchange: platform.exchange(),
+            came_in_at: (platform.exchange().now)(),
             answered_at_ms: None,
             connected: false,
             suppressed: false,
@@ -75,9 +77,11 @@ impl<'a> Call<'a> {
     }
 
     pub(crate) async fn play(mut self) -> CallReport {
+        self.platform.began(&self.facts, self.came_in_at);
         let Err(ending) = self.live().await;
         let duration_secs = self.duration_secs(ending);
         self.line.note(What::Ended { ending, duration_secs });
+        self.platform.ended(&self.facts, self.now(), ending, duration_secs);
         self.line.lift_all();
         self.stop_detection().await;
         if !self.suppressed {

@@ -5,7 +5,8 @@
 //! `call` is the call's life, `ask` how it puts a question, `rules` what it takes for an answer, `instructions` what is
 //! done first. Then it goes where the action says: `dial` is its outbound legs, `conference`, `stream` and `park` where
 //! it may stay, `menu` what a caller does in a menu. `recording` and `later` are what is told besides, `timeline` the
-//! call's own time, [`bodies`] the JSON of the callbacks, [`http`] the signed delivery. What happened comes back as a
+//! call's own time, [`bodies`] the JSON of the callbacks, [`http`] the signed delivery,
+//! and `rest` answers who asks how a call stands. What happened comes back as a
 //! [`report`], step by step.
 //!
 //! Call time is virtual: a call of an hour takes as long as its callbacks are answered. Callback bodies bear the
@@ -53,6 +54,7 @@ mod load;
 pub mod platform;
 mod prompt;
 pub mod report;
+mod rest;
 pub mod script;
 mod seed;
 #[cfg(test)]

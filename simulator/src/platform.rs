@@ -14,6 +14,7 @@ use crate::bodies::{CallFacts, Money};
 use crate::call::Call;
 use crate::http::{Http, NoReply, Reply, SignWith};
 use crate::report::{CallReport, Step};
+use crate::rest::Register;
 use crate::script::CallScript;
 use crate::seed::Choices;
 
@@ -58,7 +59,9 @@ pub(crate) struct Exchange {
     pub(crate) primary: Url,
     pub(crate) fallback: Option<Url>,
     pub(crate) now: fn() -> Timestamp,
-    app_key: AppKey,
+    pub(crate) app_key: AppKey,
+    pub(crate) secret: AppSecret,
+    pub(crate) register: Register,
     seed: u64,
     calls: AtomicU64,
 }
@@ -67,13 +70,15 @@ impl Platform {
     /// # Errors
     /// When a URL is not one of HTTP, or the HTTP client cannot start.
     pub fn new(config: PlatformConfig) -> Result<Self, BadPlatform> {
-        let http = Http::new(config.app_key.clone(), config.secret, config.timeout, config.now);
+        let http = Http::new(config.app_key.clone(), config.secret.clone(), config.timeout, config.now);
         Ok(Self(Arc::new(Exchange {
             http: http.map_err(BadPlatform::Client)?,
             primary: http_url(&config.callback_url)?,
             fallback: config.fallback_url.as_deref().map(http_url).transpose()?,
             now: config.now,
             app_key: config.app_key,
+            secret: config.secret,
+            register: Register::default(),
             seed: config.seed,
             calls: AtomicU64::new(0),
         })))
@@ -87,7 +92,11 @@ impl Platform {
     /// Plays a call and shows every step as it happens.
     pub async fn call_with(&self, script: CallScript, mut on_step: impl FnMut(&Step) + Send) -> CallReport {
         let facts = self.facts(&script);
-        Call::new(&self.0, script, facts, &mut on_step).play().await
+        Call::new(self, script, facts, &mut on_step).play().await
+    }
+
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.0
     }
 
     /// Sends one raw callback to the primary URL, signed as told.

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use proto::CallId;
 use proto::svaml::Header;
+use proto::{CallId, Kind};
 use serde::Serialize;
 
 /// One call to play.
@@ -27,6 +27,8 @@ pub struct CallScript {
     pub hangup: Hangup,
     /// The caller gives up after it has rung this long.
     pub patience_secs: Option<u32>,
+    /// Callbacks of these kinds are lost on their way.
+    pub lost: Vec<Kind>,
     /// How many times more than once each callback is sent.
     pub duplicate: u32,
     /// The next id of the seed when absent.
@@ -48,6 +50,7 @@ impl CallScript {
             beep_after_secs: None,
             hangup: Hangup::default(),
             patience_secs: None,
+            lost: Vec::new(),
             duplicate: 0,
             call_id: None,
         }
@@ -67,6 +70,18 @@ pub enum Caller {
     Sip(String),
 }
 
+impl Caller {
+    /// As the REST API names who calls.
+    pub(crate) fn endpoint(&self) -> (&'static str, &str) {
+        match self {
+            Self::Number(number) => ("Number", number),
+            Self::Private => ("Number", "private"),
+            Self::User(user) => ("Username", user),
+            Self::Sip(address) => ("Sip", address),
+        }
+    }
+}
+
 /// What was dialled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", content = "endpoint", rename_all = "lowercase")]
@@ -78,6 +93,17 @@ pub enum Endpoint {
     /// An in-app user.
     Username(String),
     Sip(String),
+}
+
+impl Endpoint {
+    /// As the REST API names what was dialled.
+    pub(crate) fn endpoint(&self) -> (&'static str, &str) {
+        match self {
+            Self::Did(number) | Self::Number(number) => ("Number", number),
+            Self::Username(user) => ("Username", user),
+            Self::Sip(address) => ("Sip", address),
+        }
+    }
 }
 
 /// What the caller does at one menu prompt, or next in a conference.

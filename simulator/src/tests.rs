@@ -8,6 +8,7 @@ mod faults;
 mod legs;
 mod menus;
 mod recordings;
+mod rest;
 mod rules;
 mod server;
 

@@ -92,6 +92,7 @@ impl History {
             prefix: "46".into(),
             placed_at: self.now,
             expires_at: self.now + SignedDuration::from_secs(300),
+            in_place_of: None,
         })
     }
 

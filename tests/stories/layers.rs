@@ -12,7 +12,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("bus", &["proto"]),
     ("outbound", &["proto"]),
     ("ingress", &["proto", "bus"]),
-    ("billing", &["proto", "money", "bus"]),
+    ("billing", &["proto", "money", "bus", "outbound"]),
     ("workers", &["proto", "money", "policy", "bus", "outbound", "billing"]),
     ("api", &["proto", "money", "policy", "bus", "ingress", "billing", "workers"]),
     ("simulator", &["proto"]),

@@ -91,6 +91,7 @@ impl Desk {
                 prefix: row.prefix.to_owned(),
                 placed_at: now,
                 expires_at: now + SignedDuration::from_secs(lasts_secs),
+                in_place_of: None,
             };
             let decided = decision(&hold);
             match self.place(now, date, request, &hold, &decided).await {

@@ -1,3 +1,4 @@
+use proto::{Partition, Subject};
 use serde_json::{Value, json};
 
 use super::*;
@@ -40,17 +41,18 @@ fn granted(kind: &str) -> Value {
 
 /// When the leg counts as answered, and for how long it is charged.
 fn ended(kind: &str, ace: Option<&str>) -> (String, u32) {
-    let first = Recorded { seq: 1, event: event(Kind::Decided, &granted(kind)) };
+    let recorded = |seq, kind, body: &Value| Recorded { seq, event: event(kind, body) };
+    let first = recorded(1, Kind::Decided, &granted(kind));
     let now = first.event.time;
     let mut call = Call::new(app(), id(), &first, now);
-    call.apply(Kind::Decided, &first.event, now).unwrap();
+    call.apply(Kind::Decided, &first, now).unwrap();
     if let Some(time) = ace {
         let ace = json!({ "event": "ace", "callid": "c", "timestamp": time });
-        call.apply(Kind::Ace, &event(Kind::Ace, &ace), now).unwrap();
+        call.apply(Kind::Ace, &recorded(2, Kind::Ace, &ace), now).unwrap();
     }
     let dice = json!({ "event": "dice", "callid": "c", "timestamp": "2026-01-02T18:01:00Z", "result": "ANSWERED",
         "duration": DURATION_SECS });
-    call.apply(Kind::Dice, &event(Kind::Dice, &dice), now).unwrap();
+    call.apply(Kind::Dice, &recorded(3, Kind::Dice, &dice), now).unwrap();
     let ended = call.ending(0).unwrap().ended;
     (ended.answered_at.to_string(), ended.duration_secs)
 }

@@ -93,6 +93,45 @@ pub(crate) async fn ls(
     Ok(())
 }
 
+pub(crate) async fn flagged(
+    config: &Config,
+    output: Output,
+    flag: Option<&str>,
+    limit: usize,
+    reveal: bool,
+) -> Result<(), Failure> {
+    let flag = flag.map(|flag| format!("&flag={flag}")).unwrap_or_default();
+    let path = format!("/v1/flagged?limit={limit}&reveal={}{flag}", u8::from(reveal));
+    let page: Value = ApiClient::new(config)?.get(&path).await?;
+    if output.json {
+        output.json(&page);
+        return Ok(());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let row = |call: &Value| {
+        let Ok(cdr) = serde_json::from_value::<Settled>(call["cdr"].clone()) else { return Default::default() };
+        let flags: Vec<String> = call["flags"].as_array().into_iter().flatten().map(text).collect();
+        let cost: Vec<String> =
+            cdr.legs.iter().map(|leg| format!("{} {}", leg.cost.normalize(), leg.currency)).collect();
+        let other = cdr.disputed.map(|other| {
+            let duration = other.duration_secs.map(|secs| format!(" {secs} s")).unwrap_or_default();
+            format!("or {}{duration}", other.result.unwrap_or_default())
+        });
+        [
+            cdr.ended_at.map(|at| at.to_string().chars().take(19).collect()).unwrap_or_default(),
+            cdr.from.unwrap_or_default(),
+            cdr.to.unwrap_or_default(),
+            flags.join(", "),
+            [Some(format!("{} s", cdr.duration_secs)), other].into_iter().flatten().collect::<Vec<_>>().join(" "),
+            cost.join(" + "),
+            cdr.call.to_string(),
+        ]
+    };
+    let rows = page["calls"].as_array().into_iter().flatten().map(row).collect();
+    output.table(["ENDED (UTC)", "FROM", "TO", "FLAGS", "LASTED", "COST", "CALL"], rows);
+    Ok(())
+}
+
 pub(crate) async fn show(config: &Config, output: Output, id: &str, reveal: bool) -> Result<(), Failure> {
     let call = Call::fetch(&ApiClient::new(config)?, id, reveal).await?;
     if output.json {
@@ -105,7 +144,7 @@ pub(crate) async fn show(config: &Config, output: Output, id: &str, reveal: bool
         let at_ms = u64::try_from(event.time.duration_since(begin).as_millis()).unwrap_or_default();
         match event.kind {
             Kind::Decided => ladder.answer(at_ms, &event.body["answer"], &found(event)),
-            Kind::Emitted | Kind::Settled => {}
+            Kind::Emitted | Kind::Asked | Kind::Settled => {}
             Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Unknown => {
                 ladder.callback(at_ms, event.kind, &event.body);
             }

@@ -123,7 +123,7 @@ impl Again<'_> {
                 self.waiting.insert(event.id, event.data);
             }
             Kind::Decided => self.decide(replay, event.time, &event.about, &event.data).unwrap_or_default(),
-            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Emitted | Kind::Settled => {}
+            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Emitted | Kind::Asked | Kind::Settled => {}
         }
     }
 
@@ -319,7 +319,7 @@ async fn live_lists(bus: &Bus) -> Result<LiveLists, Unavailable> {
 }
 
 /// The sequence after which events are not older than that; found by halving, since a log may be long.
-async fn first_since(bus: &Bus, since: Timestamp) -> Result<u64, Unavailable> {
+pub(super) async fn first_since(bus: &Bus, since: Timestamp) -> Result<u64, Unavailable> {
     let calls = Filter::All(Stream::Calls);
     let (mut old, mut young) = (0, bus.last_seq(&calls).await?);
     while old < young {

@@ -129,6 +129,7 @@ fn script(asked: SimCall) -> CallScript {
     let to = asked.did.map_or_else(|| dialled(asked.to.unwrap_or_default()), Endpoint::Did);
     let mut script = CallScript::new(from, to);
     script.inputs = asked.keys;
+    script.lost = asked.lose;
     script.in_conference = asked.conference_keys;
     script.beep_after_secs = asked.beep_after;
     script.callee = match (asked.busy, asked.no_answer, asked.amd) {

@@ -156,7 +156,7 @@ pub(crate) async fn statement(config: &Config, output: Output, asked: WalletStat
             let mut csv = csv::Writer::from_writer(out);
             csv.write_record(headings)?;
             csv.write_record(bare("opening", &opening))?;
-            rows.iter().try_for_each(|row| csv.write_record(row))?;
+            rows.iter().try_for_each(|row| csv.write_record(guarded(row)))?;
             csv.write_record(bare("closing", &closing))?;
             Ok(csv.flush()?)
         });
@@ -314,6 +314,15 @@ pub(crate) async fn set(config: &Config, output: Output, set: WalletSet) -> Resu
     Ok(())
 }
 
+/// Text that a spreadsheet would take for a formula begins with an apostrophe; amounts and seconds stay as they are.
+fn guarded(row: &[String; 12]) -> impl Iterator<Item = String> {
+    const NUMBERS: [usize; 3] = [2, 3, 9];
+    row.iter().enumerate().map(|(column, text)| {
+        let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !NUMBERS.contains(&column);
+        if formula { format!("'{text}") } else { text.clone() }
+    })
+}
+
 /// A list as the command line takes it.
 fn list(value: &Value) -> String {
     match value.as_array() {
@@ -331,5 +340,18 @@ fn text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_of_a_statement_is_a_formula_and_numbers_stay_numbers() {
+        let row =
+            ["t", "charged", "-0.6", "+1", "=1+1", "-a", "@x", "\ty", "46", "-3", "i=1", "+4670"].map(str::to_owned);
+        let guarded: Vec<String> = guarded(&row).collect();
+        assert_eq!(guarded, ["t", "charged", "-0.6", "+1", "'=1+1", "'-a", "'@x", "'\ty", "46", "-3", "i=1", "'+4670"]);
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct File {
     pub worker: Worker,
     pub billing: Billing,
     pub outbound: Outbound,
+    pub platform: Platform,
     pub telemetry: Telemetry,
 }
 
@@ -37,6 +38,7 @@ impl Default for File {
             worker: Worker::default(),
             billing: Billing::default(),
             outbound: Outbound::default(),
+            platform: Platform::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -157,6 +159,12 @@ pub(super) struct Billing {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Outbound {
     pub allow: Vec<Network>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Platform {
+    pub url: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
