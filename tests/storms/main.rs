@@ -76,6 +76,8 @@ async fn change(installation: &Installation) -> Result<()> {
 }
 
 fn storm(seed: u64) -> Result<String> {
+    // What roles draw by lot is of this thread.
+    fastrand::seed(seed);
     let sky = Sky::stormy(seed);
     let mut rng = sky.fork();
     let scripts = (0..rng.usize(4..14)).map(|_| Script::draw(&mut rng)).collect();
