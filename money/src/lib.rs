@@ -62,7 +62,7 @@ pub use posting::{Account, Posting, PostingId, WalletEvent, entries};
 pub use price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, PriceRows, Tier};
 pub use rate::{CannotRate, Cost, connect_fee, cost, first_minute};
 pub use rounding::{Rounding, RoundingMethod};
-pub use statement::{Statement, statement};
+pub use statement::{Line, Statement, statement};
 pub use versions::{DeckVersion, DeckVersions};
 pub use wallet::{Wallet, WalletFacts, WalletStatus};
 pub use zone::Zone;
