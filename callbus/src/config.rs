@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub concurrency_max: usize,
     /// Networks within which rules may ask elsewhere, though they are not public.
     pub outbound_allow: Vec<IpNet>,
+    /// PostgreSQL, where the tables are; none: a file in the data directory of the process that serves the API.
+    pub views: Option<Secret>,
     /// Base address of the collector traces go to; none: nothing is traced.
     pub otlp: Option<String>,
     pub apps: Vec<App>,
@@ -112,12 +114,21 @@ impl Config {
             let todo = "add a block with name, key, secret and policy";
             return Err(Fault::setting("[[apps]]", "there is no app to take callbacks for", todo));
         }
+        if role == Role::Views && self.views.is_none() && matches!(self.bus, Bus::Nats { .. }) {
+            return Err(Fault::setting(
+                "[views] url",
+                "it is missing, so views would write a file that nobody else reads",
+                "write url = \"postgres://user:password@host/database\"; without it the api keeps tables of its own",
+            ));
+        }
         match (&self.bus, &self.admission, role) {
-            (Bus::Embedded, _, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => Err(Fault::setting(
-                "[bus] kind = \"embedded\"",
-                format!("the embedded bus lives in one process, so a {role} of its own would reach nobody"),
-                "run `callbus` without a role, or set [bus] kind = \"nats\"",
-            )),
+            (Bus::Embedded, _, Role::Ingress | Role::Worker | Role::Billing | Role::Views | Role::Api) => {
+                Err(Fault::setting(
+                    "[bus] kind = \"embedded\"",
+                    format!("the embedded bus lives in one process, so a {role} of its own would reach nobody"),
+                    "run `callbus` without a role, or set [bus] kind = \"nats\"",
+                ))
+            }
             (Bus::Nats { .. }, Admission::Memory, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => {
                 Err(Fault::setting(
                     "[admission] kind = \"memory\"",
@@ -126,7 +137,7 @@ impl Config {
                 ))
             }
             (Bus::Embedded, Admission::Memory | Admission::Redis { .. }, Role::All)
-            | (Bus::Nats { .. }, Admission::Memory, Role::All)
+            | (Bus::Nats { .. }, Admission::Memory, Role::All | Role::Views)
             | (Bus::Nats { .. }, Admission::Redis { .. }, _) => Ok(()),
         }
     }
@@ -161,6 +172,7 @@ impl Config {
                 return Err(Fault::setting("[admission] url", "it is missing", "write url = \"redis://host:6379\""));
             }
         };
+        let views = Secret::either(base, "[views] url", file.views.url, file.views.url_file)?;
         let token = Secret::either(base, "[api] token", file.api.token, file.api.token_file)?;
         Ok(Self {
             file: path.to_owned(),
@@ -177,6 +189,7 @@ impl Config {
             admission,
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
+            views,
             otlp: file.telemetry.otlp.map(|collector| collector.0),
             apps,
         })

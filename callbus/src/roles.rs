@@ -15,6 +15,7 @@ use proto::{Filter, Stream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use views::{Store, Views};
 use workers::{Handlers, Means, Worker, WorkerSettings};
 
 use crate::cli::Role;
@@ -98,12 +99,13 @@ impl Ground {
     pub(crate) async fn open(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Self> {
         let bus = open_bus(role, config, environment).await?;
         let clock = Clock::System;
-        let (admission, cache, call_memory) = match &config.admission {
-            config::Admission::Memory => {
+        let (admission, cache, call_memory) = match (&config.admission, role) {
+            // Views have to do with neither.
+            (config::Admission::Memory, _) | (_, Role::Views) => {
                 let [cache, call_memory] = [(); 2].map(|()| Cache::memory(MEMORY_ENTRIES_MAX, clock.clone()));
                 (Admission::Memory(MemoryAdmission::default()), cache, call_memory)
             }
-            config::Admission::Redis { url } => {
+            (config::Admission::Redis { url }, _) => {
                 let admission = RedisAdmission::connect(url, REDIS_PREFIX).await?;
                 let cache = Cache::redis(url, CACHE_WITHIN).await?;
                 (Admission::Redis(admission), cache.clone(), cache)
@@ -123,8 +125,8 @@ impl Ground {
         environment: &Environment,
         handlers: Handlers,
     ) -> anyhow::Result<Running> {
-        let (mut doors, mut workers, mut books, mut pulse) =
-            (Stage::new("door"), Stage::new("workers"), Stage::new("billing"), Stage::new("health"));
+        let [mut doors, mut workers, mut books, mut tables, mut pulse] =
+            ["door", "workers", "billing", "views", "health"].map(Stage::new);
         if role.does(Role::Billing) {
             self.start_billing(&mut books).await?;
         }
@@ -134,6 +136,14 @@ impl Ground {
         let mut callbacks = None;
         if role.does(Role::Ingress) {
             callbacks = Some(self.start_ingress(&mut doors, config, environment).await?);
+        }
+        // Tables nobody shares are kept by who serves them.
+        if role.does(Role::Views) || (role == Role::Api && config.views.is_none()) {
+            let views = Views::new(store(config)?, self.bus.clone());
+            tables.run(move |stop| async move {
+                views.run(stop).await;
+                Ok(())
+            });
         }
         let mut api = None;
         if role.does(Role::Api) {
@@ -145,7 +155,8 @@ impl Ground {
         if role != Role::Ingress {
             health::reached(&self.bus, role, environment.host()).await?;
         }
-        let stages = [doors, workers, books, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
+        let stages =
+            [doors, workers, books, tables, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
         Ok(Running { callbacks, api, bus: self.bus, stages })
     }
 
@@ -262,6 +273,7 @@ impl Ground {
                 apps: config.apps.iter().map(|app| app.name.clone()).collect(),
             },
             self.bus.clone(),
+            store(config)?,
         )
         .await?;
         let address = api.address();
@@ -327,6 +339,20 @@ async fn again(stop: CancellationToken, serve: impl AsyncFn() -> Result<(), Unav
         }
     }
     Ok(())
+}
+
+/// Where the tables are.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub(crate) fn store(config: &Config) -> anyhow::Result<Store> {
+    match &config.views {
+        None => Ok(Store::sqlite(&config.data_dir)),
+        Some(url) => {
+            let url = url.read().map_err(|(cause, todo)| anyhow::anyhow!("[views] url: {cause}; {todo}"))?;
+            Store::postgres(&url).context("[views] url")
+        }
+    }
 }
 
 /// The log for a command that changes nothing: the file itself, or the broker.

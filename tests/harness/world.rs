@@ -156,7 +156,7 @@ impl World {
     /// Starts a role by name: `ingress-2` is another ingress with a directory and ports of its own.
     pub fn start(&mut self, name: &str) -> Result<()> {
         let role = name.split('-').next().unwrap_or(name);
-        let mut settings = vec![("CALLBUS__DATA_DIR".to_owned(), self.data_dir(name).display().to_string())];
+        let mut settings = vec![("CALLBUS__DATA_DIR".to_owned(), self.data(name).display().to_string())];
         for (listener, variable) in [("ingress", "CALLBUS__INGRESS__LISTEN"), ("api", "CALLBUS__API__LISTEN")] {
             if role == listener || role == "all" {
                 let port = self.port(if role == "all" { listener } else { name })?;
@@ -199,7 +199,7 @@ impl World {
         let (data, ingress) = if self.is_embedded() { ("all", "ingress") } else { ("api", "ingress-1") };
         let port = |name: &str| self.ports.get(name).with_context(|| format!("{name} was never started"));
         Ok(vec![
-            ("CALLBUS__DATA_DIR".to_owned(), self.data_dir(data).display().to_string()),
+            ("CALLBUS__DATA_DIR".to_owned(), self.data(data).display().to_string()),
             ("CALLBUS__INGRESS__LISTEN".to_owned(), format!("127.0.0.1:{}", port(ingress)?)),
             ("CALLBUS__API__LISTEN".to_owned(), format!("127.0.0.1:{}", port("api")?)),
         ])
@@ -257,7 +257,7 @@ impl World {
         }
     }
 
-    fn data_dir(&self, name: &str) -> PathBuf {
+    pub fn data(&self, name: &str) -> PathBuf {
         self.directory.path().join("data").join(name)
     }
 
@@ -327,7 +327,7 @@ impl World {
     /// The log itself, opened for reading.
     pub async fn log(&self) -> Result<Bus> {
         Ok(match &self.place {
-            Place::Embedded => Bus::embedded_read_only(&self.data_dir("all"))?,
+            Place::Embedded => Bus::embedded_read_only(&self.data("all"))?,
             Place::Nats { nats, .. } => {
                 let (url, client_name) = (nats.url(), "story".to_owned());
                 Bus::nats(NatsConfig { url, client_name, nkey_seed: None, replicas: 1, spool: None }).await?

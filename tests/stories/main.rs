@@ -12,4 +12,5 @@ mod layers;
 mod policies;
 mod replies;
 mod tracing;
+mod views;
 mod wallets;

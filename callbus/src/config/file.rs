@@ -21,6 +21,7 @@ pub(super) struct File {
     pub admission: Admission,
     pub worker: Worker,
     pub outbound: Outbound,
+    pub views: Views,
     pub telemetry: Telemetry,
 }
 
@@ -35,6 +36,7 @@ impl Default for File {
             admission: Admission::default(),
             worker: Worker::default(),
             outbound: Outbound::default(),
+            views: Views::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -147,6 +149,13 @@ pub(super) struct Worker {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Outbound {
     pub allow: Vec<Network>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Views {
+    pub url: Option<String>,
+    pub url_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
