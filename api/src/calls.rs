@@ -1,33 +1,51 @@
-//! `/v1/calls`: the newest, and one with all that is known of it.
+//! `/v1/calls`: those the tables have, and one with all that is known of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use bus::Recorded;
 use jiff::Timestamp;
+use money::Micros;
 use proto::event::signed;
-use proto::{AppName, CallId, Decided, EventId, Filter, Kind, Partition, Subject};
+use proto::{AppName, CallId, Decided, EventId, Filter, Kind, Outcome, Partition, Stream, Subject, WalletId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::timeout;
+use views::CallFilter;
+use views::calls::CallRow;
+use views::cdrs::CdrLegRow;
 
-use crate::call_list::{CALLS_MAX, CallSummary};
 use crate::problem::Problem;
 use crate::server::Desk;
 use crate::{masked, why};
 
+/// Calls of one page.
+const CALLS_MAX: usize = 1_000;
 /// Calls answered when no limit is given.
 const CALLS_DEFAULT: usize = 50;
 /// Events of one call that are shown; the log has the rest.
 const EVENTS_MAX: usize = 1_000;
+/// The tables are a moment behind the log. Who asks right after a call waits so long for them, not longer.
+pub(crate) const LEVEL_WITHIN: Duration = Duration::from_millis(500);
 
-/// `?limit=&app=&reveal=1`
+/// `?limit=&app=&number=&wallet=&outcome=&since=&until=&before=&reveal=1`; `since` belongs to it, `until` does not.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     limit: Option<usize>,
     app: Option<AppName>,
+    /// Calling or called.
+    number: Option<String>,
+    wallet: Option<WalletId>,
+    outcome: Option<Outcome>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    /// The `next` of the page before.
+    before: Option<u64>,
     #[serde(default)]
     reveal: u8,
 }
@@ -43,6 +61,60 @@ pub(crate) struct ShowQuery {
 #[derive(Debug, Serialize)]
 pub(crate) struct Calls {
     calls: Vec<CallSummary>,
+    /// The page after this one begins before it; none on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<u64>,
+    /// Events of the log that the tables do not have yet.
+    #[serde(skip_serializing_if = "is_zero")]
+    behind: u64,
+}
+
+/// One line of the list.
+#[derive(Debug, Serialize)]
+struct CallSummary {
+    call: String,
+    app: String,
+    /// When the first callback came in.
+    started_at: Timestamp,
+    state: Progress,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    /// Of the decision that counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wallet: Option<String>,
+    /// Sinch's result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_secs: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bills: Vec<Bill>,
+}
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Progress {
+    Open,
+    Ended,
+    Settled,
+}
+
+/// What one leg came to.
+#[derive(Debug, Serialize)]
+struct Bill {
+    wallet: String,
+    cost: Micros,
+    currency: String,
+    billed_secs: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,18 +147,21 @@ pub(crate) async fn list(
 ) -> Result<Json<Calls>, Problem> {
     let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let limit = query.limit.unwrap_or(CALLS_DEFAULT).min(CALLS_MAX);
-    let mut list = desk.calls.lock().await;
-    list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
-    let wanted = list.newest().filter(|summary| query.app.as_ref().is_none_or(|app| summary.app == *app));
-    let mut calls: Vec<CallSummary> = wanted.take(limit).cloned().collect();
-    if query.reveal == 0 {
-        for summary in &mut calls {
-            for number in [&mut summary.from, &mut summary.to].into_iter().flatten() {
-                *number = masked::text(number);
-            }
-        }
+    let behind = desk.views.behind(&desk.bus, Stream::Calls, LEVEL_WITHIN).await.map_err(Problem::unavailable)?;
+    let ListQuery { app, number, wallet, outcome, since, until, before, reveal, .. } = query;
+    let filter = CallFilter { app, number, wallet, outcome, since, until, before };
+    let rows = desk.views.calls(&filter, limit).await.map_err(Problem::unavailable)?;
+    let cdrs: Vec<String> = rows.iter().filter_map(|row| row.cdr.clone()).collect();
+    let mut bills: HashMap<String, Vec<Bill>> = HashMap::new();
+    for leg in desk.views.cdr_legs(&cdrs).await.map_err(Problem::unavailable)? {
+        bills.entry(leg.cdr.clone()).or_default().extend(Bill::of(leg));
     }
-    Ok(Json(Calls { calls }))
+    let next = if rows.len() == limit { rows.last().map(|row| row.first_seq) } else { None };
+    let calls = rows.into_iter().map(|row| {
+        let bills = row.cdr.as_ref().and_then(|cdr| bills.remove(cdr)).unwrap_or_default();
+        CallSummary::of(row, bills, reveal != 0)
+    });
+    Ok(Json(Calls { calls: calls.collect(), next, behind }))
 }
 
 pub(crate) async fn show(
@@ -96,10 +171,10 @@ pub(crate) async fn show(
 ) -> Result<Json<Call>, Problem> {
     let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let call = CallId::new(id).map_err(|error| Problem::Invalid(error.to_string()))?;
-    let begins_at = {
-        let mut list = desk.calls.lock().await;
-        list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
-        list.begins_at(&call)
+    // Without the tables it is looked for from the beginning of the log.
+    let begins_at = match timeout(LEVEL_WITHIN, desk.views.begins_at(&call)).await {
+        Ok(Ok(Some(begins_at))) => begins_at,
+        Ok(Ok(None) | Err(_)) | Err(_) => 0,
     };
     let mut events = Vec::new();
     let mut lane = desk.bus.events(&Filter::Partition(Partition::of(&call)), begins_at.saturating_sub(1));
@@ -115,6 +190,49 @@ pub(crate) async fn show(
         return Err(Problem::NotFound(format!("call {call}")));
     }
     Ok(Json(Call { call, events }))
+}
+
+impl CallSummary {
+    fn of(row: CallRow, bills: Vec<Bill>, reveal: bool) -> Self {
+        let number = |number: Option<String>| number.map(|number| if reveal { number } else { masked::text(&number) });
+        let state = match (&row.cdr, row.ended_at) {
+            (Some(_), _) => Progress::Settled,
+            (None, Some(_)) => Progress::Ended,
+            (None, None) => Progress::Open,
+        };
+        Self {
+            call: row.call,
+            app: row.app,
+            started_at: row.started_at.0,
+            state,
+            from: number(row.caller),
+            to: number(row.callee),
+            outcome: row.outcome,
+            rule: row.rule,
+            reason: row.reason,
+            wallet: row.wallet,
+            result: row.result,
+            duration_secs: row.duration_secs,
+            bills,
+        }
+    }
+}
+
+impl Bill {
+    /// Nothing for a call without a leg.
+    fn of(leg: CdrLegRow) -> Option<Self> {
+        Some(Self {
+            wallet: leg.wallet?,
+            cost: Micros::new(leg.cost_micros?).ok()?,
+            currency: leg.currency?,
+            billed_secs: leg.billed_secs?,
+        })
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl CallEvent {

@@ -1,7 +1,8 @@
 //! The REST API: what calls did and why, what wallets hold, which price lists are in use.
 //!
-//! [`Api`] is the listener. Everything under `/v1` needs the bearer [`Token`]; `/healthz` does not. The pages are read
-//! from the log on request: [`calls`] keeps a short fold of the newest, [`flagged`] one of those to look at, [`wallets`] one of all balances. Changes are
+//! [`Api`] is the listener. Everything under `/v1` needs the bearer [`Token`]; `/healthz` does not. The
+//! tables of `views` are asked for [`calls`] and [`cdrs`], and [`standing`] says how far they are; all else is read from the
+//! log on request, where [`wallets`] keep a fold of all balances and [`flagged`] one of the calls to look at. Changes are
 //! asked of whoever owns them: top-ups of billing, [`decks`] of the bus's documents, [`rejected`] of the ingress;
 //! [`policies`] and [`lists`] are changed by an event each, which workers follow.
 //! [`Metrics`] is a listener of its own, for machines that watch.
@@ -12,8 +13,9 @@ mod token;
 mod problem;
 mod body;
 mod calls;
-mod call_list;
+mod cdrs;
 mod flagged;
+mod standing;
 mod why;
 mod masked;
 mod wallet_statement;

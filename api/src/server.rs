@@ -16,15 +16,15 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
+use views::Store;
 use workers::policies::Policies;
 
-use crate::call_list::CallList;
 use crate::flagged::FlaggedCalls;
 use crate::lists::Lists;
 use crate::problem::Problem;
 use crate::token::Token;
 use crate::wallet_list::WalletList;
-use crate::{calls, decks, flagged, lists, policies, rejected, wallet_statement, wallets};
+use crate::{calls, cdrs, decks, flagged, lists, policies, rejected, standing, wallet_statement, wallets};
 
 /// Bodies other than price lists are short.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -52,16 +52,17 @@ pub struct Api {
     listener: TcpListener,
     settings: ApiSettings,
     bus: Bus,
+    views: Store,
 }
 
 /// What the routes share.
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub bus: Bus,
+    pub views: Store,
     pub clock: Clock,
     pub token: Token,
     pub apps: Vec<AppName>,
-    pub calls: Mutex<CallList>,
     pub flagged: Mutex<FlaggedCalls>,
     pub wallets: Mutex<WalletList>,
     pub lists: Mutex<Lists>,
@@ -78,10 +79,10 @@ impl Api {
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub async fn build(settings: ApiSettings, bus: Bus) -> Result<Self, BuildError> {
+    pub async fn build(settings: ApiSettings, bus: Bus, views: Store) -> Result<Self, BuildError> {
         let address = settings.listen;
         let listener = TcpListener::bind(address).await.map_err(|cause| BuildError { address, cause })?;
-        Ok(Self { listener, settings, bus })
+        Ok(Self { listener, settings, bus, views })
     }
 
     /// Where it listens.
@@ -96,10 +97,10 @@ impl Api {
     pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
         let desk = Arc::new(Desk {
             bus: self.bus,
+            views: self.views,
             clock: Clock::System,
             token: self.settings.token,
             apps: self.settings.apps,
-            calls: Mutex::default(),
             flagged: Mutex::default(),
             wallets: Mutex::default(),
             lists: Mutex::default(),
@@ -115,6 +116,8 @@ fn router(desk: Arc<Desk>) -> Router {
     let v1 = Router::new()
         .route("/calls", get(calls::list))
         .route("/calls/{id}", get(calls::show))
+        .route("/cdrs", get(cdrs::list))
+        .route("/views", get(standing::show))
         .route("/wallets", get(wallets::list))
         .route("/wallets/{id}", get(wallets::show).patch(wallets::change))
         .route("/wallets/{id}/ledger", get(wallets::ledger))
@@ -160,7 +163,7 @@ async fn require_token(State(desk): State<Arc<Desk>>, request: Request, next: Ne
 
 async fn nothing_here() -> Problem {
     Problem::NotFound(
-        "such address; see /v1/calls, /v1/flagged, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/rejected"
+        "such address; see /v1/calls, /v1/cdrs, /v1/flagged, /v1/views, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/rejected"
             .to_owned(),
     )
 }

@@ -1,5 +1,6 @@
 //! `/v1/wallets`: balances, histories, money coming in, and what a wallet may be used for.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
@@ -14,14 +15,17 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use money::lots::PRIORITY_DEFAULT;
 use money::posting::{Change, TopUp};
+use money::statement::{PriceUsed, entry};
 use money::{
-    Currency, Destination, Destinations, Edit, GrantKind, GrantTerms, Hold, LimitsEdit, Lot, Micros, Posting,
+    Currency, Destination, Destinations, Edit, GrantKind, GrantTerms, Hold, LimitsEdit, Line, Lot, Micros, Posting,
     PostingId, Wallet, WalletFacts, WalletStatus,
 };
-use proto::{CallId, WalletId};
+use proto::{CallId, Kind, Stream, WalletId};
 use serde::{Deserialize, Serialize};
+use views::decisions::DecisionRow;
 
 use crate::body;
+use crate::calls::LEVEL_WITHIN;
 use crate::problem::Problem;
 use crate::server::{BODY_BYTES_MAX, Desk};
 
@@ -61,18 +65,41 @@ pub(crate) struct LedgerPage {
     currency: Option<Currency>,
     /// Oldest first.
     postings: Vec<PostingLine>,
+    /// Why no posting has a cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causes_missing: Option<String>,
 }
 
-/// One posting, and what the wallet held after it.
+/// One posting, what the wallet held after it, and the callback that caused it.
 #[derive(Debug, Clone, Serialize)]
 struct PostingLine {
     seq: u64,
     time: Timestamp,
+    /// As in a statement.
+    what: &'static str,
     /// What it did to the balance: top-ups add, charges take, holds leave it as it is.
     amount: Micros,
     balance: Micros,
     held: Micros,
+    /// What a charge was rated by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<PriceUsed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Cause>,
     posting: Posting,
+}
+
+/// The callback that let a leg through, and what decided so.
+#[derive(Debug, Clone, Serialize)]
+struct Cause {
+    app: String,
+    kind: Kind,
+    /// Its event id.
+    callback: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 /// `?after=<wallet>`
@@ -197,18 +224,10 @@ pub(crate) async fn ledger(
     let mut wallet = Wallet::default();
     let mut postings = Vec::new();
     for posted in history::events(&desk.bus, &id, 0).await.map_err(Problem::unavailable)? {
-        for posting in &posted.event.postings {
-            let before = wallet.facts();
-            wallet.post(posted.time, posted.event.currency, posting);
-            let after = wallet.facts();
-            postings.push(PostingLine {
-                seq: posted.seq,
-                time: posted.time,
-                amount: after.posted.saturating_sub(before.posted),
-                balance: after.posted,
-                held: after.held,
-                posting: posting.clone(),
-            });
+        for posting in posted.event.postings {
+            let line = entry(&mut wallet, posted.seq, posted.time, posted.event.currency, &posting);
+            let Line { seq, time, what, amount, balance, held, price, leg, .. } = line.map_err(Problem::unavailable)?;
+            postings.push((leg, PostingLine { seq, time, what, amount, balance, held, price, cause: None, posting }));
         }
     }
     if postings.is_empty() {
@@ -216,7 +235,30 @@ pub(crate) async fn ledger(
     }
     let limit = query.limit.unwrap_or(POSTINGS_DEFAULT).min(POSTINGS_MAX);
     postings.drain(..postings.len().saturating_sub(limit));
-    Ok(Json(LedgerPage { wallet: id, currency: wallet.facts().currency, postings }))
+    let legs: BTreeSet<String> = postings.iter().filter_map(|(leg, _)| Some(leg.as_ref()?.to_string())).collect();
+    let (causes, causes_missing) = match causes(&desk, legs.into_iter().collect()).await {
+        Ok(causes) => (causes, None),
+        // The money is told all the same: it is in the log.
+        Err(error) => (HashMap::new(), Some(error.to_string())),
+    };
+    let postings = postings.into_iter().map(|(leg, line)| {
+        let cause = leg.and_then(|leg| causes.get(leg.as_str()).cloned());
+        PostingLine { cause, ..line }
+    });
+    let (currency, postings) = (wallet.facts().currency, postings.collect());
+    Ok(Json(LedgerPage { wallet: id, currency, postings, causes_missing }))
+}
+
+/// What let each leg through.
+async fn causes(desk: &Desk, legs: Vec<String>) -> Result<HashMap<String, Cause>, views::Error> {
+    desk.views.behind(&desk.bus, Stream::Calls, LEVEL_WITHIN).await?;
+    let grants = desk.views.grants(&legs).await?.into_iter();
+    // Of several the largest comes last, and counts.
+    Ok(grants
+        .map(|DecisionRow { leg, app, kind, callback, rule, policy, .. }| {
+            (leg, Cause { app, kind, callback, rule, policy })
+        })
+        .collect())
 }
 
 /// Whether admission says what the log says.

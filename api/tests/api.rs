@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use views::{Store, Views};
 
 const TOKEN: &str = "0123456789abcdef";
 const CALL: &str = "7ec0f194.call@1";
@@ -33,12 +34,15 @@ impl World {
         let listen = ([127, 0, 0, 1], 0).into();
         let apps = vec![AppName::new("acme").expect("app")];
         let settings = ApiSettings { listen, token: Token::new(TOKEN).expect("token"), apps };
-        let api = Api::build(settings, bus.clone()).await;
+        let store = Store::sqlite(directory.path());
+        store.prepare().await.expect("tables");
+        let api = Api::build(settings, bus.clone(), store.clone()).await;
         let api = api.expect("api");
         let base = format!("http://{}", api.address());
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut tasks = JoinSet::new();
         tasks.spawn(async { api.run(CancellationToken::new()).await.expect("run") });
+        tasks.spawn(Views::new(store, bus.clone()).run(CancellationToken::new()));
         let http = Client::builder().no_proxy().build().expect("client");
         Self { bus, base, http, tasks, _directory: directory }
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use views::Store;
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -29,7 +30,7 @@ impl World {
             token: Token::new(TOKEN).expect("token"),
             apps: Vec::new(),
         };
-        let api = Api::build(settings, bus.clone()).await.expect("api");
+        let api = Api::build(settings, bus.clone(), Store::sqlite(directory.path())).await.expect("api");
         let base = format!("http://{}", api.address());
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut tasks = JoinSet::new();

@@ -64,6 +64,7 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         (user(Role::Ingress), ingress),
         (user(Role::Worker), worker),
         (user(Role::Billing), billing),
+        (user(Role::Views), process().reads(Stream::Calls).reads(Stream::Wallets)),
         (user(Role::Api), api),
         (PROVISION, provision),
     ]

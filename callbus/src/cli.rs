@@ -46,6 +46,9 @@ pub(crate) enum Operation {
     /// Calls: what they did, and why.
     #[command(subcommand)]
     Call(CallCommand),
+    /// Call detail records: what calls came to.
+    #[command(subcommand)]
+    Cdr(CdrCommand),
     /// Wallets: what they hold, and what happened to it.
     #[command(subcommand)]
     Wallet(WalletCommand),
@@ -215,15 +218,7 @@ pub(crate) enum PickedUpBy {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CallCommand {
     /// The newest calls.
-    Ls {
-        #[arg(long, default_value_t = 20)]
-        limit: usize,
-        #[arg(long)]
-        app: Option<String>,
-        /// Show numbers in full.
-        #[arg(long)]
-        reveal: bool,
-    },
+    Ls(CallLs),
     /// Calls somebody should look at: nobody paid, or what they cost rests on a guess.
     Flagged {
         #[arg(long, value_parser = ["unmatched", "late", "disputed", "estimate", "overrun"])]
@@ -248,6 +243,100 @@ pub(crate) enum CallCommand {
         #[arg(long)]
         reveal: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallLs {
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+    #[arg(long)]
+    pub app: Option<String>,
+    /// Calls from or to this number.
+    #[arg(long)]
+    pub number: Option<String>,
+    /// Calls this wallet paid for, or was to.
+    #[arg(long)]
+    pub wallet: Option<String>,
+    /// answered, granted, refused or fallback.
+    #[arg(long)]
+    pub outcome: Option<String>,
+    #[command(flatten)]
+    pub time: Between,
+    /// The page after the one that ended here.
+    #[arg(long, value_name = "SEQUENCE")]
+    pub before: Option<u64>,
+    /// Show numbers in full.
+    #[arg(long)]
+    pub reveal: bool,
+}
+
+/// A time that something lies in.
+#[derive(Debug, Args)]
+pub(crate) struct Between {
+    /// A day in UTC or a time; from the beginning without it.
+    #[arg(long, value_name = "TIME", value_parser = begin_of_day)]
+    pub since: Option<jiff::Timestamp>,
+    /// A day in UTC, to its end, or a time; to now without it.
+    #[arg(long, value_name = "TIME", value_parser = end_of_day)]
+    pub until: Option<jiff::Timestamp>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CdrCommand {
+    /// The calls that ended last, and what they came to.
+    Ls {
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        which: CdrWhich,
+    },
+    /// All that one call came to.
+    Show {
+        call: String,
+        /// Show numbers in full.
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// Write a file of them.
+    Export {
+        #[command(flatten)]
+        which: CdrWhich,
+        #[arg(long, value_enum, default_value = "csv")]
+        format: CdrFormat,
+        /// Without it, stdout.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// A call belongs to the time at which it ended.
+#[derive(Debug, Args)]
+pub(crate) struct CdrWhich {
+    #[command(flatten)]
+    pub time: Between,
+    #[arg(long)]
+    pub app: Option<String>,
+    #[arg(long)]
+    pub wallet: Option<String>,
+    /// Show numbers in full.
+    #[arg(long)]
+    pub reveal: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CdrFormat {
+    Csv,
+    /// One object a line.
+    Json,
+    Parquet,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RebuildCommand {
+    /// Empty the SQL tables and fill them from the log. Processes may go on meanwhile; lists are short until it is done.
+    Views,
+    /// Load wallets into admission anew, while calls go on: those named, or all.
+    Wallets { wallets: Vec<String> },
 }
 
 #[derive(Debug, Subcommand)]
@@ -283,12 +372,6 @@ pub(crate) enum WalletCommand {
     Correct(WalletCorrection),
     /// Say what a wallet may be used for; what is not named stays. `none` takes a limit away.
     Set(Box<WalletSet>),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RebuildCommand {
-    /// Load wallets into admission anew, while calls go on: those named, or all.
-    Wallets { wallets: Vec<String> },
 }
 
 #[derive(Debug, Args)]
@@ -635,6 +718,8 @@ pub(crate) enum Role {
     Worker,
     /// Settle calls and keep the wallets.
     Billing,
+    /// Keep the SQL tables.
+    Views,
     /// Serve the REST API.
     Api,
 }
@@ -646,6 +731,7 @@ impl Role {
             Self::Ingress => "ingress",
             Self::Worker => "worker",
             Self::Billing => "billing",
+            Self::Views => "views",
             Self::Api => "api",
         }
     }

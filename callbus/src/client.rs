@@ -64,6 +64,27 @@ impl ApiClient {
         self.send(self.http.request(Method::DELETE, self.url(path))).await
     }
 
+    /// What comes, piece by piece, for as long as it comes.
+    pub(crate) async fn download(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), Failure> {
+        let unreachable = |error: reqwest::Error| unreachable(&self.base, &error);
+        let http = Client::builder().redirect(redirect::Policy::none()).read_timeout(ANSWERED_WITHIN).no_proxy();
+        let http = http.build().context("set up the HTTP client")?;
+        let mut reply = http.get(self.url(path)).bearer_auth(&self.token).send().await.map_err(unreachable)?;
+        let status = reply.status();
+        if !status.is_success() {
+            let body = reply.bytes().await.map_err(unreachable)?;
+            return Err(refusal(status, &serde_json::from_slice(&body).unwrap_or_default()));
+        }
+        while let Some(piece) = reply.chunk().await.map_err(unreachable)? {
+            take(&piece)?;
+        }
+        Ok(())
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
@@ -79,6 +100,28 @@ impl ApiClient {
                 .map_err(Failure::from);
         }
         Err(refusal(status, &serde_json::from_slice(&body).unwrap_or_default()))
+    }
+}
+
+/// An address with what is asked of it.
+#[derive(Debug)]
+pub(crate) struct Query(String);
+
+impl Query {
+    pub(crate) fn of(path: &str) -> Self {
+        Self(format!("{path}?"))
+    }
+
+    /// Asks for one thing more, if there is one.
+    pub(crate) fn and(&mut self, name: &str, value: Option<impl ToString>) -> &mut Self {
+        if let Some(value) = value {
+            self.0 += &format!("{name}={}&", segment(&value.to_string()));
+        }
+        self
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

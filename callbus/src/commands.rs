@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::cli::{
-    CallCommand, ConfigCommand, DeckCommand, ListCommand, LogCommand, Operation, PolicyCommand, RebuildCommand,
-    SimCommand, WalletCommand,
+    CallCommand, CdrCommand, ConfigCommand, DeckCommand, ListCommand, LogCommand, Operation, PolicyCommand,
+    RebuildCommand, SimCommand, WalletCommand,
 };
 use crate::commands::deck::Filter;
 use crate::commands::list::Edit;
@@ -19,8 +19,9 @@ mod check;
 mod demo;
 pub(crate) mod sim;
 mod bench;
-mod rebuild;
 mod call;
+mod cdr;
+mod rebuild;
 mod wallet;
 mod deck;
 mod verify;
@@ -51,14 +52,18 @@ pub(crate) async fn run(
         Operation::Init => init::run(file, output),
         Operation::Config(ConfigCommand::Check) => check::run(file, environment, output),
         Operation::Sim(SimCommand::Call(call)) => sim::run(*call, &config()?, output).await,
-        Operation::Call(CallCommand::Ls { limit, app, reveal }) => {
-            call::ls(&config()?, output, limit, app.as_deref(), reveal).await
-        }
+        Operation::Call(CallCommand::Ls(asked)) => call::ls(&config()?, output, &asked).await,
         Operation::Call(CallCommand::Flagged { flag, limit, reveal }) => {
             call::flagged(&config()?, output, flag.as_deref(), limit, reveal).await
         }
         Operation::Call(CallCommand::Show { id, reveal }) => call::show(&config()?, output, &id, reveal).await,
         Operation::Call(CallCommand::Why { id, reveal }) => call::why(&config()?, output, &id, reveal).await,
+        Operation::Cdr(CdrCommand::Ls { limit, which }) => cdr::ls(&config()?, output, limit, &which).await,
+        Operation::Cdr(CdrCommand::Show { call, reveal }) => cdr::show(&config()?, output, &call, reveal).await,
+        Operation::Cdr(CdrCommand::Export { which, format, output: file }) => {
+            cdr::export(&config()?, output, &which, format, file.as_deref()).await
+        }
+        Operation::Rebuild(RebuildCommand::Views) => rebuild::views(&config()?, environment, output).await,
         Operation::Wallet(WalletCommand::Ls) => wallet::ls(&config()?, output).await,
         Operation::Wallet(WalletCommand::Show { wallet }) => wallet::show(&config()?, output, &wallet).await,
         Operation::Wallet(WalletCommand::Ledger { wallet, limit }) => {

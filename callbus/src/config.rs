@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub outbound_allow: Vec<IpNet>,
     /// Base address of the platform's REST API; none: it is never asked how a call ended.
     pub platform: Option<String>,
+    /// PostgreSQL, where the tables are; none: a file in the data directory of the process that serves the API.
+    pub views: Option<Secret>,
     /// Base address of the collector traces go to; none: nothing is traced.
     pub otlp: Option<String>,
     /// Where `/metrics` is served; none: nothing is counted.
@@ -128,12 +130,21 @@ impl Config {
             let todo = "add a block with name, key, secret and policy";
             return Err(Fault::setting("[[apps]]", "there is no app to take callbacks for", todo));
         }
+        if role == Role::Views && self.views.is_none() && matches!(self.bus, Bus::Nats(_)) {
+            return Err(Fault::setting(
+                "[views] url",
+                "it is missing, so views would write a file that nobody else reads",
+                "write url = \"postgres://user:password@host/database\"; without it the api keeps tables of its own",
+            ));
+        }
         match (&self.bus, &self.admission, role) {
-            (Bus::Embedded, _, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => Err(Fault::setting(
-                "[bus] kind = \"embedded\"",
-                format!("the embedded bus lives in one process, so a {role} of its own would reach nobody"),
-                "run `callbus` without a role, or set [bus] kind = \"nats\"",
-            )),
+            (Bus::Embedded, _, Role::Ingress | Role::Worker | Role::Billing | Role::Views | Role::Api) => {
+                Err(Fault::setting(
+                    "[bus] kind = \"embedded\"",
+                    format!("the embedded bus lives in one process, so a {role} of its own would reach nobody"),
+                    "run `callbus` without a role, or set [bus] kind = \"nats\"",
+                ))
+            }
             (Bus::Nats(_), Admission::Memory, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => {
                 Err(Fault::setting(
                     "[admission] kind = \"memory\"",
@@ -147,7 +158,7 @@ impl Config {
                 "leave it out, or set [bus] kind = \"nats\"",
             )),
             (Bus::Embedded, Admission::Memory | Admission::Redis { .. }, Role::All)
-            | (Bus::Nats(_), Admission::Memory, Role::All)
+            | (Bus::Nats(_), Admission::Memory, Role::All | Role::Views)
             | (Bus::Nats(_), Admission::Redis { .. }, _) => Ok(()),
         }
     }
@@ -187,6 +198,7 @@ impl Config {
                 return Err(Fault::setting("[admission] url", "it is missing", "write url = \"redis://host:6379\""));
             }
         };
+        let views = Secret::either(base, "[views] url", file.views.url, file.views.url_file)?;
         let token = Secret::either(base, "[api] token", file.api.token, file.api.token_file)?;
         Ok(Self {
             file: path.to_owned(),
@@ -205,6 +217,7 @@ impl Config {
             billing_groups: file.billing.groups.0,
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
             platform: file.platform.url,
+            views,
             otlp: file.telemetry.otlp.map(|collector| collector.0),
             metrics: file.telemetry.metrics.map(|listen| listen.0),
             apps,

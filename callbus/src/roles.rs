@@ -14,6 +14,7 @@ use proto::{Filter, Stream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use views::{Store, Views};
 use workers::{Handlers, Means, Worker, WorkerSettings};
 
 use crate::cli::Role;
@@ -99,12 +100,13 @@ impl Ground {
     pub(crate) async fn open(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Self> {
         let bus = open_bus(role, config, environment).await?;
         let clock = Clock::System;
-        let (admission, cache, call_memory) = match &config.admission {
-            config::Admission::Memory => {
+        let (admission, cache, call_memory) = match (&config.admission, role) {
+            // Views have to do with neither.
+            (config::Admission::Memory, _) | (_, Role::Views) => {
                 let [cache, call_memory] = [(); 2].map(|()| Cache::memory(MEMORY_ENTRIES_MAX, clock.clone()));
                 (Admission::Memory(MemoryAdmission::default()), cache, call_memory)
             }
-            config::Admission::Redis { url } => {
+            (config::Admission::Redis { url }, _) => {
                 let admission = RedisAdmission::connect(url, REDIS_PREFIX).await?;
                 let cache = Cache::redis(url, CACHE_WITHIN).await?;
                 (Admission::Redis(admission), cache.clone(), cache)
@@ -124,8 +126,8 @@ impl Ground {
         environment: &Environment,
         handlers: Handlers,
     ) -> anyhow::Result<Running> {
-        let (mut doors, mut workers, mut books, mut pulse) =
-            (Stage::new("door"), Stage::new("workers"), Stage::new("billing"), Stage::new("health"));
+        let [mut doors, mut workers, mut books, mut tables, mut pulse] =
+            ["door", "workers", "billing", "views", "health"].map(Stage::new);
         // First, so that all that follows is counted.
         let mut metrics = None;
         if let Some(listen) = config.metrics {
@@ -143,6 +145,14 @@ impl Ground {
         if role.does(Role::Ingress) {
             callbacks = Some(self.start_ingress(&mut doors, config, environment).await?);
         }
+        // Tables nobody shares are kept by who serves them.
+        if role.does(Role::Views) || (role == Role::Api && config.views.is_none()) {
+            let views = Views::new(store(config)?, self.bus.clone());
+            tables.run(move |stop| async move {
+                views.run(stop).await;
+                Ok(())
+            });
+        }
         let mut api = None;
         if role.does(Role::Api) {
             api = Some(self.start_api(&mut doors, config).await?);
@@ -153,7 +163,8 @@ impl Ground {
         if role != Role::Ingress {
             health::reached(&self.bus, role, environment.host()).await?;
         }
-        let stages = [doors, workers, books, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
+        let stages =
+            [doors, workers, books, tables, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
         Ok(Running { callbacks, api, metrics, bus: self.bus, stages })
     }
 
@@ -269,6 +280,7 @@ impl Ground {
                 apps: config.apps.iter().map(|app| app.name.clone()).collect(),
             },
             self.bus.clone(),
+            store(config)?,
         )
         .await?;
         let address = api.address();
@@ -334,6 +346,20 @@ async fn again(stop: CancellationToken, serve: impl AsyncFn() -> Result<(), Unav
         }
     }
     Ok(())
+}
+
+/// Where the tables are.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub(crate) fn store(config: &Config) -> anyhow::Result<Store> {
+    match &config.views {
+        None => Ok(Store::sqlite(&config.data_dir)),
+        Some(url) => {
+            let url = url.read().map_err(|(cause, todo)| anyhow::anyhow!("[views] url: {cause}; {todo}"))?;
+            Store::postgres(&url).context("[views] url")
+        }
+    }
 }
 
 /// The log for a command that changes nothing: the file itself, or the broker.

@@ -65,7 +65,7 @@ pub use price::{BadPrice, ConnectFeeMode, MaxCost, MaxCostStrategy, Price, Price
 pub use rate::{CannotRate, Cost, connect_fee, cost, first_minute};
 pub use rounding::{Rounding, RoundingMethod};
 pub use snapshot::Snapshot;
-pub use statement::{Statement, statement};
+pub use statement::{Line, Statement, statement};
 pub use versions::{DeckVersion, DeckVersions};
 pub use wallet::{Wallet, WalletFacts, WalletStatus};
 pub use zone::Zone;

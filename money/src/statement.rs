@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use proto::{CallId, Leg};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::amount::{Micros, Overflow};
 use crate::currency::Currency;
@@ -36,7 +36,10 @@ pub struct Line {
     pub what: &'static str,
     /// What it did to the balance.
     pub amount: Micros,
+    /// After it.
     pub balance: Micros,
+    /// What the open holds set aside, after it.
+    pub held: Micros,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,10 +58,13 @@ pub struct Line {
     pub grants: Vec<Share>,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub note: String,
+    /// Who asked for it, where somebody did.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub by: String,
 }
 
 /// The row of a price list that stood in the hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceUsed {
     pub deck: DeckRef,
     pub prefix: String,
@@ -96,10 +102,7 @@ pub fn statement<'a>(
             if !opened && time >= from {
                 (opened, found.opening) = (true, before);
             }
-            let mut line = line(&wallet, seq, time, posting);
-            wallet.post(time, event.currency, posting);
-            line.balance = wallet.facts().posted;
-            line.amount = line.balance.checked_sub(before)?;
+            let line = entry(&mut wallet, seq, time, event.currency, posting)?;
             if opened {
                 let total = found.totals.entry(line.what).or_default();
                 *total = total.checked_add(line.amount)?;
@@ -113,6 +116,27 @@ pub fn statement<'a>(
     }
     let sum = found.totals.values().try_fold(found.opening, |sum, total| sum.checked_add(*total))?;
     if sum == found.closing { Ok(found) } else { Err(Overflow) }
+}
+
+/// Posts a posting to the wallet, and tells what it did and why. Amounts of all entries of a wallet, one after another,
+/// add up to its balance: what the wallet had taken before has the amount 0.
+///
+/// # Errors
+/// When the amount lies beyond what an amount can be; the commands post nothing that could do so.
+pub fn entry(
+    wallet: &mut Wallet,
+    seq: u64,
+    time: Timestamp,
+    currency: Currency,
+    posting: &Posting,
+) -> Result<Line, Overflow> {
+    let mut line = line(wallet, seq, time, posting);
+    let before = wallet.facts().posted;
+    wallet.post(time, currency, posting);
+    let after = wallet.facts();
+    (line.balance, line.held) = (after.posted, after.held);
+    line.amount = after.posted.checked_sub(before)?;
+    Ok(line)
 }
 
 /// The posting and its cause; `wallet` is as it was before.
@@ -130,6 +154,7 @@ fn line(wallet: &Wallet, seq: u64, time: Timestamp, posting: &Posting) -> Line {
         what: what(posting),
         amount: Micros::ZERO,
         balance: Micros::ZERO,
+        held: Micros::ZERO,
         call: call.cloned(),
         leg: leg.cloned(),
         price,
@@ -138,27 +163,31 @@ fn line(wallet: &Wallet, seq: u64, time: Timestamp, posting: &Posting) -> Line {
         id: None,
         grants: Vec::new(),
         note: String::new(),
+        by: String::new(),
     };
     let back = |shares: &[Share]| -> Vec<Share> {
         shares.iter().map(|share| Share { amount: share.amount.negated(), ..share.clone() }).collect()
     };
     match posting {
-        Posting::TopUpPosted(TopUp { id, note, .. }) => (line.id, line.note) = (Some(id.clone()), note.clone()),
+        Posting::TopUpPosted(TopUp { id, note, by, .. }) => {
+            (line.id, line.note, line.by) = (Some(id.clone()), note.clone(), by.clone());
+        }
         Posting::CallCharged(Charge { duration_secs, billed_secs, paid_by, .. }) => {
             (line.duration_secs, line.billed_secs) = (Some(*duration_secs), Some(*billed_secs));
             line.grants.clone_from(paid_by);
         }
         Posting::HoldExpired(Expiry { paid_by, .. }) => line.grants.clone_from(paid_by),
         Posting::RefundPosted(refund) => {
-            (line.id, line.note) = (Some(refund.id.clone()), refund.note.clone());
+            (line.id, line.note, line.by) = (Some(refund.id.clone()), refund.note.clone(), refund.by.clone());
             line.grants = back(&refund.returned_to);
         }
         Posting::ChargeCorrected(correction) => {
             (line.id, line.note) = (Some(correction.id.clone()), correction.note.clone());
+            line.by.clone_from(&correction.by);
             line.grants = [correction.paid_by.clone(), back(&correction.returned_to)].concat();
         }
         Posting::GrantExpired(expiry) => line.id = Some(expiry.grant.clone()),
-        Posting::WalletChanged(change) => line.note.clone_from(&change.note),
+        Posting::WalletChanged(change) => (line.note, line.by) = (change.note.clone(), change.by.clone()),
         Posting::HoldPlaced(_) | Posting::HoldReleased(_) => {}
     }
     line

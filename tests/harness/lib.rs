@@ -1,12 +1,15 @@
 //! What stories stand on: real servers on free ports, each with a directory of its own, ended with their handle; and
 //! whole installations of callbus on top of them.
 
+pub mod history;
 pub mod nats;
 pub mod ports;
+pub mod postgres;
 pub mod program;
 pub mod redis;
 pub mod role;
 mod server;
+pub mod tables;
 pub mod world;
 
 pub use world::{World, eventually};

@@ -193,7 +193,7 @@ impl World {
     /// Starts a role by name: `ingress-2` is another ingress with a directory and ports of its own.
     pub fn start(&mut self, name: &str) -> Result<()> {
         let role = name.split('-').next().unwrap_or(name);
-        let mut settings = vec![("CALLBUS__DATA_DIR".to_owned(), self.data_dir(name).display().to_string())];
+        let mut settings = vec![("CALLBUS__DATA_DIR".to_owned(), self.data(name).display().to_string())];
         for (listener, variable) in [("ingress", "CALLBUS__INGRESS__LISTEN"), ("api", "CALLBUS__API__LISTEN")] {
             if role == listener || role == "all" {
                 let port = self.port(if role == "all" { listener } else { name })?;
@@ -239,7 +239,7 @@ impl World {
         let (data, ingress) = if self.is_embedded() { ("all", "ingress") } else { ("api", "ingress-1") };
         let port = |name: &str| self.ports.get(name).with_context(|| format!("{name} was never started"));
         let settings = [
-            ("CALLBUS__DATA_DIR".to_owned(), self.data_dir(data).display().to_string()),
+            ("CALLBUS__DATA_DIR".to_owned(), self.data(data).display().to_string()),
             ("CALLBUS__INGRESS__LISTEN".to_owned(), format!("127.0.0.1:{}", port(ingress)?)),
             ("CALLBUS__API__LISTEN".to_owned(), format!("127.0.0.1:{}", port("api")?)),
         ];
@@ -309,7 +309,7 @@ impl World {
         }
     }
 
-    fn data_dir(&self, name: &str) -> PathBuf {
+    pub fn data(&self, name: &str) -> PathBuf {
         self.directory.path().join("data").join(name)
     }
 
@@ -379,7 +379,7 @@ impl World {
     /// The log itself, opened for reading.
     pub async fn log(&self) -> Result<Bus> {
         Ok(match &self.place {
-            Place::Embedded => Bus::embedded_read_only(&self.data_dir("all"))?,
+            Place::Embedded => Bus::embedded_read_only(&self.data("all"))?,
             Place::Nats { nats, .. } => Bus::nats(nats.config("story")?).await?,
         })
     }

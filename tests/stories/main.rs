@@ -16,4 +16,5 @@ mod policies;
 mod replies;
 mod scale;
 mod tracing;
+mod views;
 mod wallets;

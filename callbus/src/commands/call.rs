@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::policy::short;
-use crate::client::{ApiClient, segment};
+use crate::cli::CallLs;
+use crate::client::{ApiClient, Query, segment};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::ladder::Ladder;
@@ -55,16 +56,13 @@ impl Call {
     }
 }
 
-pub(crate) async fn ls(
-    config: &Config,
-    output: Output,
-    limit: usize,
-    app: Option<&str>,
-    reveal: bool,
-) -> Result<(), Failure> {
-    let app = app.map(|app| format!("&app={}", segment(app))).unwrap_or_default();
-    let path = format!("/v1/calls?limit={limit}&reveal={}{app}", u8::from(reveal));
-    let page: Value = ApiClient::new(config)?.get(&path).await?;
+pub(crate) async fn ls(config: &Config, output: Output, asked: &CallLs) -> Result<(), Failure> {
+    let CallLs { limit, app, number, wallet, outcome, time, before, reveal } = asked;
+    let mut path = Query::of("/v1/calls");
+    path.and("limit", Some(limit)).and("reveal", Some(u8::from(*reveal))).and("app", app.as_ref());
+    path.and("number", number.as_ref()).and("wallet", wallet.as_ref()).and("outcome", outcome.as_ref());
+    path.and("since", time.since).and("until", time.until).and("before", *before);
+    let page: Value = ApiClient::new(config)?.get(path.as_str()).await?;
     if output.json {
         output.json(&page);
         return Ok(());
@@ -90,6 +88,10 @@ pub(crate) async fn ls(
     };
     let rows = page["calls"].as_array().into_iter().flatten().map(row).collect();
     output.table(["STARTED (UTC)", "FROM", "TO", "RULE", "CAME TO", "LASTED", "COST", "CALL"], rows);
+    if let Some(next) = page["next"].as_u64() {
+        output.line(output.toned(Tone::Faint, format!("more with --before {next}")));
+    }
+    say_behind(output, &page);
     Ok(())
 }
 
@@ -130,6 +132,14 @@ pub(crate) async fn flagged(
     let rows = page["calls"].as_array().into_iter().flatten().map(row).collect();
     output.table(["ENDED (UTC)", "FROM", "TO", "FLAGS", "LASTED", "COST", "CALL"], rows);
     Ok(())
+}
+
+/// What a list made of the tables lacks, when they lag.
+pub(crate) fn say_behind(output: Output, page: &Value) {
+    if let Some(behind) = page["behind"].as_u64() {
+        let sentence = format!("the tables are {behind} events behind the log; newer calls are missing");
+        output.line(output.toned(Tone::Note, sentence));
+    }
 }
 
 pub(crate) async fn show(config: &Config, output: Output, id: &str, reveal: bool) -> Result<(), Failure> {

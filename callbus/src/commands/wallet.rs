@@ -1,7 +1,13 @@
 //! `callbus wallet`: balances, histories, top-ups, limits.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt, TryStreamExt, stream};
+use money::Micros;
+use money::statement::PriceUsed;
 use serde_json::{Map, Value, json};
+
+use super::policy::short;
 
 use crate::cli::{TopUp, WalletCorrection, WalletGrant, WalletRefund, WalletSet, WalletStatement};
 use crate::client::{ApiClient, segment};
@@ -85,27 +91,48 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
     }
     let row = |line: &Value| {
         let posting = &line["posting"];
-        let about =
-            ["call", "note", "id", "grant"].into_iter().map(|name| text(&posting[name])).find(|text| !text.is_empty());
-        let what = match posting["type"].as_str() {
-            Some("TopUpPosted") if posting["grant"].is_object() => "grant",
-            Some("TopUpPosted") => "top-up",
-            Some("HoldPlaced") => "held",
-            Some("CallCharged") => "charged",
-            Some("HoldReleased") => "released",
-            Some("HoldExpired") => "expired",
-            Some("GrantExpired") => "grant expired",
-            Some("RefundPosted") => "refunded",
-            Some("ChargeCorrected") => "corrected",
-            Some(_) | None => "changed",
-        };
-        let [seq, amount, balance, held] = ["seq", "amount", "balance", "held"].map(|name| text(&line[name]));
+        let [seq, what, amount, balance, held] =
+            ["seq", "what", "amount", "balance", "held"].map(|name| text(&line[name]));
         let time = text(&line["time"]).chars().take(TO_THE_SECOND).collect();
-        [seq, time, what.to_owned(), amount, balance, held, about.unwrap_or_default()]
+        let about = ["note", "id", "grant"].into_iter().filter_map(|name| posting[name].as_str());
+        let about = about.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
+        let kind = text(&line["cause"]["kind"]).to_uppercase();
+        [seq, time, what, amount, balance, held, text(&posting["call"]), kind, rated(line), paid_by(posting), about]
     };
     let rows = items(&page["postings"]).map(row).collect();
-    output.table(["SEQ", "TIME (UTC)", "WHAT", "AMOUNT", "BALANCE", "HELD", "ABOUT"], rows);
+    let headings =
+        ["SEQ", "TIME (UTC)", "WHAT", "AMOUNT", "BALANCE", "HELD", "CALL", "CALLBACK", "RATED", "PAID BY", "ABOUT"];
+    output.table(headings, rows);
+    if let Some(why) = page["causes_missing"].as_str() {
+        output.line(output.toned(Tone::Note, format!("which callbacks caused it is not known now: {why}")));
+    }
     Ok(())
+}
+
+/// Seconds, price, and where the price stands: `63 s × 1.2 per 60 s, 46 of standard@9c0d1e2b`.
+fn rated(line: &Value) -> String {
+    let Ok(used) = serde_json::from_value::<PriceUsed>(line["price"].clone()) else { return String::new() };
+    let mut terms = Vec::new();
+    if let Some(secs) = line["posting"]["billed_secs"].as_u64() {
+        let tiers = used.price.tiers();
+        let rates = tiers.iter().map(|tier| format!("{} per {} s", tier.rate, tier.unit_secs));
+        let rates: BTreeSet<String> = rates.collect();
+        let periods = if used.price.has_periods() { ", by period" } else { "" };
+        terms.push(format!("{secs} s × {}{periods}", rates.into_iter().collect::<Vec<_>>().join(" or ")));
+    }
+    if used.price.connect_fee() > Micros::ZERO {
+        terms.push(format!("connect fee {}", used.price.connect_fee()));
+    }
+    terms.push(format!("{} of {}@{}", used.prefix, used.deck.name, short(&used.deck.version)));
+    terms.join(", ")
+}
+
+/// What grants paid, or with a minus got back.
+fn paid_by(posting: &Value) -> String {
+    let shares = |list: &Value, sign: &str| -> Vec<String> {
+        items(list).map(|share| format!("{} {sign}{}", text(&share["grant"]), text(&share["amount"]))).collect()
+    };
+    [shares(&posting["paid_by"], ""), shares(&posting["returned_to"], "-")].concat().join(", ")
 }
 
 pub(crate) async fn statement(config: &Config, output: Output, asked: WalletStatement) -> Result<(), Failure> {

@@ -23,6 +23,7 @@ pub(super) struct File {
     pub billing: Billing,
     pub outbound: Outbound,
     pub platform: Platform,
+    pub views: Views,
     pub telemetry: Telemetry,
 }
 
@@ -39,6 +40,7 @@ impl Default for File {
             billing: Billing::default(),
             outbound: Outbound::default(),
             platform: Platform::default(),
+            views: Views::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -165,6 +167,13 @@ pub(super) struct Outbound {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Platform {
     pub url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Views {
+    pub url: Option<String>,
+    pub url_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

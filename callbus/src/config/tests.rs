@@ -240,6 +240,15 @@ fn unsafe_combinations_are_refused() {
     for role in [Role::All, Role::Ingress, Role::Worker, Role::Billing, Role::Api] {
         assert!(redis.refuse_unsafe(role).is_ok(), "{role}");
     }
+    says(
+        &redis.refuse_unsafe(Role::Views).expect_err("refused"),
+        expect![[r#"
+        [views] url: it is missing, so views would write a file that nobody else reads;
+        write url = "postgres://user:password@host/database";
+        without it the api keeps tables of its own"#]],
+    );
+    let shared = with([nats[0], nats[1], ("CALLBUS__VIEWS__URL", "postgres://h/callbus"), ("B", "")]);
+    assert!(shared.refuse_unsafe(Role::Views).is_ok(), "views need no admission");
     let nobody = load("", &Environment::default()).expect("config");
     says(
         &nobody.refuse_unsafe(Role::All).expect_err("refused"),

@@ -1,0 +1,154 @@
+//! The role: follows the log and writes what it says, batch by batch.
+
+use std::time::Duration;
+
+use bus::{Bus, Events};
+use proto::{Filter, Stream};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Batch;
+use crate::entries::Wallets;
+use crate::error::Error;
+use crate::store::Store;
+use crate::writer::Writer;
+
+/// Rows written together; the last event may bring a few hundred more.
+const BATCH_ROWS_MAX: usize = 5_000;
+/// Who is level with the log looks again after this.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// The database or the log is away.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Who stands by asks for the lock this often.
+const STAND_BY: Duration = Duration::from_secs(1);
+
+/// Keeps the tables.
+#[derive(Debug)]
+pub struct Views {
+    store: Store,
+    bus: Bus,
+}
+
+impl Views {
+    pub fn new(store: Store, bus: Bus) -> Self {
+        Self { store, bus }
+    }
+
+    /// Works until asked to stop. While the database or the log is away it waits, and nobody else does.
+    pub async fn run(self, stop: CancellationToken) {
+        let following = async {
+            loop {
+                match self.follow().await {
+                    Err(Error::Moved) => tracing::info!("the tables were emptied or written by another: reading anew"),
+                    Err(error) => tracing::warn!(%error, "views wait"),
+                    Ok(never) => match never {},
+                }
+                sleep(RETRY_AFTER).await;
+            }
+        };
+        // Wherever it is dropped: what is not committed is written again.
+        stop.run_until_cancelled(following).await;
+    }
+
+    async fn follow(&self) -> Result<std::convert::Infallible, Error> {
+        let mut writer = loop {
+            match Writer::open(&self.store).await? {
+                Some(writer) => break writer,
+                None => sleep(STAND_BY).await,
+            }
+        };
+        let mut calls = Reading::begin(&self.bus, &self.store, Stream::Calls).await?;
+        let mut wallets = Reading::begin(&self.bus, &self.store, Stream::Wallets).await?;
+        loop {
+            let [calls_moved, wallets_moved] = [calls.step(&mut writer).await?, wallets.step(&mut writer).await?];
+            if !calls_moved && !wallets_moved {
+                sleep(LOOK_AGAIN_AFTER).await;
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Makes the tables where they are missing, unless somebody who keeps them has.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or does not let us.
+    pub async fn prepare(&self) -> Result<(), Error> {
+        Writer::open(self).await.map(drop)
+    }
+}
+
+/// One stream on its way into the tables.
+struct Reading {
+    bus: Bus,
+    store: Store,
+    stream: Stream,
+    /// Up to here rows are written.
+    written: u64,
+    /// Up to here events are read.
+    read: u64,
+    events: Option<Events>,
+    wallets: Wallets,
+    /// Read while the batch before it was written.
+    next: Option<(u64, Batch)>,
+}
+
+impl Reading {
+    async fn begin(bus: &Bus, store: &Store, stream: Stream) -> Result<Self, Error> {
+        let seq = store.seq(stream).await?;
+        let wallets = Wallets::begun_at(seq);
+        Ok(Self {
+            bus: bus.clone(),
+            store: store.clone(),
+            stream,
+            written: seq,
+            read: seq,
+            events: None,
+            wallets,
+            next: None,
+        })
+    }
+
+    /// Writes a batch, and reads the next one meanwhile. False when there is nothing to write.
+    async fn step(&mut self, writer: &mut Writer) -> Result<bool, Error> {
+        let (to, batch) = match self.next.take() {
+            Some(next) => next,
+            None => self.gather().await?,
+        };
+        if to == self.written {
+            // Who empties the tables tells nobody.
+            return if self.store.seq(self.stream).await? == to { Ok(false) } else { Err(Error::Moved) };
+        }
+        let statements = batch.into_statements(writer.engine());
+        let (stream, from) = (self.stream, self.written);
+        let (written, next) = tokio::join!(writer.write(stream, from, to, statements), self.gather());
+        written?;
+        self.written = to;
+        self.next = Some(next?).filter(|(next, _)| *next > to);
+        Ok(true)
+    }
+
+    async fn gather(&mut self) -> Result<(u64, Batch), Error> {
+        let mut batch = Batch::default();
+        let filter = Filter::All(self.stream);
+        let mut events = match self.events.take() {
+            Some(events) => events,
+            None if self.bus.last_seq(&filter).await? <= self.read => return Ok((self.read, batch)),
+            None => self.bus.events(&filter, self.read),
+        };
+        while batch.rows() < BATCH_ROWS_MAX {
+            let Some(recorded) = events.next().await? else {
+                self.read = events.passed_seq();
+                return Ok((self.read, batch));
+            };
+            match self.stream {
+                Stream::Calls => batch.take(recorded.seq, &recorded.event),
+                Stream::Wallets => batch.entries.extend(self.wallets.rows(&self.bus, &recorded).await?),
+                Stream::Config => {}
+            }
+        }
+        self.read = events.passed_seq();
+        self.events = Some(events);
+        Ok((self.read, batch))
+    }
+}
