@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bus::{Bus, NatsConfig};
+use bus::Bus;
 use futures::TryStreamExt;
 use proto::{Event, Filter, Stream};
 use serde_json::{Value, json};
@@ -107,8 +107,7 @@ async fn duplicates_in_the_log_change_nothing() -> Result<()> {
     let (once, nats) = (Bus::embedded(directory.path())?, Nats::start()?);
     let events: Vec<Event> = (0..100).flat_map(history::call).collect();
     once.record(events.clone()).await?;
-    let (url, client_name) = (nats.url(), "story".to_owned());
-    let twice = Bus::nats(NatsConfig { url, client_name, nkey_seed: None, replicas: 1, spool: None }).await?;
+    let twice = Bus::nats(nats.config("story")?).await?;
     // As a spool sends it again after the broker has forgotten the ids: everything, some of it far behind itself.
     let client = async_nats::connect(nats.url()).await?;
     let jetstream = async_nats::jetstream::new(client);
