@@ -3,6 +3,8 @@
 //!
 //! No label holds a number, a call id, a wallet or a secret: labels are kinds, outcomes, reasons and names of our own.
 
+#![expect(clippy::disallowed_types, reason = "Prometheus counts in floats, and no amount is counted")]
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;

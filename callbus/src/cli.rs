@@ -191,7 +191,7 @@ pub(crate) struct Bench {
     pub callers: usize,
     /// So many calls a second, whether or not earlier ones are over: how fast answers are at this rate.
     #[arg(long, value_name = "CALLS")]
-    pub rate: Option<f64>,
+    pub rate: Option<std::num::NonZeroU32>,
     /// How long calls begin: 10s, 1m.
     #[arg(long = "for", default_value = "10s", value_name = "TIME", value_parser = duration)]
     pub lasts: std::time::Duration,

@@ -1,5 +1,7 @@
 //! What the processes of an installation cost on this machine, as the system counts it. Empty where it does not say.
 
+#![expect(clippy::disallowed_types, clippy::float_arithmetic, reason = "processor times, and no amount")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Load: many calls, each played to its end.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -14,12 +15,12 @@ use crate::script::CallScript;
 const UNDER_WAY_MAX: usize = 10_000;
 
 /// How calls follow each other.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// So many callers, each of whom calls again as soon as the call is over: what a system can do.
     Callers(usize),
     /// So many calls begin in a second, whether or not earlier ones are over: what people do.
-    PerSecond(f64),
+    PerSecond(NonZeroU32),
 }
 
 /// A call that was played under load.
@@ -35,18 +36,18 @@ impl Platform {
     /// Plays calls like this one for so long, and hands each over when it is over.
     pub async fn load(&self, script: &CallScript, pace: Pace, lasts: Duration, mut over: impl FnMut(Played)) {
         let (done, mut played) = mpsc::channel(UNDER_WAY_MAX);
-        let (platform, script) = (self.clone(), script.clone());
-        let calling = tokio::spawn(async move {
+        let calling = async move {
             match pace {
-                Pace::Callers(callers) => platform.call_again_and_again(&script, callers, lasts, &done).await,
-                Pace::PerSecond(rate) => platform.call_at_a_rate(&script, rate, lasts, &done).await,
+                Pace::Callers(callers) => self.call_again_and_again(script, callers, lasts, &done).await,
+                Pace::PerSecond(rate) => self.call_at_a_rate(script, rate, lasts, &done).await,
             }
-        });
-        while let Some(call) = played.recv().await {
-            over(call);
-        }
-        // It ends before the channel does.
-        let _ = calling.await;
+        };
+        let taking = async {
+            while let Some(call) = played.recv().await {
+                over(call);
+            }
+        };
+        tokio::join!(calling, taking);
     }
 
     async fn call_again_and_again(
@@ -72,11 +73,17 @@ impl Platform {
         calling.join_all().await;
     }
 
-    async fn call_at_a_rate(&self, script: &CallScript, rate: f64, lasts: Duration, done: &mpsc::Sender<Played>) {
+    async fn call_at_a_rate(
+        &self,
+        script: &CallScript,
+        rate: NonZeroU32,
+        lasts: Duration,
+        done: &mpsc::Sender<Played>,
+    ) {
         let start = Instant::now();
         let mut calling = JoinSet::new();
         for number in 0_u32.. {
-            let after = Duration::from_secs_f64(f64::from(number) / rate);
+            let after = Duration::from_secs(u64::from(number)) / rate.get();
             if after >= lasts {
                 break;
             }

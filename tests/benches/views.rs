@@ -39,8 +39,9 @@ async fn main() {
             rebuild.current_dir(directory.path()).args(["--json", "rebuild", "views"]);
             let output = rebuild.output().expect("callbus: build it with --release");
             let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-            let (events, secs) = (told["events"].as_f64().unwrap_or_default(), told["seconds"].as_f64().unwrap_or(1.0));
-            println!("{engine}: {events} events in {secs:.2} s: {:.0} a second", events / secs);
+            let (events, millis) =
+                (told["events"].as_u64().unwrap_or_default(), told["millis"].as_u64().unwrap_or(1).max(1));
+            println!("{engine}: {events} events in {millis} ms: {} a second", events * 1_000 / millis);
         }
     }
 }

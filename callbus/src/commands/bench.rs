@@ -1,6 +1,8 @@
 //! `callbus bench`: plays calls at a pace, with correct signatures, looks at every answer, and says how fast they came and
 //! what they cost. With `--check` it follows every callback that was acknowledged into the log, and every call to its bill.
 
+#![expect(clippy::disallowed_types, clippy::float_arithmetic, reason = "rates and times, and no amount")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 

@@ -75,11 +75,11 @@ pub(crate) async fn views(config: &Config, environment: &Environment, output: Ou
     stop.cancel();
     filling.join_all().await;
     bar.finish_and_clear();
-    let (events, secs) = (ends.iter().sum::<u64>(), begun.elapsed().as_secs_f64());
+    let (events, took) = (ends.iter().sum::<u64>(), begun.elapsed());
     if output.json {
-        output.json(&json!({ "events": events, "seconds": secs }));
+        output.json(&json!({ "events": events, "millis": u64::try_from(took.as_millis()).unwrap_or(u64::MAX) }));
     } else {
-        output.line(format!("{events} events in {secs:.1} s"));
+        output.line(format!("{events} events in {took:.1?}"));
     }
     Ok(())
 }
