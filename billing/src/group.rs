@@ -135,9 +135,9 @@ mod tests {
     #[test]
     fn every_partition_is_in_one_group() {
         for of in GROUPS.into_iter().skip(1) {
-            let shares = Group::all(of).map(|group| match group.filter() {
-                Filter::Partitions(partitions) => partitions,
-                filter => panic!("{filter:?}"),
+            let shares = Group::all(of).map(|group| {
+                let Filter::Partitions(partitions) = group.filter() else { panic!("{group:?} has them all") };
+                partitions
             });
             let mut all: Vec<u8> = shares.flatten().map(Partition::index).collect();
             all.sort_unstable();
