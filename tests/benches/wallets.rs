@@ -157,6 +157,7 @@ fn hold(wallet: &WalletId, call: &str, now: Timestamp) -> Hold {
         leg: DecisionKey::of(&app, &call, Kind::Ice, "", b""),
         call,
         wallet: wallet.clone(),
+        in_place_of: None,
         amount: Micros::parse("1.2").expect("amount"),
         granted_secs: 60,
         price: Price::new(currency, Micros::ZERO, vec![tier], Rounding::default()).expect("price"),

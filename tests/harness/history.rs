@@ -52,6 +52,7 @@ pub fn call(number: usize) -> Vec<Event> {
         call: call.clone(),
         wallet: wallet.clone(),
         amount: Micros::parse("12").expect("amount"),
+        in_place_of: None,
         granted_secs: 600,
         price: serde_json::from_str(PRICE).expect("price"),
         deck: money::DeckRef { name: "standard".to_owned(), version: "9c0d1e2b3f5a0000".to_owned() },
@@ -108,6 +109,9 @@ pub fn call(number: usize) -> Vec<Event> {
         duration_secs,
         refused: refused.then(|| "NOT_ALLOWLISTED".to_owned()),
         unmatched: false,
+        late: false,
+        asked: None,
+        disputed: None,
         legs: if refused { Vec::new() } else { vec![leg] },
         supplier_cost: Some(SupplierCost {
             amount: "0.0095".parse().expect("amount"),
