@@ -28,8 +28,8 @@ const CDRS_DEFAULT: usize = 50;
 /// CDRs of a file that are in memory at a time.
 const ROWS_AT_ONCE: usize = 5_000;
 
-/// `?since=&until=&app=&wallet=&call=&reveal=1`, and `limit=&after=` for a page or `format=` for a file; `since` belongs
-/// to it, `until` does not. A call belongs to the time it ended.
+/// `?since=&until=&app=&wallet=&call=&reveal=1`, and `limit=&after=` for a page or `format=` for a file; `since`
+/// belongs to it, `until` does not. A call belongs to the time it ended.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CdrsQuery {
@@ -75,7 +75,8 @@ pub(crate) async fn list(
     Ok(Json(page).into_response())
 }
 
-/// A file of any length, page by page. What goes wrong on the way breaks it off, so that nobody takes a part for the whole.
+/// A file of any length, page by page. What goes wrong on the way breaks it off, so that nobody takes a part for the
+/// whole.
 fn file(store: Store, filter: CdrFilter, format: Format, reveal: bool) -> Result<Response, Problem> {
     let encoder = Encoder::new(format).map_err(Problem::unavailable)?;
     let pages = stream::try_unfold(Some((encoder, None)), move |state| {

@@ -1,5 +1,5 @@
-//! `/v1/flagged`: calls somebody should look at, because their money rests on a guess, or moved nothing at all. A fold of
-//! the CDRs, caught up whenever somebody looks.
+//! `/v1/flagged`: calls somebody should look at, because their money rests on a guess, or moved nothing at all. A fold
+//! of the CDRs, caught up whenever somebody looks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -111,7 +111,8 @@ impl FlaggedCalls {
     fn apply(&mut self, recorded: Recorded) {
         let Ok(cdr) = serde_json::from_slice::<Settled>(&recorded.event.data) else { return };
         let Subject::Call { app, .. } = recorded.event.subject else { return };
-        // The newest CDR of a call stands: what it says no more is no more so. One that is unmatched takes no other's place.
+        // The newest CDR of a call stands: what it says no more is no more so. One that is unmatched takes no other's
+        // place.
         for unmatched in [true, cdr.unmatched] {
             if let Some(before) = self.places.remove(&(app.clone(), cdr.call.clone(), unmatched)) {
                 self.calls.remove(&before);

@@ -1,12 +1,12 @@
 //! The REST API: what calls did and why, what wallets hold, which price lists are in use.
 //!
-//! [`Api`] is the listener. Everything under `/v1` needs the bearer [`Token`]; `/healthz` does not. The
-//! tables of `views` are asked for [`calls`] and [`cdrs`], and [`standing`] says how far they are; all else is read from the
-//! log on request, where [`wallets`] keep a fold of all balances and [`flagged`] one of the calls to look at. Changes are
+//! [`Api`] is the listener. Everything under `/v1` needs the bearer [`Token`]; `/healthz` does not. The tables of
+//! `views` are asked for [`calls`] and [`cdrs`], and [`standing`] says how far they are; all else is read from the log
+//! on request, where [`wallets`] keep a fold of all balances and [`flagged`] one of the calls to look at. Changes are
 //! asked of whoever owns them: top-ups of billing, [`decks`] of the bus's documents, [`rejected`] of the ingress;
-//! [`policies`] and [`lists`] are changed by an event each, which workers follow.
-//! [`Metrics`] is a listener of its own, for machines that watch.
-//! Phone numbers are [`masked`] unless a request says `reveal=1`. Every status stands in [`problem`].
+//! [`policies`] and [`lists`] are changed by an event each, which workers follow. [`Metrics`] is a listener of its own,
+//! for machines that watch. Phone numbers are [`masked`] unless a request says `reveal=1`. Every status stands in
+//! [`problem`].
 
 mod server;
 mod token;

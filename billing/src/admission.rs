@@ -219,8 +219,8 @@ impl Admission {
         }
     }
 
-    /// Puts the wallet in the place of what is loaded, in one step; tentative holds stay. False when admission knows more
-    /// than this wallet does: fold it again.
+    /// Puts the wallet in the place of what is loaded, in one step; tentative holds stay. False when admission knows
+    /// more than this wallet does: fold it again.
     ///
     /// # Errors
     /// When Redis cannot be reached in time.

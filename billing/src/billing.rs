@@ -31,6 +31,7 @@ mod settle;
 
 const CALLS: Filter = Filter::All(Stream::Calls);
 
+/// Orders and questions answered at the same time.
 const ORDERS_MAX: usize = 64;
 
 /// The log or the broker is away: wait, and go on where we were.
@@ -111,7 +112,7 @@ struct Lane {
 }
 
 impl Billing {
-    /// One process works, the others stand by, unless there are more groups.
+    /// With one group: of several processes one works, the others stand by.
     pub fn new(bus: Bus, admission: Admission, cache: Cache, clock: Clock) -> Self {
         let ledger = Arc::new(Ledger::new(bus.clone(), admission.clone(), clock.clone()));
         Self { groups: 1, office: Office { bus, admission, cache, clock, ledger, enquiries: None } }
@@ -131,8 +132,8 @@ impl Billing {
         Self { groups, ..self }
     }
 
-    /// Works until asked to stop, then finishes what it has begun. Of several processes one works each group, the others
-    /// stand by.
+    /// Works until asked to stop, then finishes what it has begun. Of several processes one works each group, the
+    /// others stand by.
     ///
     /// # Errors
     /// When the log can no longer be consumed, or another number of groups was put in force.
@@ -189,8 +190,8 @@ impl Office {
         Ok(bus.serve(till, answer, stop).await?)
     }
 
-    /// What is to be done for all wallets, whoever works: tells admission what it missed, takes grants whose time is over
-    /// and keeps snapshots.
+    /// What is to be done for all wallets, whoever works: tells admission what it missed, takes grants whose time is
+    /// over and keeps snapshots.
     async fn tend(self, groups: u8, stop: CancellationToken) -> Result<(), BillingError> {
         let (mut ticks, mut expiries) = (sweep_ticks(), None);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -208,8 +209,8 @@ impl Office {
         Ok(())
     }
 
-    /// Takes what is left of grants whose time is over. What holds stand on is tried again. Those who stand by do it too:
-    /// without calls the broker lets nobody work, and the expected sequence makes it happen once.
+    /// Takes what is left of grants whose time is over. What holds stand on is tried again. Those who stand by do it
+    /// too: without calls the broker lets nobody work, and the expected sequence makes it happen once.
     async fn expire_grants(&self, expiries: &mut Option<Expiries>) -> Result<(), String> {
         let unreachable = |error: Unavailable| error.to_string();
         let expiries = match expiries {
@@ -347,8 +348,8 @@ impl Books {
         Verdict::Done
     }
 
-    /// Folds calls of a partition anew from the beginning of the log: something of them came so late that the rest may be
-    /// forgotten.
+    /// Folds calls of a partition anew from the beginning of the log: something of them came so late that the rest may
+    /// be forgotten.
     async fn recall(&self, lane: Partition, wanted: &BTreeSet<CallKey>) -> Result<BTreeMap<CallKey, Call>, String> {
         let mut found = Lane::default();
         let mut events = self.bus.events(&Filter::Partition(lane), 0);

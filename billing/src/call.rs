@@ -242,8 +242,8 @@ impl Call {
         self.settled = false;
     }
 
-    /// How a leg ended, once that is known. Only one leg was connected when the call ended: the one that was charged for
-    /// it already, else the last.
+    /// How a leg ended, once that is known. Only one leg was connected when the call ended: the one that was charged
+    /// for it already, else the last.
     pub(crate) fn ending(&self, index: usize) -> Option<Ending> {
         let leg = self.legs.get(index)?;
         let released = |at, certain| {

@@ -21,8 +21,8 @@ const POSTED_WITHIN: Duration = Duration::from_millis(500);
 const UNPOSTED_MAX: usize = 2_000;
 const UNPOSTED_WITHIN: Duration = Duration::from_millis(300);
 
-/// A wallet read longer ago is not loaded: who posts to a wallet that is not loaded tells admission again until then, in
-/// case somebody was just loading it.
+/// A wallet read longer ago is not loaded: who posts to a wallet that is not loaded tells admission again until then,
+/// in case somebody was just loading it.
 pub(crate) const LOADED_WITHIN: Duration = Duration::from_secs(5);
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -103,8 +103,8 @@ impl Credit {
         Ok(wallet)
     }
 
-    /// Until billing has passed what now is the end of the calls, decided holds may be missing from the wallets. Answers
-    /// what it had not passed in time.
+    /// Until billing has passed what now is the end of the calls, decided holds may be missing from the wallets.
+    /// Answers what it had not passed in time.
     async fn await_billing(&self) -> Result<Option<Unposted>, CreditError> {
         let end = self.bus.last_seq(&Filter::All(Stream::Calls)).await.map_err(NotFolded::from)?;
         let give_up = Instant::now() + POSTED_WITHIN;
@@ -120,8 +120,8 @@ impl Credit {
         }
     }
 
-    /// Holds what was decided for the wallet and billing has not posted yet, as if it were asked for again. What does not
-    /// fit any more, or is not in the log either, is exposed: said here, and told by the wallet's balance later.
+    /// Holds what was decided for the wallet and billing has not posted yet, as if it were asked for again. What does
+    /// not fit any more, or is not in the log either, is exposed: said here, and told by the wallet's balance later.
     async fn hold_unposted(&self, id: &WalletId, wallet: &Wallet, Unposted { floor, end }: Unposted) {
         let (mut held, mut exposed, mut looked_at) = (Micros::ZERO, Micros::ZERO, 0);
         let mut decisions = self.bus.events(&Filter::Kind(Kind::Decided), floor);

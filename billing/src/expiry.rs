@@ -21,8 +21,8 @@ const KEPT: &str = "grants-that-expire";
 /// How often they are kept, at most.
 const KEEP_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
-/// The grants that may have something left, as far as memory allows. What is kept of them is made from the log, which is
-/// read again where it is missing.
+/// The grants that may have something left, as far as memory allows. What is kept of them is made from the log, which
+/// is read again where it is missing.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Expiries {

@@ -1,9 +1,9 @@
-//! Groups: the calls shared out among billing processes, by partition. Each group is a consumer of its own, and the broker
-//! lets one process work each; with one group all is done by one.
+//! Groups: the calls shared out among billing processes, by partition. Each group is a consumer of its own, and the
+//! broker lets one process work each; with one group all is done by one.
 //!
-//! How many there are is written down beside the log. A process with another number first waits until nobody works under
-//! the old one, then has the new groups begin where the old ones are; who still runs with the old number stops. Should
-//! two overlap, a call is looked at twice and posted once.
+//! How many there are is written down beside the log. A process with another number first waits until nobody works
+//! under the old one, then has the new groups begin where the old ones are; who still runs with the old number stops.
+//! Should two overlap, a call is looked at twice and posted once.
 
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ impl Group {
     }
 }
 
-/// How many groups there may be: shares of the partitions that are all as large, and few enough to be given rights to.
+/// How many groups there may be: each divides the partitions evenly, and they are few enough that the broker can be
+/// told of every consumer beforehand.
 pub const GROUPS: [u8; 5] = [1, 2, 4, 8, 16];
 
 /// The durable consumers billing works by, one for each of so many groups.
@@ -75,7 +76,7 @@ pub async fn floor(bus: &Bus) -> Result<u64, Unavailable> {
     floor_of(bus, in_force(bus).await?).await
 }
 
-/// How many groups there are.
+/// How many groups are in force; 1 until somebody has put another number in force.
 pub(crate) async fn in_force(bus: &Bus) -> Result<u8, Unavailable> {
     let of = bus.checkpoint(IN_FORCE).await?.and_then(|of| u8::try_from(of).ok());
     Ok(of.unwrap_or(1))

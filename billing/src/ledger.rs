@@ -29,8 +29,8 @@ use crate::snapshot;
 /// How often a batch is decided anew because somebody else wrote first.
 const CONFLICTS_MAX: u32 = 20;
 
-/// Longest pause before the next try, by lot: of several who post to one wallet none wins every time. It doubles with each
-/// conflict, up to this.
+/// Longest pause before the next try, by lot: of several who post to one wallet none wins every time. It doubles with
+/// each conflict, up to this.
 const CONFLICT_PAUSE_MAX_MILLIS: u64 = 64;
 
 /// A wallet is taken for one that others post to for so long after a conflict.
@@ -184,7 +184,8 @@ impl Ledger {
         }
     }
 
-    /// What a call was charged, as it stands in the log for ever; of several legs only one was. A wallet forgets it sooner.
+    /// What a call was charged, as it stands in the log for ever; of several legs only one was. A wallet forgets it
+    /// sooner.
     pub(crate) async fn charged(&self, id: &WalletId, call: &CallId) -> Result<Option<Charged>, NotPosted> {
         let events = history::events(&self.bus, id, 0).await?;
         let mut charges = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);

@@ -1,10 +1,10 @@
 //! What calls cost, and who pays.
 //!
-//! Before a call, [`credit`] says what a wallet can pay for and holds it, in memory or in Redis ([`admission`]). After it,
-//! [`Billing`] reads the log: it folds each call ([`call`]), posts what happened to the wallets ([`ledger`]) and writes
-//! the CDR; how a call ended it asks the platform where nobody told it ([`Enquiries`]). It alone writes `WALLETS`, what
-//! people ask for included ([`mod@order`]). Losing Redis loses no money: it is loaded again from the wallets' own events
-//! ([`history`]), of which a snapshot may stand for the first many.
+//! Before a call, [`credit`] says what a wallet can pay for and holds it, in memory or in Redis ([`admission`]). After
+//! it, [`Billing`] reads the log: it folds each call ([`call`]), posts what happened to the wallets ([`ledger`]) and
+//! writes the CDR; how a call ended it asks the platform where nobody told it ([`Enquiries`]). It alone writes
+//! `WALLETS`, what people ask for included ([`mod@order`]). Losing Redis loses no money: it is loaded again from the
+//! wallets' own events ([`history`]), of which a snapshot may stand for the first many.
 
 pub mod admission;
 mod billing;

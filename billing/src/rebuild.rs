@@ -1,5 +1,5 @@
-//! Loads a wallet into admission anew, from all of its history. Whatever was wrong there, or with the wallet's snapshot,
-//! is right then; tentative holds stay.
+//! Loads a wallet into admission anew, from all of its history. Whatever was wrong there, or with the wallet's
+//! snapshot, is right then; tentative holds stay.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) const SUBJECT: &str = "billing.v1.rebuild";
 /// A long history takes a while to fold.
 const REBUILT_WITHIN: Duration = Duration::from_secs(60);
 
-/// How often the wallet is caught up with when it changes meanwhile.
+/// A wallet that changes while it is loaded is caught up with so many times.
 const TRIES_MAX: usize = 10;
 
 /// A wallet was loaded anew.

@@ -1,5 +1,5 @@
-//! Snapshots of wallets, one document each: a wallet of a million postings is folded in the time its newest few thousand
-//! take. The log needs none of them, and each is checked against the log whenever it is read.
+//! Snapshots of wallets, one document each: a wallet of a million postings is folded in the time its newest few
+//! thousand take. The log needs none of them, and each is checked against the log whenever it is read.
 
 use bus::Bus;
 use bytes::Bytes;
@@ -11,7 +11,8 @@ use proto::{EventId, WalletId};
 /// Postings after which a wallet's next snapshot is due.
 const EVERY_POSTINGS: usize = 10_000;
 
-/// Of what a wallet remembers, this share must be new before it is written again: a large one is not written all the time.
+/// Of what a wallet remembers, this share must be new before it is written again: a large one is not written all the
+/// time.
 const NEW_SHARE: usize = 4;
 
 /// Whether so many postings after the last snapshot are worth the next.

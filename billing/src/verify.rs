@@ -1,4 +1,5 @@
-//! Does admission say what the log says, and does the wallet's snapshot? Only billing reaches both, so whoever wants to know asks billing.
+//! Does admission say what the log says, and does the wallet's snapshot? Only billing reaches all of them, so whoever
+//! wants to know asks billing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,7 +29,8 @@ const LOOKS_MAX: usize = 10;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verified {
     pub wallet: WalletId,
-    /// The last event admission was told of; none when the wallet is not loaded, and is loaded from the log when needed.
+    /// The last event admission was told of; none when the wallet is not loaded, and is loaded from the log when
+    /// needed.
     pub seq: Option<u64>,
     /// Events in the log that admission was not told of yet.
     pub behind: usize,

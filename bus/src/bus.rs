@@ -172,8 +172,8 @@ impl Bus {
         }
     }
 
-    /// As [`Bus::read`], but passes over what is not an event: for those who fold what callbus wrote, and have nobody to
-    /// tell of what else lies there. Consumers put it aside as a dead letter.
+    /// As [`Bus::read`], but passes over what is not an event: for those who fold what callbus wrote, and have nobody
+    /// to tell of what else lies there. Consumers put it aside as a dead letter.
     pub fn events(&self, filter: &Filter, after_seq: u64) -> Events {
         Events::new(self.read(filter, after_seq), after_seq)
     }

@@ -6,8 +6,8 @@
 //! spool an ingress writes before the broker has an event (`spool`). The order events are handed over in is one code
 //! for both (`lanes`).
 //!
-//! A [`Cache`] remembers for a while; losing it loses no money. [`Clock`] is the one place that reads the time of day. [`trace`] is how one trace runs
-//! through all roles.
+//! A [`Cache`] remembers for a while; losing it loses no money. [`Clock`] is the one place that reads the time of day.
+//! [`trace`] is how one trace runs through all roles.
 //!
 //! The contract both arms keep is tested in `tests/stories/bus.rs`.
 

@@ -68,14 +68,18 @@ pub struct SpoolConfig {
     pub bytes_max: u64,
     /// The broker's own `sync_interval`: how long it may sit on what it has acknowledged.
     pub sync_interval: Duration,
-    /// Events are kept for at least this long after their acknowledgement. [`SpoolConfig::KEEP`] by default.
+    /// Events are kept for at least this long after their acknowledgement, and for four times `sync_interval` where
+    /// that is longer. [`SpoolConfig::KEEP`] by default.
     pub keep: Duration,
 }
 
 impl SpoolConfig {
+    /// 2 GiB.
     pub const BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+    /// A minute.
     pub const KEEP: Duration = Duration::from_secs(60);
 
+    /// A spool in `dir` with the defaults above.
     pub fn new(dir: impl Into<PathBuf>, sync_interval: Duration) -> Self {
         Self { dir: dir.into(), bytes_max: Self::BYTES_MAX, sync_interval, keep: Self::KEEP }
     }

@@ -9,7 +9,7 @@ use crate::config::secret::Secret;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 
-/// Makes what the roles need at the broker, and brings the first policies into force.
+/// The user that makes what the roles need at the broker, and puts the first policies in force.
 pub(crate) const PROVISION: &str = "provision";
 
 /// As whom a role works.
@@ -82,7 +82,7 @@ pub(crate) fn consumers(groups: u8) -> Vec<ConsumerSpec> {
 /// A connection for a process that works as this user.
 ///
 /// # Errors
-/// When its key cannot be read, or the broker cannot be reached or does not do.
+/// When its key cannot be read, or the broker cannot be reached or is not one that callbus can work on.
 pub(crate) async fn connect(
     nats: &config::Nats,
     user: &str,
@@ -95,7 +95,7 @@ pub(crate) async fn connect(
     Ok(Bus::nats(NatsConfig { provisions, spool, ..config }).await?)
 }
 
-/// A connection for who makes what is missing, or only looks.
+/// A connection for an operator: as the user that may make what is missing, or with `dry_run` only look.
 ///
 /// # Errors
 /// As [`connect`].
@@ -108,7 +108,7 @@ pub(crate) async fn connect_to_provision(
     Ok(Bus::nats(NatsConfig { provisions: !dry_run, ..config }).await?)
 }
 
-/// As whom to come; with no right to make anything.
+/// How a user comes to the broker. Whether it makes what is missing is the caller's to say; here it does not.
 fn identity(nats: &config::Nats, user: &str, environment: &Environment) -> anyhow::Result<NatsConfig> {
     let host: String = environment.host().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let nkey_seed = match &nats.nkey_file {

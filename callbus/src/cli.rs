@@ -107,8 +107,8 @@ pub(crate) struct Reconcile {
     /// How far back our calls are looked at: 24h, 7d.
     #[arg(long, default_value = "24h", value_name = "TIME")]
     pub since: jiff::SignedDuration,
-    /// The platform's list, with a header: call id, duration, result, debit; `-` reads stdin. Without it the platform is
-    /// asked about each call.
+    /// The platform's list, with a header: call id, duration, result, debit; `-` reads stdin. Without it the platform
+    /// is asked about each call.
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
 }
@@ -333,7 +333,8 @@ pub(crate) enum CdrFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RebuildCommand {
-    /// Empty the SQL tables and fill them from the log. Processes may go on meanwhile; lists are short until it is done.
+    /// Empty the SQL tables and fill them from the log. Processes may go on meanwhile; lists are short until it is
+    /// done.
     Views,
     /// Load wallets into admission anew, while calls go on: those named, or all.
     Wallets { wallets: Vec<String> },
@@ -695,7 +696,8 @@ pub(crate) enum ConsumerCommand {
 pub(crate) struct ConsumerAdd {
     #[arg(value_parser = crate::commands::consumer::name)]
     pub name: String,
-    /// Only events of these kinds, with commas between: ice, ace, pie, dice, notify, unknown, decided, emitted, settled.
+    /// Only events of these kinds, with commas between: ice, ace, pie, dice, notify, unknown, decided, emitted,
+    /// asked, settled.
     #[arg(long, value_delimiter = ',', value_parser = kind)]
     pub kinds: Vec<proto::Kind>,
     /// beginning, now, or a sequence of the log.

@@ -1,8 +1,9 @@
 //! The configuration: one TOML file, the environment over it, secrets in files of their own.
 //!
-//! [`file`](mod@file) is the file's shape, [`overlay`] puts the environment over it, and [`Config`] is what is left when all
-//! names are resolved. Unknown keys and unsafe combinations are refused ([`fault`], [`Config::refuse_unsafe`]). Secrets
-//! and policies are read by the roles that need them, so that no other process must be able to.
+//! [`file`](mod@file) is the file's shape, [`overlay`] puts the environment over it, and [`Config`] is what is left
+//! when all names are resolved. Unknown keys and unsafe combinations are refused ([`fault`],
+//! [`Config::refuse_unsafe`]). Secrets and policies are read by the roles that need them, so that no other process must
+//! be able to.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,8 +1,9 @@
 //! Is what runs here well? For people, and for containers, whose health check is `callbus health ROLE`.
 //!
-//! Listeners are asked over HTTP. Workers, billing and views have none, so every process answers `health.v1.<host>.<role>` on
-//! the bus: a check in the same container has the same host name and so asks exactly that process, by the way it works.
-//! (Two processes of one role on one host answer for each other.) The same way a process finds out that it is ready.
+//! Listeners are asked over HTTP. Workers, billing and views have none, so every process answers
+//! `health.v1.<host>.<role>` on the bus: a check in the same container has the same host name and so asks exactly that
+//! process, by the way it works. (Two processes of one role on one host answer for each other.) The same way a process
+//! finds out that it is ready.
 
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 //! [`cli`] says what can be asked, [`config`] what this process is told to be, [`roles`] what serves, [`commands`] what
 //! an operator does. Everything printed goes through [`output`], every exit code stands in [`exit`].
 //!
-//! As a library it makes a callbus of your own: [`Program`] with a [`CallHandler`] for an app, whose calls are then decided
-//! in Rust and not by a policy file.
+//! As a library it makes a callbus of your own: [`Program`] with a [`CallHandler`] for an app, whose calls are then
+//! decided in Rust and not by a policy file.
 
 use std::process::ExitCode;
 
@@ -69,7 +69,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// The calls of an app are decided by this handler. The app stands in `callbus.toml` as any other, without `policy`.
+    /// The calls of an app are decided by this handler. The app stands in `callbus.toml` as any other, without
+    /// `policy`.
     ///
     /// # Panics
     /// When the name is no app name: letters, digits, `-` and `_`.

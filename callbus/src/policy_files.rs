@@ -1,8 +1,8 @@
 //! The policy files that the configuration names, and how they come into force.
 //!
-//! Embedded, this process owns them: a file that is new or was changed is put in force as if it had been pushed, so that
-//! the history is whole. On NATS a file is only the beginning of an app that has no policy yet; from then on `callbus
-//! policy push` decides, since no worker could know whose file is the right one.
+//! Embedded, this process owns them: a file that is new or was changed is put in force as if it had been pushed, so
+//! that the history is whole. On NATS a file is only the beginning of an app that has no policy yet; from then on
+//! `callbus policy push` decides, since no worker could know whose file is the right one.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// The programs that make up an installation.
 const PROGRAMS: [&str; 5] = ["callbus", "nats-server", "redis-server", "valkey-server", "postgres"];
-/// The unit of the system's CPU times.
+/// Linux tells CPU times in hundredths of a second, whatever its own clock ticks in.
 const TICKS_PER_SEC: f64 = 100.0;
 
 /// One process.

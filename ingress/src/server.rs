@@ -1,5 +1,5 @@
-//! The listener: paths and methods, bounds on connections, heads and bodies, drain. It speaks HTTP through hyper itself,
-//! since axum's own loop bounds neither the head of a request nor the number of connections.
+//! The listener: paths and methods, bounds on connections, heads and bodies, drain. It speaks HTTP through hyper
+//! itself, since axum's own loop bounds neither the head of a request nor the number of connections.
 
 use std::convert::Infallible;
 use std::error::Error;

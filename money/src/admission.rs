@@ -138,8 +138,8 @@ impl Admission {
         }
     }
 
-    /// The wallet as just folded from the log, in the place of what was known of it. What only admission knows stays: the
-    /// tentative holds that the log says nothing of, the words of decisions, and the calls of this second.
+    /// The wallet as just folded from the log, in the place of what was known of it. What only admission knows stays:
+    /// the tentative holds that the log says nothing of, the words of decisions, and the calls of this second.
     #[must_use]
     pub fn reloaded(&self, wallet: &Wallet) -> Self {
         let mut fresh = Self { began: self.began, ..Self::load(wallet) };

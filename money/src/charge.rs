@@ -78,8 +78,8 @@ impl Standing {
         self.charged.saturating_sub(self.refunded)
     }
 
-    /// Where `amount` goes back to: first to the wallet's own money, which had paid last, then to the grants from the last
-    /// to the first.
+    /// Where `amount` goes back to: first to the wallet's own money, which had paid last, then to the grants from the
+    /// last to the first.
     pub(crate) fn returned(&self, amount: Micros) -> Vec<Share> {
         let own = self.paid_by.iter().fold(self.left(), |own, share| own.saturating_sub(share.amount));
         let mut rest = amount.saturating_sub(own.max(Micros::ZERO));

@@ -109,7 +109,8 @@ pub fn expire(wallet: &Wallet, leg: &Leg, answered_at: Option<Timestamp>) -> Res
     Ok(Some(Posting::HoldExpired(Expiry { leg, call, held, amount, answered_at, paid_by })))
 }
 
-/// Posts money that came in, or was granted. The first posting gives a wallet its currency. `None` when this id was posted before.
+/// Posts money that came in, or was granted. The first posting gives a wallet its currency. `None` when this id was
+/// posted before.
 ///
 /// # Errors
 /// When the amount is not positive, the currencies differ, the id stands for another amount, or the balance would
@@ -155,12 +156,12 @@ pub fn expire_grant(wallet: &Wallet, id: &PostingId, now: Timestamp) -> Result<O
     Ok(Some(Posting::GrantExpired(GrantExpiry { grant: id.clone(), nth, amount, kind, expires_at })))
 }
 
-/// Gives back some of a charge, or without an amount all that is left of it, to whom it was taken from. `None` when this
-/// id was posted before.
+/// Gives back some of a charge, or without an amount all that is left of it, to whom it was taken from. `None` when
+/// this id was posted before.
 ///
 /// # Errors
-/// When the amount is not positive or more than is left, the id stands for something else, or the balance would become too
-/// large.
+/// When the amount is not positive or more than is left, the id stands for something else, or the balance would become
+/// too large.
 pub fn refund(
     wallet: &Wallet,
     charged: &Charged,

@@ -3,11 +3,11 @@
 //! An [`amount`] is whole millionths of a [`currency`]. A [`price`] turns seconds into an amount ([`rate`]), rounded
 //! once ([`rounding`]), and an amount into seconds ([`mod@grant`]). It may differ by [`period`], by the clock of a time
 //! [`zone`]; how a cost came about can be shown ([`mod@explain`]), and prices as samples write them be read ([`spec`]).
-//! A [`deck`] finds the price of a number and is read from CSV ([`import`]) and written ([`Deck::to_csv`]); two are compared
-//! ([`mod@diff`]), and of its [`versions`] one is in force. Before a call [`admission`] holds its cost, where the wallet's
-//! [`limits`] let it; what then happens to a [`hold`] is a [`posting`], which the [`command`] functions decide and whose
-//! fold is the [`wallet`], which a [`mod@snapshot`] may shorten. [`lots`] are what of it came as grants, a [`charge`] may be refunded and corrected, and a
-//! [`mod@statement`] tells it all.
+//! A [`deck`] finds the price of a number and is read from CSV ([`import`]) and written ([`Deck::to_csv`]); two are
+//! compared ([`mod@diff`]), and of its [`versions`] one is in force. Before a call [`admission`] holds its cost, where
+//! the wallet's [`limits`] let it; what then happens to a [`hold`] is a [`posting`], which the [`command`] functions
+//! decide and whose fold is the [`wallet`], which a [`mod@snapshot`] may shorten. [`lots`] are what of it came as
+//! grants, a [`charge`] may be refunded and corrected, and a [`mod@statement`] tells it all.
 //!
 //! The rules of rating, with worked examples, stand in `docs/rating.md`; those of holds in `ARCHITECTURE.md`.
 //!

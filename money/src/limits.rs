@@ -112,9 +112,9 @@ pub enum Barred {
     PriceCeiling,
 }
 
-/// What was charged in the day and the month of a date, by the clock of the wallet. A charge of the day before counts for
-/// the newest date, since clocks differ; where the date is further ahead, the clock that said so was wrong, and the day
-/// begins anew.
+/// What was charged in the day and the month of a date, by the clock of the wallet. A charge of the day before counts
+/// for the newest date, since clocks differ; where the date is further ahead, the clock that said so was wrong, and the
+/// day begins anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     pub date: Date,

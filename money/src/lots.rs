@@ -1,7 +1,7 @@
 //! Lots: what of a wallet's money came as grants, and the order in which it is spent.
 //!
-//! What is in no lot is the wallet's own money: plain top-ups, and below zero its debt. It is spent as paid credit of the
-//! default priority that never expires, down to zero; what nothing else covers is taken from it as well.
+//! What is in no lot is the wallet's own money: plain top-ups, and below zero its debt. It is spent as paid credit of
+//! the default priority that never expires, down to zero; what nothing else covers is taken from it as well.
 
 use std::collections::BTreeMap;
 
@@ -93,8 +93,8 @@ impl Lots {
         self.give(&[Share { grant: id.clone(), amount, expires_at: None }]);
     }
 
-    /// Who pays `amount` for something that began then, of a wallet with `own` money beside its grants. A grant that had
-    /// expired by then does not.
+    /// Who pays `amount` for something that began then, of a wallet with `own` money beside its grants. A grant that
+    /// had expired by then does not.
     pub(crate) fn shares(&self, own: Micros, amount: Micros, began_at: Timestamp) -> Vec<Share> {
         let own_turn = (PRIORITY_DEFAULT, Timestamp::MAX, GrantKind::Paid, 0);
         let (mut due, mut own, mut shares) = (amount, own.max(Micros::ZERO), Vec::new());

@@ -118,7 +118,8 @@ pub struct Expiry {
     pub paid_by: Vec<Share>,
 }
 
-/// A grant has expired, and this was left of it. Again when it got something back later, or when holds stood in the way.
+/// A grant has expired, and this was left of it. Again when it got something back later, or when holds stood in the
+/// way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantExpiry {
     pub grant: PostingId,

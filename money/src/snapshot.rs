@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::wallet::Wallet;
 
-/// Of the shape, and of what the fold means by it: one of another version is not read.
+/// Changes with the shape of a snapshot and with what the fold means by it: one of another version is not read.
 pub const VERSION: u32 = 1;
 
 /// A wallet up to one of its events.
@@ -16,13 +16,16 @@ pub const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
     version: u32,
+    /// Whose it is.
     pub wallet: WalletId,
     /// The event at [`Wallet::last_seq`]: if the log has another one there, it is another log.
     pub event: EventId,
+    /// The wallet as all its events up to that one make it.
     pub fold: Wallet,
 }
 
 impl Snapshot {
+    /// Of this version. `event` is the one at the fold's last sequence.
     pub fn new(wallet: WalletId, event: EventId, fold: Wallet) -> Self {
         Self { version: VERSION, wallet, event, fold }
     }

@@ -91,8 +91,8 @@ pub enum LegState<'a> {
 }
 
 impl WalletFacts {
-    /// The most a hold may take on a date of the wallet's calendar: what is available, and not above what the day and the
-    /// month leave.
+    /// The most a hold may take on a date of the wallet's calendar: what is available, and not above what the day and
+    /// the month leave.
     pub fn budget(&self, date: Date) -> Micros {
         let (day, month) = self.spent.on(date);
         let left = |max: Option<Micros>, spent| {

@@ -2,9 +2,9 @@
 //!
 //! Who may write a URL must not thereby reach what only this machine can reach: its own ports, the private network, a
 //! cloud's metadata. So a URL is checked when it is saved ([`Outbound::check`]) and again when it is called
-//! ([`Outbound::send`]), by one [`Guard`]; a name is resolved once per connection, and the addresses that passed are the
-//! ones connected to. Redirects are not followed, no proxy is taken from the environment, nothing is decompressed, and
-//! everything is bounded: the time in all, heads, bodies, look-ups, idle connections.
+//! ([`Outbound::send`]), by one [`Guard`]; a name is resolved once per connection, and the addresses that passed are
+//! the ones connected to. Redirects are not followed, no proxy is taken from the environment, nothing is decompressed,
+//! and everything is bounded: the time in all, heads, bodies, look-ups, idle connections.
 //!
 //! [`Platform`] asks Sinch's own REST API through it, at the address of the configuration.
 //!

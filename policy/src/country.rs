@@ -2,8 +2,8 @@
 
 use proto::PhoneNumber;
 
-/// Digits a number begins with and the country's ISO 3166 code; the longest that fits counts. Numbers of no country, such
-/// as North America's free ones, have an empty code. Sorted.
+/// Digits a number begins with and the country's ISO 3166 code; the longest that fits counts. Numbers of no country,
+/// such as North America's free ones, have an empty code. Sorted.
 const PREFIXES: &[(&str, &str)] = &[
     ("1", "US"),
     ("1204", "CA"),

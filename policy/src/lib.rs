@@ -1,9 +1,9 @@
 //! Call control as data: what to do with a call is a YAML file of ordered rules, conditions in CEL, replies as SVAML.
 //!
-//! [`Policy::load`] reads a file (a [`Bundle`] carries one with its lists) and says everything that is wrong with it, each fault with its line and what was
-//! probably meant. [`Policy::decide`] is a function of [`Facts`]: it tries the rules in order and gives a [`Decision`]
-//! with an [`Explanation`] that is complete enough to decide again. Effects (fetching the wallet, holding credit,
-//! remembering) are the worker's; nothing here does I/O or reads a clock.
+//! [`Policy::load`] reads a file (a [`Bundle`] carries one with its lists) and says everything that is wrong with it,
+//! each fault with its line and what was probably meant. [`Policy::decide`] is a function of [`Facts`]: it tries the
+//! rules in order and gives a [`Decision`] with an [`Explanation`] that is complete enough to decide again. Effects
+//! (fetching the wallet, holding credit, remembering) are the worker's; nothing here does I/O or reads a clock.
 
 mod reason;
 mod facts;

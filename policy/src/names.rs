@@ -1,7 +1,7 @@
 //! The names an expression may read, event by event.
 //!
-//! A name nobody sets is a typing error, and in CEL it would only fail when a call is waiting; so names are checked when
-//! the file is loaded. Fields of the callback have Sinch's own spelling.
+//! A name nobody sets is a typing error, and in CEL it would only fail when a call is waiting; so names are checked
+//! when the file is loaded. Fields of the callback have Sinch's own spelling.
 
 use proto::Kind;
 

@@ -160,8 +160,8 @@ impl Policy {
         }
     }
 
-    /// Decides. Whatever happens there is an answer, or somebody to ask for one; a rule that cannot be worked out counts
-    /// as `defaults.on_error` says.
+    /// Decides. Whatever happens there is an answer, or somebody to ask for one; a rule that cannot be worked out
+    /// counts as `defaults.on_error` says.
     pub fn decide(&self, facts: &Facts<'_>) -> Decision {
         Scene::new(self, facts, Vec::new()).decide(0, Trail::default())
     }

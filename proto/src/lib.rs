@@ -2,11 +2,11 @@
 //!
 //! A callback arrives as signed bytes ([`signature`]), is read leniently ([`callback`]), is answered with SVAML
 //! ([`svaml`]) and is recorded as an [`event`] under a [`subject`] with a derived [`id`]. What the worker said and why
-//! is [`decided`]; a named event a policy made of it is [`emitted`]; what the platform says of a call when it is asked is
-//! [`asked`], and what the call came to is [`settled`]. What operators change meanwhile is [`config`].
+//! is [`decided`]; a named event a policy made of it is [`emitted`]; what the platform says of a call when it is asked
+//! is [`asked`], and what the call came to is [`settled`]. What operators change meanwhile is [`config`].
 //!
-//! The rules of callbacks, SVAML and signatures are those of Sinch's Voice API, version 1 (developers.sinch.com, *Voice*);
-//! where its older pages and SDKs differ, both are read and the current one is written.
+//! The rules of callbacks, SVAML and signatures are those of Sinch's Voice API, version 1 (developers.sinch.com,
+//! *Voice*); where its older pages and SDKs differ, both are read and the current one is written.
 //!
 //! Nothing here does I/O or reads a clock.
 

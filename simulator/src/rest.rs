@@ -91,7 +91,7 @@ async fn call_info(
     }
 }
 
-/// The application itself asks. At any time: how old a request may be no document says.
+/// Only the application itself may ask. A request of any age is taken, since no document says how old it may be.
 fn admit(platform: &Platform, path: &str, headers: &HeaderMap) -> Result<(), (u32, &'static str)> {
     let header = |name: &str| headers.get(name).map(|value| value.as_bytes()).unwrap_or_default();
     let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! How many recorded events a second `callbus rebuild views` takes into the tables. `cargo bench -p tests --bench views`.
+//! How many recorded events a second `callbus rebuild views` takes into the tables.
+//! `cargo bench -p tests --bench views`.
 //!
 //! Wanted: 20,000 a second into PostgreSQL, all on one machine.
 #![expect(

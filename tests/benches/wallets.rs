@@ -1,5 +1,5 @@
-//! Two wallets that are too much: one with a million postings, and one that all calls are on. Prints what they take, on a
-//! real broker and a real Redis. `cargo bench -p tests --bench wallets`.
+//! Two wallets that are too much: one with a million postings, and one that all calls are on. Prints what they take, on
+//! a real broker and a real Redis. `cargo bench -p tests --bench wallets`.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,

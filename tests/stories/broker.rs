@@ -1,4 +1,5 @@
-//! The broker knows who comes: each role may do its part and nothing else, and others subscribe under names of their own.
+//! The broker knows who comes: each role may do its part and nothing else, and others subscribe under names of their
+//! own.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Many at once: calls go on while Redis is lost again and again, and while billing processes that share them are killed.
+//! Many at once: calls go on while Redis is lost again and again, and while billing processes that share them are
+//! killed.
 
 use std::collections::HashSet;
 use std::sync::Arc;

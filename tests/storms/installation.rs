@@ -45,7 +45,8 @@ ace:
 pie:
   - { name: sales, reserve: true, reply: { connect_pstn: "+46701234567", max_duration: 60 } }
 "#;
-/// Lives of workers are built before anything runs: loading a price list takes another thread, and a seed must be a history.
+/// Lives of workers are built before anything runs: loading a price list takes another thread, and a seed must be a
+/// history.
 const WORKER_LIVES: usize = 5;
 const INGRESSES: usize = 2;
 const WORKERS: usize = 2;

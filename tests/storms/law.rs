@@ -36,7 +36,7 @@ pub(crate) struct Law {
     pub(crate) broken: CancellationToken,
 }
 
-/// What the log says, in words of one syllable.
+/// What the log says, read by hand.
 #[derive(Default)]
 struct Known {
     broken: Option<String>,
@@ -54,7 +54,8 @@ struct Known {
     /// Posted and held after each event of the wallet.
     pages: BTreeMap<u64, (Micros, Micros)>,
     memory_lost: bool,
-    /// What may be overdrawn: what calls cost beyond their holds, and what was held and not posted when admission forgot.
+    /// What may be overdrawn: what calls cost beyond their holds, and what was held and not posted when admission
+    /// forgot.
     exposed: Micros,
 }
 
@@ -161,7 +162,7 @@ impl Law {
         calls.chain(wallets).map(line).collect()
     }
 
-    /// The whole log, as one text; the same seed writes the same.
+    /// What the log came to, as one text: the same seed writes the same events and the same balances.
     pub(crate) fn history(&self) -> String {
         let known = self.lock();
         format!("{:?} {:?} {:?}", known.calls_seq, known.ids, known.pages)

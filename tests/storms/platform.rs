@@ -194,7 +194,7 @@ impl Platform {
         Ok(None)
     }
 
-    /// What wants no answer is tried a few times.
+    /// A callback that wants no SVAML is sent until it is acknowledged, a few times at most.
     async fn tell(&self, after: Duration, body: Bytes, never: bool) -> Result<()> {
         sleep(after).await;
         if never {

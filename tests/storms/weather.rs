@@ -16,8 +16,9 @@ pub(crate) struct Odds {
     crash: u32,
     lost: u32,
     late: u32,
-    /// That the shared memory answers nothing, or a callback gets lost between the platform and us.
+    /// A call to the shared memory gets no answer.
     pub(crate) memory_lost: u32,
+    /// A callback, or its answer, gets lost between the platform and us.
     pub(crate) callback_lost: u32,
     /// The memory of decisions, and the holds that the log does not know yet, vanish at some time.
     pub(crate) forgets: bool,
@@ -25,7 +26,7 @@ pub(crate) struct Odds {
     pub(crate) away: u64,
     /// One billing begins while the one before it still works.
     pub(crate) overlaps: bool,
-    /// As many calls may be up at a time.
+    /// The wallet's limit of calls at the same time.
     pub(crate) concurrent_max: Option<u32>,
     /// How far apart what happens besides calls may be, in milliseconds.
     pub(crate) changes_within: Option<u64>,

@@ -55,6 +55,7 @@ pub struct CallRow {
     pub outcome: Option<Outcome>,
     pub rule: Option<String>,
     pub reason: Option<String>,
+    /// The first that a decision named.
     pub wallet: Option<String>,
     pub decided_at: Option<Time>,
     /// Event id of the CDR that stands.

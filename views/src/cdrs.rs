@@ -130,8 +130,8 @@ pub(crate) const CDRS: Table = Table {
     ],
 };
 
-/// Which of the call's decisions a CDR's row rests on: the largest grant of its leg; without one, the newest that is not
-/// about an answered call. Only those before it in the log count, so that it is the same however the log is cut.
+/// Which of the call's decisions a CDR's row rests on: the largest grant of its leg; without one, the newest that is
+/// not about an answered call. Only those before it in the log count, so that it is the same however the log is cut.
 pub(crate) const CDR_DECISION: &str = "update cdr_legs set decision = (
         select d.id from decisions d
         where d.app = cdr_legs.app and d.call = cdr_legs.call and d.seq < cdr_legs.seq

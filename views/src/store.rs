@@ -1,4 +1,5 @@
-//! The database: a file of SQLite, or PostgreSQL by URL. For those who read; who writes has a [`Writer`](crate::writer).
+//! The database: a file of SQLite, or PostgreSQL by URL. For those who read; who writes has a
+//! [`Writer`](crate::writer).
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

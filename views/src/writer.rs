@@ -1,8 +1,8 @@
 //! The one writer: a connection with a lock that dies with it.
 //!
-//! Of several processes that keep the tables, one has the lock and writes; the others stand by. The lock spares work; what
-//! makes each event count once is the cursor, which moves in the transaction that writes the rows, and only from where
-//! the writer believes it.
+//! Of several processes that keep the tables, one has the lock and writes; the others stand by. The lock spares work;
+//! what makes each event count once is the cursor, which moves in the transaction that writes the rows, and only from
+//! where the writer believes it.
 
 use std::fs::File;
 use std::time::Duration;

@@ -100,8 +100,8 @@ impl Desk {
                 self.give_back(matter, &worded).await;
                 Some(winner)
             }
-            // A refusal may stand under this key, and it never becomes a grant. Or these very words do, and then the hold
-            // is what whoever asks next is answered with: it stays, and billing frees it if nobody does.
+            // A refusal may stand under this key, and it never becomes a grant. Or these very words do, and then the
+            // hold is what whoever asks next is answered with: it stays, and billing frees it if nobody does.
             Err(error) if worded.held.is_some() => {
                 tracing::warn!(%error, "decision not known to be remembered, so not granted");
                 None

@@ -1,9 +1,9 @@
 //! The worker: asked about a callback, it answers with SVAML and says why.
 //!
-//! [`Worker`] serves the asks of its apps in the queue group all workers share. For each it gathers the facts the policy
-//! needs, lets the policy decide, holds credit where the rule reserves it ([`reserve`]), and claims the
-//! decision key, so that whoever is asked about the same callback gives the same answer. It writes nothing to the log:
-//! the ingress records what it answers.
+//! [`Worker`] serves the asks of its apps in the queue group all workers share. For each it gathers the facts the
+//! policy needs, lets the policy decide, holds credit where the rule reserves it ([`reserve`]), and claims the decision
+//! key, so that whoever is asked about the same callback gives the same answer. It writes nothing to the log: the
+//! ingress records what it answers.
 //!
 //! Which policy decides, and what is on the live lists, is followed on the bus ([`control`]); [`policies`] keeps the
 //! revisions, [`status`] tells who decides by which. A rule may ask [`elsewhere`]. Behind the log, rules for DICE and

@@ -32,8 +32,8 @@ const RETRIED_WITHIN: Duration = Duration::from_millis(500);
 /// Holds or ended legs of a wallet that one call loads.
 const STAGED_MAX: usize = 2_000;
 
-/// Ended legs that are loaded, the newest. A live ask about one of the others, after all was lost, holds credit until that
-/// expires; its call is over and is not charged again.
+/// Ended legs that are loaded, the newest. A live ask about one of the others, after all was lost, holds credit until
+/// that expires; its call is over and is not charged again.
 const ENDED_LOADED_MAX: usize = 20_000;
 
 /// Time for loading the largest of wallets.
@@ -161,8 +161,8 @@ impl RedisAdmission {
         }
     }
 
-    /// What may be long, holds and ended legs, is staged in pieces under keys of its own first; then one call puts all of
-    /// it in place.
+    /// What may be long, holds and ended legs, is staged in pieces under keys of its own first; then one call puts all
+    /// of it in place.
     pub(super) async fn load(
         &self,
         id: &WalletId,

@@ -27,7 +27,7 @@ pub(crate) struct Bill {
     pub basis: Option<Basis>,
 }
 
-/// How a leg ended, and whether that is beyond doubt.
+/// How a leg ended, and whether that is beyond doubt: where it is not, its bill is an estimate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ending {
     pub ended: Ended,

@@ -1,4 +1,5 @@
-//! What a process may do at the broker, said in the words of [`Bus`](crate::Bus) and written as the broker's permissions.
+//! What a process may do at the broker, said in the words of [`Bus`](crate::Bus) and written as the broker's
+//! permissions.
 //!
 //! A subject nobody allows is denied. Reading a stream needs a consumer of one's own, and the broker tells those of
 //! others from it by their name alone: so the names of the durable ones are denied to all but their owner.
@@ -56,7 +57,7 @@ impl Permissions {
         self.reads_stream(stream.name())
     }
 
-    /// [`Bus::consume`](crate::Bus::consume) under this name, and what could not be handled put aside.
+    /// [`Bus::consume`](crate::Bus::consume) under this name, and putting aside what could not be handled.
     #[must_use]
     pub fn consumes(mut self, stream: Stream, consumer: &str) -> Self {
         let stream = stream.name();
@@ -136,7 +137,8 @@ impl Permissions {
         self
     }
 
-    /// The same for one who is in a group of its own, so that every one of them is asked.
+    /// [`Bus::serve`](crate::Bus::serve) in any group: so each process can have one of its own, and all of them are
+    /// asked.
     #[must_use]
     pub fn serves_each(mut self, subject: &str) -> Self {
         self.subscribe.extend([subject.to_owned(), "$SRV.>".to_owned()]);
@@ -144,14 +146,15 @@ impl Permissions {
         self
     }
 
-    /// Makes streams, stores and consumers.
+    /// Makes streams, stores and consumers: all of JetStream's own subjects, removing included.
     #[must_use]
     pub fn provisions(mut self) -> Self {
         self.provisions = true;
         self
     }
 
-    /// Whether a subject is allowed to publish to, others' consumers not regarded.
+    /// Whether these rights allow publishing to a subject. That others' consumers are denied is decided later, by
+    /// [`accounts`], which knows all users.
     pub fn may_publish(&self, subject: &str) -> bool {
         self.publish.iter().any(|allowed| crate::pattern::matches(allowed, subject))
     }
@@ -185,6 +188,7 @@ pub struct BrokerUser {
     pub name: String,
     /// The public half of its nkey.
     pub public_key: String,
+    /// What it may do; all else is denied.
     pub permissions: Permissions,
 }
 

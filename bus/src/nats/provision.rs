@@ -1,5 +1,5 @@
 //! What must be there before anybody works: streams, stores, durable consumers. Where users have permissions, one of
-//! them makes it all, once, and the others need no right to.
+//! them makes it all, once, and the others need no right to make anything.
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::pull;
@@ -18,14 +18,18 @@ const WHAT: &str = "provision";
 pub struct Piece {
     /// `stream`, `store` or `consumer`.
     pub what: &'static str,
+    /// As the broker calls it.
     pub name: String,
+    /// As it was found, before anything was made.
     pub state: PieceState,
 }
 
 /// How a piece was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PieceState {
+    /// As callbus would have made it.
     There,
+    /// It was not there; unless it was a dry run, it is now.
     Missing,
     /// It is there, and not as callbus would have made it: `name: theirs, not ours`.
     Differs(Vec<String>),
@@ -121,7 +125,7 @@ async fn consumer_state(broker: &Broker, spec: &ConsumerSpec) -> Result<PieceSta
     }
 }
 
-/// What stands differently.
+/// Compares settings by what they say: name, theirs, ours.
 fn compared<const N: usize>(settings: [(&str, String, String); N]) -> PieceState {
     let different: Vec<String> = settings
         .into_iter()

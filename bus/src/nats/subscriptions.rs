@@ -29,7 +29,7 @@ const UNACKNOWLEDGED_MAX: i64 = 1_000;
 pub struct Subscription {
     /// Letters, digits, `-` and `_`.
     pub name: String,
-    /// None: all of them.
+    /// Empty: all of them.
     pub kinds: Vec<Kind>,
     pub begin: Begin,
 }
@@ -37,7 +37,9 @@ pub struct Subscription {
 /// Where a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
+    /// With the first event of the log.
     Beginning,
+    /// With what comes after it was made.
     Now,
     /// At this sequence of the calls.
     At(u64),
@@ -46,11 +48,13 @@ pub enum Begin {
 /// How far a consumer is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
+    /// The consumer's durable name.
     pub name: String,
+    /// What it reads.
     pub stream: Stream,
     /// The subjects it is handed.
     pub filters: Vec<String>,
-    /// All up to here is done.
+    /// All up to this sequence of the stream is done.
     pub floor: u64,
     /// Not handed out yet.
     pub pending: u64,

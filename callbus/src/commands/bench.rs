@@ -1,5 +1,6 @@
-//! `callbus bench`: plays calls at a pace, with correct signatures, looks at every answer, and says how fast they came and
-//! what they cost. With `--check` it follows every callback that was acknowledged into the log, and every call to its bill.
+//! `callbus bench`: plays calls at a pace, with correct signatures, looks at every answer, and says how fast they came
+//! and what they cost. With `--check` it looks for each kind of callback that was acknowledged in the log, and follows
+//! every call to its bill.
 
 #![expect(clippy::disallowed_types, clippy::float_arithmetic, reason = "rates and times, and no amount")]
 
@@ -24,9 +25,9 @@ use crate::processes::{self, Cost};
 
 /// A platform that waits longer for an answer has gone on without it.
 const ANSWER_DUE: Duration = Duration::from_secs(5);
-/// Three digits are told of every latency, up to a minute.
+/// Latencies are told to three digits up to a minute; a longer one counts as a minute.
 const LATENCY_MICROS_MAX: u64 = 60_000_000;
-/// Ids of what went wrong are named so far.
+/// Of what went wrong so many are named; all are counted.
 const NAMED_MAX: usize = 10;
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 
@@ -72,7 +73,7 @@ struct Measured {
     wrong: Vec<String>,
 }
 
-/// Of a call, what somebody said he had.
+/// What of a call was acknowledged, and so must be in the log.
 #[derive(Debug)]
 struct Acknowledged {
     call: CallId,
@@ -211,7 +212,7 @@ fn billed(report: &CallReport) -> Option<u32> {
     if report.ending.result == CallResult::Answered { report.duration_secs } else { None }
 }
 
-/// What ran all the time, and what it spent, the dearest first.
+/// What each process that ran from beginning to end spent, the dearest first.
 fn spent(before: &BTreeMap<u32, Cost>, after: BTreeMap<u32, Cost>) -> Vec<Cost> {
     let spent = after.into_iter().filter_map(|(id, cost)| {
         let cpu_secs = cost.cpu_secs - before.get(&id)?.cpu_secs;
@@ -222,8 +223,8 @@ fn spent(before: &BTreeMap<u32, Cost>, after: BTreeMap<u32, Cost>) -> Vec<Cost> 
     spent
 }
 
-/// Looks for every callback that was acknowledged in the log, and for the bill of every call that was answered. What is
-/// not there yet has `within` to come.
+/// Looks in the log for each kind of callback that was acknowledged, and for the bill of every call that was answered.
+/// What is not there yet has `within` to come, all of it together.
 async fn check(api: &ApiClient, calls: &[Acknowledged], within: Duration) -> Result<Vec<String>, Failure> {
     let give_up = Instant::now() + within;
     let mut missing = Vec::new();
@@ -242,7 +243,7 @@ async fn check(api: &ApiClient, calls: &[Acknowledged], within: Duration) -> Res
     Ok(missing)
 }
 
-/// What of a call is not as it was acknowledged.
+/// What the log lacks of an acknowledged call, or bills in another way.
 async fn lacks(api: &ApiClient, acknowledged: &Acknowledged) -> Result<Option<String>, Failure> {
     let Acknowledged { call, kinds, billed_secs } = acknowledged;
     let known = match Call::fetch(api, call.as_str(), false).await {

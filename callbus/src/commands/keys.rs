@@ -97,7 +97,7 @@ fn pulls(name: &str) -> Permissions {
     Permissions::default().pulls(Stream::Calls, name)
 }
 
-/// In whatever group it likes.
+/// In whatever queue group it likes: how many of them share the asks is their own affair.
 fn decides(_: &str) -> Permissions {
     Permissions::default().serves_each("decide.v1.>")
 }

@@ -102,7 +102,7 @@ fn rows(cdrs: &Cdrs) -> Vec<Row> {
     groups.into_iter().map(row).collect()
 }
 
-/// Of several legs one was charged.
+/// Adds one call. Of its legs only one was charged, so that one names the prefix and the currency.
 fn take(groups: &mut BTreeMap<Group, Sums>, Cdr { at, settled }: &Cdr) {
     let Settled { app, legs, ended_at, supplier_cost, .. } = settled;
     let charged = legs.iter().find(|leg| !leg.cost.is_zero()).or(legs.last());

@@ -21,7 +21,7 @@ use crate::roles::{open_to_read, store};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// # Errors
-/// With the exit code of what went wrong. The wallets before are rebuilt, the others as they were.
+/// With the exit code of what went wrong. The wallets before it are rebuilt then, those after it are as they were.
 pub(crate) async fn wallets(config: &Config, output: Output, named: Vec<String>) -> Result<(), Failure> {
     let api = ApiClient::new(config)?;
     let wallets = if named.is_empty() { wallet::all(&api).await? } else { named };
