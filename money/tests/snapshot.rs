@@ -83,6 +83,7 @@ fn hold(n: u8, granted_secs: u32, now: Timestamp) -> Hold {
         "tiers": [{ "start_secs": 0, "rate": "0.6", "unit_secs": 60, "increment_secs": 1 }] }"#;
     let call = CallId::new(n.to_string()).unwrap();
     Hold {
+        in_place_of: None,
         leg: DecisionKey::of(&AppName::new("app").unwrap(), &call, Kind::Ice, "", b""),
         call,
         wallet: id(),

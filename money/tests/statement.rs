@@ -102,6 +102,7 @@ fn hold(which: u8, size: u16) -> Hold {
     let call = CallId::new(which.to_string()).unwrap();
     let granted_secs = u32::from(size % 90) + 1;
     Hold {
+        in_place_of: None,
         leg: DecisionKey::of(&AppName::new("app").unwrap(), &call, Kind::Ice, "", b""),
         call,
         wallet: WalletId::new("acme").unwrap(),

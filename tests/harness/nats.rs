@@ -62,11 +62,16 @@ impl Nats {
 
     /// A connection of one's own, which may read.
     pub fn config(&self, client_name: &str) -> Result<NatsConfig> {
-        let nkey_seed = self.key_of("api").map(fs::read_to_string).transpose()?;
+        self.config_as("api", client_name)
+    }
+
+    /// A connection with the rights of a role.
+    pub fn config_as(&self, user: &str, client_name: &str) -> Result<NatsConfig> {
+        let nkey_seed = self.key_of(user).map(fs::read_to_string).transpose()?;
         Ok(NatsConfig {
             url: self.url(),
             client_name: client_name.to_owned(),
-            user: "api".to_owned(),
+            user: user.to_owned(),
             provisions: nkey_seed.is_none(),
             nkey_seed,
             ca_file: None,

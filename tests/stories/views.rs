@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bus::Bus;
 use futures::TryStreamExt;
-use proto::{Event, Filter, Stream};
+use proto::{Event, Filter, Kind, Stream};
 use serde_json::{Value, json};
 use simulator::{Hangup, Party};
 use sqlx::AssertSqlSafe;
@@ -138,10 +138,19 @@ async fn killed_in_the_middle_it_goes_on() -> Result<()> {
         world.kill(name)?;
     }
     let (log, store) = (world.log().await?, Store::postgres(&postgres.url())?);
+    let (nats, _) = world.servers()?;
+    let door = Bus::nats(nats.config_as("ingress", "story")?).await?;
+    let books = Bus::nats(nats.config_as("billing", "story")?).await?;
+    let record = async |events: Vec<Event>| -> Result<()> {
+        let by_billing = |event: &Event| matches!(event.subject.kind(), None | Some(Kind::Settled));
+        let (settled, received) = events.into_iter().partition(by_billing);
+        door.record(received).await?;
+        Ok(books.record(settled).await?)
+    };
     store.prepare().await?;
     let Store::Postgres { pool, .. } = &store else { anyhow::bail!("not PostgreSQL") };
     for (round, table) in ["decisions", "cdr_legs", "wallet_entries"].into_iter().enumerate() {
-        log.record((round * CALLS..(round + 1) * CALLS).flat_map(history::call).collect()).await?;
+        record((round * CALLS..(round + 1) * CALLS).flat_map(history::call).collect()).await?;
         // Whoever writes to this table waits, in the middle of a transaction, and dies there.
         let mut hindrance = pool.begin().await?;
         sqlx::query(AssertSqlSafe(format!("lock table {table} in share mode"))).execute(&mut *hindrance).await?;
@@ -162,7 +171,7 @@ async fn killed_in_the_middle_it_goes_on() -> Result<()> {
     // A second one stands by, and takes over.
     world.start("views-2")?;
     world.kill("views")?;
-    log.record(history::call(3 * CALLS)).await?;
+    record(history::call(3 * CALLS)).await?;
     level(&log, &store).await
 }
 

@@ -32,7 +32,7 @@ create table calls (
     unmatched boolean not null,
     primary key (app, call)
 );
-create unique index calls_first_seq on calls (first_seq);
+create index calls_first_seq on calls (first_seq);
 create index calls_call on calls (call);
 create index calls_app on calls (app, first_seq);
 create index calls_caller on calls (caller, first_seq);

@@ -52,9 +52,8 @@ impl Batch {
             write(calls::CALLS.insert(engine, &calls::merge()), &rows);
         }
         if let Some(rows) = list(&self.cdr_legs) {
-            write(cdrs::CDR_LEGS.insert(engine, "on conflict do nothing"), &rows);
-            write(cdrs::CDR_LEGS.with_rows(engine, cdrs::CDR_SUPERSEDED), &rows);
-            write(cdrs::CDR_LEGS.with_rows(engine, cdrs::CDR_DECISION), &rows);
+            write(cdrs::insert(engine), &rows);
+            write(cdrs::CDR_LEGS.with_rows(engine, cdrs::SUPERSEDED), &rows);
         }
         if let Some(rows) = list(&self.entries) {
             write(ENTRIES.insert(engine, "on conflict do nothing"), &rows);

@@ -9,7 +9,7 @@ use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
 use crate::table::Holds::{Boolean, Integer, Json, Micros, Text, Time as Moment};
-use crate::table::Table;
+use crate::table::{Engine, Table};
 use crate::value::{Time, number, text};
 
 pub(crate) const CDR_LEGS: Table = Table {
@@ -130,19 +130,22 @@ pub(crate) const CDRS: Table = Table {
     ],
 };
 
-/// Which of the call's decisions a CDR's row rests on: the largest grant of its leg; without one, the newest that is
-/// not about an answered call. Only those before it in the log count, so that it is the same however the log is cut.
-pub(crate) const CDR_DECISION: &str = "update cdr_legs set decision = (
-        select d.id from decisions d
-        where d.app = cdr_legs.app and d.call = cdr_legs.call and d.seq < cdr_legs.seq
-          and (cdr_legs.leg is null or d.leg = cdr_legs.leg)
+/// Inserts the rows of the first argument, each with the decision it rests on: the largest grant of its leg; without a
+/// leg, the newest decision that is not about an answered call. Only those before it in the log count, so that it is the
+/// same however the log is cut.
+pub(crate) fn insert(engine: Engine) -> String {
+    let (table, names) = (CDR_LEGS.name, CDR_LEGS.names());
+    let decision = "select d.id from decisions d
+        where d.app = r.app and d.call = r.call and d.seq < r.seq and (r.leg is null or d.leg = r.leg)
         order by case when d.outcome = 'granted' then 0 else 1 end, coalesce(d.held_micros, -1) desc,
             case when d.kind = 'ace' then 1 else 0 end, d.decided_at desc, d.seq
-        limit 1)
-    where decision is null and cdr in (select cdr from r)";
+        limit 1";
+    let insert = format!("insert into {table} ({names}, decision) select {names}, ({decision}) from r where true");
+    CDR_LEGS.with_rows(engine, &format!("{insert} on conflict do nothing"))
+}
 
 /// A CDR that another one stands in the place of goes.
-pub(crate) const CDR_SUPERSEDED: &str = "delete from cdr_legs
+pub(crate) const SUPERSEDED: &str = "delete from cdr_legs
     where (app, call) in (select app, call from r)
       and cdr <> (select calls.cdr from calls where calls.app = cdr_legs.app and calls.call = cdr_legs.call)";
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bus::{Bus, Events};
+use metrics::gauge;
 use proto::{Filter, Stream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,10 @@ const BATCH_ROWS_MAX: usize = 5_000;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// The database or the log is away.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often it is counted how far the tables are behind.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+/// What the tables are made of.
+const STREAMS: [Stream; 2] = [Stream::Calls, Stream::Wallets];
 /// Who stands by asks for the lock this often.
 const STAND_BY: Duration = Duration::from_secs(1);
 
@@ -47,7 +52,23 @@ impl Views {
             }
         };
         // Wherever it is dropped: what is not committed is written again.
-        stop.run_until_cancelled(following).await;
+        stop.run_until_cancelled(async { tokio::join!(following, self.count()) }).await;
+    }
+
+    /// Says how far the tables are behind, also while the database is away.
+    #[expect(clippy::disallowed_types, reason = "a gauge is a float; no amount is near")]
+    async fn count(&self) {
+        let mut known = STREAMS.map(|stream| (stream, 0));
+        loop {
+            for (stream, seq) in &mut known {
+                *seq = self.store.seq(*stream).await.unwrap_or(*seq);
+                if let Ok(end) = self.bus.last_seq(&Filter::All(*stream)).await {
+                    let consumer = format!("views-{}", stream.name().to_lowercase());
+                    gauge!("callbus_consumer_lag", "consumer" => consumer).set(end.saturating_sub(*seq) as f64);
+                }
+            }
+            sleep(COUNT_EVERY).await;
+        }
     }
 
     async fn follow(&self) -> Result<std::convert::Infallible, Error> {

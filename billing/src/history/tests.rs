@@ -96,7 +96,7 @@ async fn a_snapshot_of_another_log_is_passed_over() {
     bus.put_document(name, foreign.bytes).await.unwrap();
     assert_eq!(unread(&bus).await, EVENTS * POSTINGS_MAX + 1);
     // And one whose end this log has not reached, as after a restore.
-    post(&other, "and one more").await;
+    post(&other, "and-one-more").await;
     let ahead = Folded::of(&other, &id()).await.unwrap();
     snapshot::keep(&bus, &id(), ahead.last.unwrap(), ahead.wallet).await.unwrap();
     assert_eq!(unread(&bus).await, EVENTS * POSTINGS_MAX + 1);
