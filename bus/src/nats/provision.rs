@@ -20,7 +20,7 @@ pub struct Piece {
     pub what: &'static str,
     /// As the broker calls it.
     pub name: String,
-    /// As it was found, before anything was made.
+    /// As it was found.
     pub state: PieceState,
 }
 
