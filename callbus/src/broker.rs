@@ -95,17 +95,12 @@ pub(crate) async fn connect(
     Ok(Bus::nats(NatsConfig { provisions, spool, ..config }).await?)
 }
 
-/// A connection for an operator: as the user that may make what is missing, or with `dry_run` only look.
+/// A connection for an operator: as the user that may make what is missing.
 ///
 /// # Errors
 /// As [`connect`].
-pub(crate) async fn connect_to_provision(
-    nats: &config::Nats,
-    environment: &Environment,
-    dry_run: bool,
-) -> anyhow::Result<Bus> {
-    let config = identity(nats, PROVISION, environment)?;
-    Ok(Bus::nats(NatsConfig { provisions: !dry_run, ..config }).await?)
+pub(crate) async fn connect_to_provision(nats: &config::Nats, environment: &Environment) -> anyhow::Result<Bus> {
+    Ok(Bus::nats(identity(nats, PROVISION, environment)?).await?)
 }
 
 /// How a user comes to the broker. Whether it makes what is missing is the caller's to say; here it does not.

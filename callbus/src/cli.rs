@@ -677,6 +677,7 @@ pub(crate) enum ConsumerCommand {
     Add(ConsumerAdd),
     /// Remove a consumer, and what it remembers.
     Rm {
+        #[arg(value_parser = crate::commands::consumer::name)]
         name: String,
         /// Where `callbus keys` keeps the keys; its key goes as well.
         #[arg(long, value_name = "DIR")]
@@ -684,12 +685,16 @@ pub(crate) enum ConsumerCommand {
     },
     /// Hand a consumer everything from a sequence on again.
     Rewind {
+        #[arg(value_parser = crate::commands::consumer::name)]
         name: String,
         #[arg(long, value_name = "SEQ")]
         to: u64,
     },
     /// The events a consumer could not handle, and why.
-    Dead { name: String },
+    Dead {
+        #[arg(value_parser = crate::commands::consumer::name)]
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -92,7 +92,8 @@ impl World {
     /// The same, with more settings in `callbus.toml`. Each role comes to the broker with its own key and rights.
     pub async fn nats_with(policy: &str, settings: &str) -> Result<Self> {
         let world = Self::on_servers(Nats::with_keys()?, policy, settings)?;
-        world.provision(&[])?;
+        let made = world.provision(&["--json"])?;
+        ensure!(!made.contains("\"there\"") && made.contains("\"made\""), "a new broker has nothing: {made}");
         world.staffed().await
     }
 

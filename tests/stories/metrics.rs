@@ -83,6 +83,10 @@ async fn nothing_that_is_printed_tells_a_number_or_a_secret(world: World) -> Res
         &["wallet", "show", WALLET],
         &["wallet", "ledger", WALLET],
         &["wallet", "statement", WALLET, "--csv"],
+        &["cdr", "ls"],
+        &["cdr", "show", call.as_str()],
+        &["call", "flagged"],
+        &["margin"],
         &["config", "check"],
     ] {
         let output = world.callbus(command)?;

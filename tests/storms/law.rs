@@ -114,12 +114,14 @@ impl Law {
         known.memory_lost = true;
         let unposted = known.grants.iter().filter(|(leg, _)| !known.books.has(leg));
         let unposted = unposted.fold(Micros::ZERO, |sum, (_, hold)| sum.saturating_add(hold.amount));
-        let tentative = match self.admission.facts(Timestamp::MIN, &wallet()).now_or_never() {
-            Some(Ok(Some(facts))) => facts.held.saturating_sub(known.books.held).max(Micros::ZERO),
-            _ => Micros::ZERO,
-        };
+        let facts = at_once(self.admission.facts(Timestamp::MIN, &wallet()));
+        let tentative = facts
+            .as_ref()
+            .ok()
+            .and_then(|facts| facts.as_ref())
+            .map_or(Micros::ZERO, |facts| facts.held.saturating_sub(known.books.held).max(Micros::ZERO));
         known.exposed = known.exposed.saturating_add(unposted).saturating_add(tentative);
-        self.judge(known, checked, "a loss of memory");
+        self.judge(known, checked.and(facts.map(drop)), "a loss of memory");
     }
 
     /// Everything that can be said once nothing more is due.
@@ -129,7 +131,7 @@ impl Law {
         self.admission_agrees(known)?;
         hold_that(known.books.open.is_empty(), || format!("holds stay open: {:?}", known.books.open))?;
         hold_that(known.books.held == Micros::ZERO, || format!("{} stays held", known.books.held))?;
-        if let Some(Ok(Some(facts))) = self.admission.facts(Timestamp::MAX, &wallet()).now_or_never() {
+        if let Some(facts) = at_once(self.admission.facts(Timestamp::MAX, &wallet()))? {
             let all = (facts.held, facts.available);
             hold_that(all == (Micros::ZERO, facts.posted), || format!("admission keeps something: {facts:?}"))?;
         }
@@ -201,13 +203,13 @@ impl Law {
 
     /// Admission says of every event what the log says of it.
     fn admission_agrees(&self, known: &Known) -> Lawful {
-        let Some(Ok(Some((seq, facts)))) = self.admission.firm(&wallet()).now_or_never() else { return Ok(()) };
+        let Some((seq, facts)) = at_once(self.admission.firm(&wallet()))? else { return Ok(()) };
         let page = known.pages.get(&seq);
         hold_that(page == Some(&(facts.posted, facts.held)), || {
             format!("admission has {} posted and {} held at {seq}, the log {page:?}", facts.posted, facts.held)
         })?;
         // Before all time, so that looking frees nothing.
-        let Some(Ok(Some(now))) = self.admission.facts(Timestamp::MIN, &wallet()).now_or_never() else { return Ok(()) };
+        let Some(now) = at_once(self.admission.facts(Timestamp::MIN, &wallet()))? else { return Ok(()) };
         let granted = known.granted();
         hold_that(known.memory_lost || now.held >= granted, || {
             format!("{granted} is granted, and admission holds {}", now.held)
@@ -217,6 +219,11 @@ impl Law {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Admission as the law sees it is beyond the weather: it answers at once, and always.
+fn at_once<T, E: std::fmt::Display>(asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    asked.now_or_never().ok_or("admission is asked, and does not answer at once")?.map_err(told)
 }
 
 impl Known {

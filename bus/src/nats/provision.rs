@@ -62,6 +62,7 @@ pub(super) async fn provision(
 
 /// Makes all that is missing; what is there is left as it is.
 async fn make(broker: &Broker, consumers: &[ConsumerSpec]) -> Result<(), Unavailable> {
+    let broker = &Broker { provisions: true, ..broker.clone() };
     broker.prepare().await.map_err(|error| Unavailable::new(WHAT, error))?;
     broker.documents().await?;
     broker.checkpoints().await?;

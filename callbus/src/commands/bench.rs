@@ -254,8 +254,11 @@ async fn lacks(api: &ApiClient, acknowledged: &Acknowledged) -> Result<Option<St
     };
     let mut recorded: HashMap<Kind, usize> = HashMap::new();
     known.events.iter().for_each(|event| *recorded.entry(event.kind).or_default() += 1);
-    if let Some(kind) = kinds.iter().find(|kind| !recorded.contains_key(kind)) {
-        return Ok(Some(format!("its {kind} is not in the log")));
+    for (kind, recorded_count) in kinds.iter().map(|kind| (kind, recorded.get(kind).copied().unwrap_or_default())) {
+        let acknowledged = kinds.iter().filter(|other| *other == kind).count();
+        if recorded_count < acknowledged {
+            return Ok(Some(format!("{acknowledged} {kind} were acknowledged, {recorded_count} are in the log")));
+        }
     }
     let Some(secs) = billed_secs else { return Ok(None) };
     let Some(cdr) = known.settled() else { return Ok(Some("it is not settled".to_owned())) };

@@ -20,7 +20,7 @@ pub(crate) async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     let nats = broker::settings(config).map_err(|error| Failure::new(Exit::Usage, error))?;
-    let connected = broker::connect_to_provision(nats, environment, false).await;
+    let connected = broker::connect_to_provision(nats, environment).await;
     let bus = connected.map_err(|error| Failure::new(Exit::Unreachable, error))?;
     match command {
         ConsumerCommand::Ls => ls(&bus, output).await,

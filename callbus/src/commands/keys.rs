@@ -27,6 +27,7 @@ const DECIDERS: &str = "deciders";
 
 pub(crate) fn run(directory: &Path, decider: Option<&str>, output: Output) -> Result<(), Failure> {
     if let Some(name) = decider {
+        refuse_taken(directory, CONSUMERS, name)?;
         key(&directory.join(DECIDERS).join(name))?;
     }
     let users = write(directory)?;
@@ -48,6 +49,7 @@ pub(crate) fn run(directory: &Path, decider: Option<&str>, output: Output) -> Re
 
 /// The key of one who subscribes: made where it is missing, and made known to the broker's file.
 pub(super) fn of_consumer(directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    refuse_taken(directory, DECIDERS, name)?;
     let folder = directory.join(CONSUMERS).join(name);
     key(&folder)?;
     write(directory)?;
@@ -63,6 +65,15 @@ pub(super) fn forget_consumer(directory: &Path, name: &str) -> anyhow::Result<bo
     fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     write(directory)?;
     Ok(true)
+}
+
+/// A user's inboxes have its name: two of one name would read each other's answers.
+fn refuse_taken(directory: &Path, others: &str, name: &str) -> anyhow::Result<()> {
+    let is_own = broker::users().iter().any(|(own, _)| *own == name);
+    if is_own || names_in(&directory.join(others))?.iter().any(|other| other == name) {
+        anyhow::bail!("{name} is another user's name: choose another");
+    }
+    Ok(())
 }
 
 /// Makes the keys that are missing, and writes the broker's file.

@@ -1,7 +1,7 @@
 //! `callbus provision`: makes at the broker what the roles need, and brings the first policies into force. Safe to do
 //! again; what is there stays as it is.
 
-use bus::{Bus, Clock, Piece, PieceState};
+use bus::{Clock, Piece, PieceState};
 use serde_json::json;
 
 use crate::broker;
@@ -19,20 +19,16 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let nats = broker::settings(config).map_err(|error| Failure::new(Exit::Usage, error))?;
     let unreachable = |error: anyhow::Error| Failure::new(Exit::Unreachable, error);
-    let bus = broker::connect_to_provision(nats, environment, dry_run).await.map_err(unreachable)?;
+    let bus = broker::connect_to_provision(nats, environment).await.map_err(unreachable)?;
     let pieces = bus
         .provision(&broker::consumers(config.billing_groups), dry_run)
         .await
         .map_err(|error| unreachable(error.into()))?;
     if !dry_run {
-        begin_policies(config, &bus).await?;
+        policy_files::begin(config, &bus, &Clock::System).await?;
     }
     print(&pieces, output, dry_run);
     Ok(())
-}
-
-async fn begin_policies(config: &Config, bus: &Bus) -> Result<(), Failure> {
-    Ok(policy_files::begin(config, bus, &Clock::System).await?)
 }
 
 fn print(pieces: &[Piece], output: Output, dry_run: bool) {
