@@ -22,10 +22,12 @@ use money::{
 };
 use proto::{CallId, Kind, Stream, WalletId};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use views::decisions::DecisionRow;
 
 use crate::body;
 use crate::calls::LEVEL_WITHIN;
+use crate::masked;
 use crate::problem::Problem;
 use crate::server::{BODY_BYTES_MAX, Desk};
 
@@ -86,7 +88,7 @@ struct PostingLine {
     price: Option<PriceUsed>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<Cause>,
-    posting: Posting,
+    posting: Value,
 }
 
 /// The callback that let a leg through, and what decided so.
@@ -227,6 +229,7 @@ pub(crate) async fn ledger(
         for posting in posted.event.postings {
             let line = entry(&mut wallet, posted.seq, posted.time, posted.event.currency, &posting);
             let Line { seq, time, what, amount, balance, held, price, leg, .. } = line.map_err(Problem::unavailable)?;
+            let posting = without_numbers(&posting);
             postings.push((leg, PostingLine { seq, time, what, amount, balance, held, price, cause: None, posting }));
         }
     }
@@ -247,6 +250,15 @@ pub(crate) async fn ledger(
     });
     let (currency, postings) = (wallet.facts().currency, postings.collect());
     Ok(Json(LedgerPage { wallet: id, currency, postings, causes_missing }))
+}
+
+/// A posting as it stands in the log, but for numbers that a person wrote into its note.
+fn without_numbers(posting: &Posting) -> Value {
+    let mut posting = json!(posting);
+    if let Some(note) = posting.get_mut("note") {
+        masked::value(note);
+    }
+    posting
 }
 
 /// What let each leg through.

@@ -34,9 +34,6 @@ const SILENT_MAX: SignedDuration = SignedDuration::from_hours(5);
 /// The platform is asked once more a while after it was given up; by then it was, or nobody asks any more.
 const GIVEN_UP_MAX: SignedDuration = SignedDuration::from_hours(2);
 
-/// A longer duration is not believed.
-const DURATION_MAX_SECS: u32 = 24 * 3600;
-
 /// What is known of a call.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -65,6 +62,8 @@ pub(crate) struct Call {
     other_end: Option<End>,
     /// As the platform told it when it was asked: above what DICEs said.
     told_end: Option<End>,
+    /// The platform was asked how long the call lasted; it is not asked that again.
+    nobody_knows_duration: bool,
     /// Two ends were told, and the platform was not asked yet.
     disputed: bool,
     asked: Option<Said>,
@@ -104,6 +103,7 @@ impl Call {
             end: None,
             other_end: None,
             told_end: None,
+            nobody_knows_duration: false,
             disputed: false,
             asked: None,
             ongoing_until: None,
@@ -189,8 +189,10 @@ impl Call {
             (_, Some(info)) => {
                 (self.disputed, self.gave_up_at) = (false, None);
                 self.told_end = Some(End::of_info(info, event));
+                self.nobody_knows_duration = true;
             }
             (Because::Disputed, None) => self.disputed = false,
+            (Because::NoDuration, None) => self.nobody_knows_duration = true,
             (Because::NoEnd, None) if asked.said == Said::Ongoing && !lasts_too_long => {
                 self.gave_up_at = None;
                 self.ongoing_until = Some(later(event.time, GRACE.as_secs()));
@@ -200,9 +202,10 @@ impl Call {
         Ok(())
     }
 
-    /// The end the call is charged by.
+    /// The end the call is charged by: the platform's word, unless it cannot be rated and another can.
     fn standing_end(&self) -> Option<&End> {
-        self.told_end.as_ref().or(self.end.as_ref())
+        let asked = self.told_end.as_ref().filter(|told| told.can_be_rated() || self.end.is_none());
+        asked.or(self.end.as_ref())
     }
 
     fn decided(&mut self, event: &Event) -> Result<(), String> {
@@ -260,22 +263,27 @@ impl Call {
             // A duration without an answer is odd enough to be looked at.
             return released(at, end.duration_secs.unwrap_or_default() == 0);
         }
-        let talked = self.talked_secs(end);
-        let (duration_secs, certain) = match (leg.authorised_in, end.duration_secs, talked) {
+        // A guess is never longer than what was granted.
+        let granted_secs = leg.hold.granted_secs;
+        let talked = self.talked_secs(end).map(|talked| match end.duration() {
+            Some(_) => talked,
+            None => talked.min(granted_secs),
+        });
+        let (believed, certain) = match (leg.authorised_in, end.duration(), talked) {
             // A leg that began in a menu is not charged for the menu.
             (Kind::Pie, Some(duration), Some(talked)) => (talked.min(duration), true),
             (Kind::Pie, Some(duration), None) => (duration, false),
             (_, Some(duration), _) => (duration, true),
             (_, None, Some(talked)) => (talked, false),
-            (_, None, None) => (0, false),
+            // Answered, and nobody says for how long: what was held is kept as an estimate.
+            (_, None, None) => (granted_secs, false),
         };
-        let believed = duration_secs.min(DURATION_MAX_SECS);
         let answered_at = match self.answer {
             Some(answer) => answer.believed(),
             None => later(end.at.believed(), -i64::from(believed)),
         };
         let ended = Ended { answered: true, duration_secs: believed, answered_at, at };
-        Some(Ending { ended, certain: certain && believed == duration_secs })
+        Some(Ending { ended, certain })
     }
 
     /// From the ACE to the end, by Sinch's clock where it tells both times, else by ours.
@@ -320,9 +328,16 @@ impl Call {
         let because = match last.is_some_and(|last| self.expired(last, now)) {
             true => Because::NoEnd,
             false if self.disputed && self.decided => Because::Disputed,
+            false if self.lacks_duration() => Because::NoDuration,
             false => return None,
         };
         self.enquiry.begin((&self.app, &self.id), because, self.gave_up_at, now, room)
+    }
+
+    /// Somebody is to pay for a call of which nobody said how long it lasted.
+    fn lacks_duration(&self) -> bool {
+        let unrated = self.standing_end().is_some_and(|end| !end.can_be_rated());
+        unrated && !self.legs.is_empty() && !self.nobody_knows_duration
     }
 
     /// The platform said nothing that could be kept.

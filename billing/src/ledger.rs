@@ -192,6 +192,13 @@ impl Ledger {
         Ok(charges.rfind(|charged| charged.call == *call && charged.amount > Micros::ZERO))
     }
 
+    /// What the last leg of a call that was closed was closed with, be it nothing.
+    pub(crate) async fn released(&self, id: &WalletId, call: &CallId) -> Result<Option<Charged>, NotPosted> {
+        let events = history::events(&self.bus, id, 0).await?;
+        let mut closed = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
+        Ok(closed.rfind(|charged| charged.call == *call))
+    }
+
     /// What a leg was closed with, be it nothing.
     pub(crate) async fn closed(&self, id: &WalletId, leg: &Leg) -> Result<Option<Charged>, NotPosted> {
         let events = history::events(&self.bus, id, 0).await?;

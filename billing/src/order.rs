@@ -108,7 +108,7 @@ async fn post(ledger: &Ledger, question: &[u8]) -> Result<Receipt, OrderError> {
             Intent::Refund { charged: charged(ledger, &wallet, &call).await?, id, amount, note, by }
         }
         Ordered::Correct { call, id, to, note, by } => {
-            Intent::Correct { charged: charged(ledger, &wallet, &call).await?, id, to, note, by }
+            Intent::Correct { charged: closed(ledger, &wallet, &call).await?, id, to, note, by }
         }
     };
     let posted = ledger.post(&wallet, intent).await?;
@@ -118,6 +118,15 @@ async fn post(ledger: &Ledger, question: &[u8]) -> Result<Receipt, OrderError> {
 async fn charged(ledger: &Ledger, wallet: &WalletId, call: &CallId) -> Result<Charged, OrderError> {
     let found = ledger.charged(wallet, call).await?;
     found.ok_or_else(|| OrderError::Refused(format!("{wallet} was not charged for the call {call}")))
+}
+
+/// What can be corrected: the charge, or a release where nothing was charged and something should have been.
+async fn closed(ledger: &Ledger, wallet: &WalletId, call: &CallId) -> Result<Charged, OrderError> {
+    let found = match ledger.charged(wallet, call).await? {
+        Some(charged) => Some(charged),
+        None => ledger.released(wallet, call).await?,
+    };
+    found.ok_or_else(|| OrderError::Refused(format!("{wallet} never held credit for the call {call}")))
 }
 
 impl From<NotPosted> for OrderError {

@@ -325,8 +325,24 @@ async fn a_duration_nobody_believes_is_an_estimate_and_ends_the_call() -> Result
     office.granted(Kind::Ice, 0).await?;
     office.dice(40, 4_294_967_295).await?;
     let cdr = office.cdr(1).await?;
-    assert!(cdr.legs[0].estimate && cdr.legs[0].overrun);
-    assert_eq!(office.posted().await?.1, "0");
+    assert!(cdr.legs[0].estimate && !cdr.legs[0].overrun, "what was held is kept");
+    assert_eq!(office.posted().await?, ("-1.2".into(), "0".into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answered_call_of_unknown_length_is_not_free() -> Result<()> {
+    let mut office = Office::new()?;
+    office.open();
+    office.ice(0).await?;
+    office.granted(Kind::Ice, 0).await?;
+    // An answer long ago cannot make a guess longer than what was granted.
+    office.ace(1, "2020-01-01T00:00:00Z").await?;
+    let end = json!({ "event": "dice", "callid": "call", "result": "ANSWERED", "timestamp": at(40)? });
+    office.log(Kind::Dice, 40, end).await?;
+    let cdr = office.cdr(1).await?;
+    assert_eq!((cdr.legs[0].cost.to_string().as_str(), cdr.legs[0].estimate), ("1.2", true));
+    assert_eq!(office.posted().await?, ("-1.2".into(), "0".into()));
     Ok(())
 }
 

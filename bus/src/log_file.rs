@@ -5,7 +5,8 @@
 //! ([`reader`]) and never hold the writer up. The file can be looked into with the `sqlite3` program: one table per
 //! stream, ids as blobs, times as text.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -61,7 +62,8 @@ impl LogFile {
     /// Opens the file in `directory`, both made when missing, and holds the directory against other processes.
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let at = |source| OpenError::Directory { path: directory.to_owned(), source };
-        std::fs::create_dir_all(directory).map_err(at)?;
+        // It holds phone numbers: nobody else's business on a shared machine.
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at)?;
         let lock = File::create(directory.join(LOCK_NAME)).map_err(at)?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -61,7 +61,8 @@ pub(crate) enum Operation {
     /// Lists that policies ask, edited while calls go on.
     #[command(subcommand)]
     List(ListCommand),
-    /// Play many calls, and say how fast they were answered and what it cost.
+    /// Play many calls, and say how fast they were answered and what it cost. They spend the wallet's credit as real
+    /// calls do.
     Bench(Bench),
     /// Make again from the log what is made from it.
     #[command(subcommand)]
@@ -74,7 +75,7 @@ pub(crate) enum Operation {
     /// What calls were charged, less what Sinch charges for them: by day, app and prefix.
     Margin {
         /// How far back: 24h, 7d.
-        #[arg(long, default_value = "24h", value_name = "TIME")]
+        #[arg(long, default_value = "24h", value_name = "TIME", value_parser = how_long)]
         since: jiff::SignedDuration,
     },
     /// Who reads the calls on the broker by a name of their own, in any language.
@@ -105,7 +106,7 @@ pub(crate) enum Operation {
 #[derive(Debug, Args)]
 pub(crate) struct Reconcile {
     /// How far back our calls are looked at: 24h, 7d.
-    #[arg(long, default_value = "24h", value_name = "TIME")]
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = how_long)]
     pub since: jiff::SignedDuration,
     /// The platform's list, with a header: call id, duration, result, debit; `-` reads stdin. Without it the platform
     /// is asked about each call.
@@ -627,7 +628,7 @@ pub(crate) struct PolicyDiff {
     #[arg(long)]
     pub app: Option<String>,
     /// How far back: 24h, 7d.
-    #[arg(long, default_value = "24h", value_name = "TIME")]
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = how_long)]
     pub since: jiff::SignedDuration,
     /// Differences listed; all are counted.
     #[arg(long, default_value_t = 50)]
@@ -781,6 +782,13 @@ fn kind(text: &str) -> Result<proto::Kind, String> {
         .ok_or_else(|| format!("write one of {}", proto::Kind::ALL.map(proto::Kind::as_str).join(", ")))
 }
 
+/// A stretch of time: days and weeks too.
+fn how_long(text: &str) -> Result<jiff::SignedDuration, String> {
+    let span = text.parse::<jiff::Span>().ok();
+    let time = span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
+    time.filter(jiff::SignedDuration::is_positive).ok_or_else(|| "write a time such as 24h, 7d or 2w".to_owned())
+}
+
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| time.try_into().ok());
     time.filter(|time: &std::time::Duration| !time.is_zero()).ok_or_else(|| "write a time such as 10s or 1m".to_owned())
@@ -837,6 +845,13 @@ mod tests {
         }
         assert_eq!(begin_of_day("2026-12-31"), "2026-12-31T00:00:00Z".parse().map_err(|_| String::new()));
         assert!(["", "tomorrow", "2026-02-30"].into_iter().all(|text| end_of_day(text).is_err()));
+    }
+
+    #[test]
+    fn a_stretch_of_time_may_be_days() {
+        let hours = |hours| Ok(jiff::SignedDuration::from_hours(hours));
+        assert_eq!(["24h", "7d", "2w"].map(how_long), [hours(24), hours(168), hours(336)]);
+        assert!(["", "yesterday", "-7d"].into_iter().all(|text| how_long(text).is_err()));
     }
 
     #[test]

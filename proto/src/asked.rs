@@ -30,6 +30,8 @@ pub enum Because {
     NoEnd,
     /// Two ends were told, and they differ.
     Disputed,
+    /// The call was answered, and its end does not say how long it lasted, or says what cannot be.
+    NoDuration,
 }
 
 /// What the platform said.

@@ -128,7 +128,7 @@ impl Books {
             let Some(charged) = self.ledger.closed(wallet, &leg.hold.leg).await? else { return Ok(None) };
             let name = EventId::of(&["correction", leg.hold.leg.as_str(), told_in.as_str(), &to.to_string()]);
             let id = PostingId::new(name.as_str()).map_err(|error| NotPosted::Unreadable(error.to_string()))?;
-            let note = "how the call ended was told after it had been charged".to_owned();
+            let note = format!("{} s, as was told after it had been charged", ending.ended.duration_secs);
             self.ledger.post(wallet, Intent::Correct { charged, id, to, note, by: BY.to_owned() }).await?;
         }
         Ok(Some(to))

@@ -11,6 +11,9 @@ const SKEW_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// The platform speaks of a call some time after it; longer ago than this none can have been.
 const TOLD_AFTER_MAX: SignedDuration = SignedDuration::from_hours(24);
 
+/// A longer duration is not believed.
+const DURATION_MAX_SECS: u32 = 24 * 3600;
+
 /// Answered or not, and for how long: what the money of a leg depends on.
 pub(crate) type Basis = (bool, u32);
 
@@ -69,6 +72,16 @@ impl End {
             result: info.result,
             reason: info.reason,
         }
+    }
+
+    /// How long it lasted, if that is told and can be.
+    pub(super) fn duration(&self) -> Option<u32> {
+        self.duration_secs.filter(|secs| *secs <= DURATION_MAX_SECS)
+    }
+
+    /// It says all that its price hangs on.
+    pub(super) fn can_be_rated(&self) -> bool {
+        !self.answered || self.duration().is_some()
     }
 
     /// What matters of it: a time or a cost that differs does not make it another end.

@@ -109,6 +109,11 @@ impl Broker {
         Ok(broker)
     }
 
+    /// The same connection, for one who makes what is missing.
+    pub(crate) fn to_provision(&self) -> Self {
+        Self { provisions: true, ..self.clone() }
+    }
+
     /// Looks whether the broker will do, and makes the streams that are missing, where that is this process's to do;
     /// those that are there stay as the operator has set them.
     pub(crate) async fn prepare(&self) -> Result<(), OpenError> {

@@ -62,7 +62,7 @@ pub(super) async fn provision(
 
 /// Makes all that is missing; what is there is left as it is.
 async fn make(broker: &Broker, consumers: &[ConsumerSpec]) -> Result<(), Unavailable> {
-    let broker = &Broker { provisions: true, ..broker.clone() };
+    let broker = &broker.to_provision();
     broker.prepare().await.map_err(|error| Unavailable::new(WHAT, error))?;
     broker.documents().await?;
     broker.checkpoints().await?;
@@ -113,7 +113,9 @@ async fn consumer_state(broker: &Broker, spec: &ConsumerSpec) -> Result<PieceSta
             ]))
         }
         Err(error) => match error.kind() {
-            ConsumerErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
+            ConsumerErrorKind::JetStream(cause)
+                if [ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND].contains(&cause.error_code()) =>
+            {
                 Ok(PieceState::Missing)
             }
             ConsumerErrorKind::TimedOut

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bus::{Begin, Bus, DeadLetter, Lag, Subscription};
+use proto::{Filter, Stream};
 use serde_json::json;
 
 use super::keys;
@@ -104,6 +105,10 @@ async fn rm(bus: &Bus, name: &str, keys: Option<&Path>, output: Output) -> Resul
 
 async fn rewind(bus: &Bus, name: &str, to: u64, output: Output) -> Result<(), Failure> {
     find(bus, name).await?;
+    let end = bus.last_seq(&Filter::All(Stream::Calls)).await.map_err(unreachable)?;
+    if !(1..=end).contains(&to) {
+        return Err(Failure::say(Exit::Usage, format!("the log has no sequence {to}: it goes from 1 to {end}")));
+    }
     bus.rewind(name, to).await.map_err(unreachable)?;
     if output.json {
         output.json(&json!({ "name": name, "from": to }));
