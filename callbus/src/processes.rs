@@ -36,7 +36,7 @@ fn cost(id: u32) -> Option<Cost> {
     if !PROGRAMS.contains(&program.as_str()) {
         return None;
     }
-    let role = words.last().filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
+    let role = words.next_back().filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
     let name = role.map_or_else(|| program.clone(), |role| format!("{program} {role}"));
     let stat = fs::read_to_string(folder.join("stat")).ok()?;
     // The name before this bracket may hold blanks; user and system time are the 12th and 13th words after it.

@@ -5,6 +5,13 @@
 //! NKEY_FILE=keys/consumers/crm/nkey cargo run -p tests --example subscribe
 //! ```
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program of its own, and no part of callbus"
+)]
+
 use std::env;
 use std::error::Error;
 

@@ -62,6 +62,7 @@ impl Place {
     }
 }
 
+#[expect(clippy::expect_used, reason = "only a broker with keys has one that may not be read")]
 fn nats_config(server: &Nats, spool: Option<SpoolConfig>) -> NatsConfig {
     NatsConfig { spool, ..server.config("story").expect("a broker without keys") }
 }

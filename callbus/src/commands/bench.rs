@@ -115,19 +115,19 @@ impl Measured {
         let mut waited = late;
         let mut kinds = Vec::new();
         for step in &report.steps {
-            match &step.what {
-                What::Callback { kind, latency_micros, outcome: Outcome::Replied { status: 200, .. }, .. } => {
-                    let took = Duration::from_micros(*latency_micros) + std::mem::take(&mut waited);
-                    self.late += usize::from(took > ANSWER_DUE);
-                    let micros =
-                        u64::try_from(took.as_micros()).unwrap_or(LATENCY_MICROS_MAX).clamp(1, LATENCY_MICROS_MAX);
-                    self.answers.entry(*kind).or_insert_with(histogram).saturating_record(micros);
-                    kinds.push(*kind);
-                }
-                What::Callback { .. } => self.refused += 1,
-                What::BadAnswer { why } => self.wrong.push(format!("{}: {why}", report.call)),
-                _ => {}
+            if let What::BadAnswer { why } = &step.what {
+                self.wrong.push(format!("{}: {why}", report.call));
             }
+            let What::Callback { kind, latency_micros, outcome, .. } = &step.what else { continue };
+            if !matches!(outcome, Outcome::Replied { status: 200, .. }) {
+                self.refused += 1;
+                continue;
+            }
+            let took = Duration::from_micros(*latency_micros) + std::mem::take(&mut waited);
+            self.late += usize::from(took > ANSWER_DUE);
+            let micros = u64::try_from(took.as_micros()).unwrap_or(LATENCY_MICROS_MAX).clamp(1, LATENCY_MICROS_MAX);
+            self.answers.entry(*kind).or_insert_with(histogram).saturating_record(micros);
+            kinds.push(*kind);
         }
         let billed_secs = billed(&report).filter(|_| kinds.contains(&Kind::Dice));
         self.calls.push(Acknowledged { call: report.call, kinds, billed_secs });
