@@ -131,7 +131,9 @@ impl Ground {
         // First, so that all that follows is counted.
         let mut metrics = None;
         if let Some(listen) = config.metrics {
-            let counting = Metrics::build(listen, self.bus.clone(), broker::consumers(config.billing_groups)).await?;
+            // An ingress may not read the log, not even where it ends.
+            let known = if role == Role::Ingress { Vec::new() } else { broker::consumers(config.billing_groups) };
+            let counting = Metrics::build(listen, self.bus.clone(), known).await?;
             metrics = counting.address();
             pulse.run(move |stop| async move { Ok(counting.run(stop).await?) });
         }
