@@ -210,7 +210,7 @@ impl Law {
         })?;
         // Before all time, so that looking frees nothing.
         let Some(now) = at_once(self.admission.facts(Timestamp::MIN, &wallet()))? else { return Ok(()) };
-        let granted = known.granted();
+        let granted = known.on_the_phone();
         hold_that(known.memory_lost || now.held >= granted, || {
             format!("{granted} is granted, and admission holds {}", now.held)
         })
@@ -300,6 +300,13 @@ impl Known {
 
     fn granted(&self) -> Micros {
         self.open().fold(Micros::ZERO, |sum, hold| sum.saturating_add(hold.amount))
+    }
+
+    /// What was granted to calls that go on. The end of a call frees what a worker held for it, though its grant may reach
+    /// the log later.
+    fn on_the_phone(&self) -> Micros {
+        let goes_on = |hold: &&Hold| self.calls.get(&hold.call).is_none_or(|call| call.end.is_none());
+        self.open().filter(goes_on).fold(Micros::ZERO, |sum, hold| sum.saturating_add(hold.amount))
     }
 
     /// All that was granted and has not ended is paid for, but for what is exposed.
