@@ -36,6 +36,7 @@ pub use embedded::Embedded;
 pub use error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 pub use events::Events;
 pub use nats::{
-    Begin, BrokerUser, Lag, Nats, NatsConfig, Permissions, Piece, PieceState, SpoolConfig, Subscription, accounts,
+    Begin, BrokerUser, Durability, Lag, Nats, NatsConfig, Permissions, Piece, PieceState, SpoolConfig, Subscription,
+    accounts,
 };
 pub use standing::Standing;

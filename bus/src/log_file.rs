@@ -77,7 +77,8 @@ impl LogFile {
         let state = writer::State::load(&connection).map_err(bad)?;
 
         let (commands, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
-        let (committed, commits) = watch::channel(0);
+        // What a process before this one has left counts as the first.
+        let (committed, commits) = watch::channel(1);
         // The thread owns the lock, so that the directory is free only after the last commit.
         let writer = std::thread::Builder::new()
             .name("log-writer".to_owned())

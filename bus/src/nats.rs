@@ -38,6 +38,10 @@ pub use provision::{Piece, PieceState};
 pub(crate) use settle::{NatsReceipt, NatsSettle};
 pub use subscriptions::{Begin, Lag, Subscription};
 
+/// A broker that has not taken an event by then is taken for one that is away. The platform waits, so well below what
+/// an ingress has to record in.
+const REPLICATED_WITHIN: Duration = Duration::from_millis(300);
+
 /// How to reach the broker, and what to expect of it.
 #[derive(Debug, Clone)]
 pub struct NatsConfig {
@@ -64,6 +68,8 @@ pub struct NatsConfig {
 pub struct SpoolConfig {
     /// Holds one directory per process that ever spooled here.
     pub dir: PathBuf,
+    /// When an event counts as recorded.
+    pub durability: Durability,
     /// Events kept at most; beyond, recording fails. [`SpoolConfig::BYTES_MAX`] by default.
     pub bytes_max: u64,
     /// The broker's own `sync_interval`: how long it may sit on what it has acknowledged.
@@ -79,10 +85,26 @@ impl SpoolConfig {
     /// A minute.
     pub const KEEP: Duration = Duration::from_secs(60);
 
-    /// A spool in `dir` with the defaults above.
+    /// A spool in `dir` with the defaults above, in which events count as recorded.
     pub fn new(dir: impl Into<PathBuf>, sync_interval: Duration) -> Self {
-        Self { dir: dir.into(), bytes_max: Self::BYTES_MAX, sync_interval, keep: Self::KEEP }
+        Self {
+            dir: dir.into(),
+            durability: Durability::Local,
+            bytes_max: Self::BYTES_MAX,
+            sync_interval,
+            keep: Self::KEEP,
+        }
     }
+}
+
+/// Where an event must be before it counts as recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disk of this process.
+    Local,
+    /// With the broker, which is to have replicas of it; on the disk of this process where the broker cannot say so
+    /// soon enough.
+    Replicated,
 }
 
 /// The log, the questions and the documents of a NATS account.
@@ -106,6 +128,9 @@ impl Nats {
 
     pub(crate) async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
         if let Some(spool) = &self.spool {
+            if spool.durability() == Durability::Replicated && spool.is_forwarded() && self.replicate(&events).await {
+                return Ok(());
+            }
             return spool.record(&events).await;
         }
         for event in &events {
@@ -118,6 +143,14 @@ impl Nats {
             }
         }
         Ok(())
+    }
+
+    /// False when the broker does not say in time that it has them all: it may have them all the same, and what the
+    /// spool then sends again falls away there.
+    async fn replicate(&self, events: &[Event]) -> bool {
+        let published = events.iter().map(|event| self.broker.publish(event, None));
+        let all = tokio::time::timeout(REPLICATED_WITHIN, futures::future::try_join_all(published)).await;
+        matches!(all, Ok(Ok(_)))
     }
 
     pub(crate) async fn append(&self, event: &Event, expected: Option<u64>) -> Result<Appended, AppendError> {

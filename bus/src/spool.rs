@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::bus::Appended;
 use crate::error::{AppendError, OpenError, RecordError, Unavailable};
 use crate::log_file::LogFile;
-use crate::nats::{Broker, SpoolConfig};
+use crate::nats::{Broker, Durability, SpoolConfig};
 
 mod forward;
 
@@ -34,6 +34,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Spool {
     log: Arc<LogFile>,
+    durability: Durability,
     held_bytes: Arc<AtomicU64>,
     bytes_max: u64,
     /// The commit up to which everything has been forwarded.
@@ -52,7 +53,17 @@ impl Spool {
         let mut tasks = JoinSet::new();
         tasks.spawn(forward.run());
         tasks.spawn(adopt(config.dir, broker, keep));
-        Ok(Self { log, held_bytes, bytes_max: config.bytes_max, forwarded, tasks: Mutex::new(tasks) })
+        let (durability, bytes_max) = (config.durability, config.bytes_max);
+        Ok(Self { log, durability, held_bytes, bytes_max, forwarded, tasks: Mutex::new(tasks) })
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Whether the broker has all there is. Until then whatever comes goes the same way, behind it.
+    pub(crate) fn is_forwarded(&self) -> bool {
+        *self.forwarded.borrow() >= *self.log.commits().borrow()
     }
 
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {

@@ -8,7 +8,9 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bus::Durability;
 use ingress::Fallback;
 use jiff::SignedDuration;
 use outbound::IpNet;
@@ -29,6 +31,8 @@ use secret::Secret;
 
 /// Asks one worker works on at the same time.
 const CONCURRENCY_MAX: usize = 256;
+/// With fewer there is no other that has what one loses.
+const REPLICAS_MIN: usize = 3;
 /// The price list of an app that names none.
 const DECK: &str = "standard";
 
@@ -99,6 +103,9 @@ pub(crate) enum Bus {
 pub(crate) struct Nats {
     pub url: String,
     pub replicas: usize,
+    pub durability: Durability,
+    /// The broker's.
+    pub sync_interval: Duration,
     /// The seed of this process's own key; none where the broker lets everybody in.
     pub nkey_file: Option<PathBuf>,
     /// With it the connection must be TLS.
@@ -136,6 +143,16 @@ impl Config {
                 "[views] url",
                 "it is missing, so views would write a file that nobody else reads",
                 "write url = \"postgres://user:password@host/database\"; without it the api keeps tables of its own",
+            ));
+        }
+        if let Bus::Nats(nats) = &self.bus
+            && nats.durability == Durability::Replicated
+            && nats.replicas < REPLICAS_MIN
+        {
+            return Err(Fault::setting(
+                "[bus] durability = \"replicated\"",
+                "there is but one replica of the log, and the broker acknowledges before it is on its disk",
+                "set replicas = 3, for a cluster of three; or leave durability out",
             ));
         }
         match (&self.bus, &self.admission, role) {
@@ -185,6 +202,11 @@ impl Config {
             (file::BusKind::Nats, Some(url)) => Bus::Nats(Nats {
                 url,
                 replicas: file.bus.replicas.get().into(),
+                durability: match file.bus.durability {
+                    file::Durability::Local => Durability::Local,
+                    file::Durability::Replicated => Durability::Replicated,
+                },
+                sync_interval: file.bus.sync_interval.0,
                 nkey_file: file.bus.nkey_file.map(|file| base.join(file)),
                 ca_file: file.bus.ca_file.map(|file| base.join(file)),
             }),

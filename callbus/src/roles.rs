@@ -37,9 +37,6 @@ const RECALL_EVENTS_MAX: u64 = 100_000;
 const DECISION_MEMORY_MIN: Duration = Duration::from_secs(15 * 60);
 /// The same where callbacks of any age are taken.
 const DECISION_MEMORY_ANY_AGE: Duration = Duration::from_secs(24 * 3600);
-/// How long a broker may sit on what it has acknowledged: its own default. Shorter ones are safe as well, the spool
-/// only keeps events a little longer than it had to.
-const BROKER_SYNC_INTERVAL: Duration = Duration::from_secs(120);
 const SERVE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Before all our keys in Redis.
 const REDIS_PREFIX: &str = "callbus:";
@@ -385,8 +382,10 @@ async fn open_bus(role: Role, config: &Config, environment: &Environment) -> any
     match &config.bus {
         config::Bus::Embedded => Ok(Bus::embedded(&config.data_dir)?),
         config::Bus::Nats(nats) => {
-            let spool =
-                role.does(Role::Ingress).then(|| SpoolConfig::new(config.data_dir.join("spool"), BROKER_SYNC_INTERVAL));
+            let spool = role.does(Role::Ingress).then(|| SpoolConfig {
+                durability: nats.durability,
+                ..SpoolConfig::new(config.data_dir.join("spool"), nats.sync_interval)
+            });
             broker::connect(nats, broker::user(role), environment, spool).await
         }
     }

@@ -23,6 +23,8 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for a document of up to a hundred megabytes.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Who may start without the broker waits no longer for it.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(2);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// An event may be 256 KiB of body, with its headers; a smaller limit would close the connection over it.
@@ -99,7 +101,7 @@ impl Broker {
         };
         if may_be_down {
             // A moment, so that the usual start finds everything made; the spool sees to it otherwise.
-            let _ = tokio::time::timeout(CONNECT_TIMEOUT, broker.wait_connected()).await;
+            let _ = tokio::time::timeout(FIRST_LOOK, broker.wait_connected()).await;
         }
         match broker.connected("connect") {
             Ok(()) => broker.prepare().await?,

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use outbound::IpNet;
@@ -113,13 +114,53 @@ pub(super) struct Bus {
     pub kind: BusKind,
     pub url: Option<String>,
     pub replicas: NonZeroU8,
+    pub durability: Durability,
+    pub sync_interval: SyncInterval,
     pub nkey_file: Option<PathBuf>,
     pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { kind: BusKind::Embedded, url: None, replicas: NonZeroU8::MIN, nkey_file: None, ca_file: None }
+        Self {
+            kind: BusKind::Embedded,
+            url: None,
+            replicas: NonZeroU8::MIN,
+            durability: Durability::Local,
+            sync_interval: SyncInterval::default(),
+            nkey_file: None,
+            ca_file: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Durability {
+    Local,
+    Replicated,
+}
+
+/// As in the broker's own configuration: a time such as `250ms`, or `always`, which is none.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct SyncInterval(pub Duration);
+
+impl Default for SyncInterval {
+    /// The broker's own.
+    fn default() -> Self {
+        Self(Duration::from_secs(120))
+    }
+}
+
+impl TryFrom<String> for SyncInterval {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "always" {
+            return Ok(Self(Duration::ZERO));
+        }
+        let interval = text.parse::<SignedDuration>().ok().and_then(|interval| interval.try_into().ok());
+        interval.map(Self).ok_or_else(|| format!("{text:?} is not a time: write \"250ms\", \"2m\" or \"always\""))
     }
 }
 

@@ -59,6 +59,7 @@ fn the_environment_wins() {
         ("CALLBUS__API__TOKEN", ""),
         ("CALLBUS__BUS__KIND", "nats"),
         ("CALLBUS__BUS__URL", "nats://broker:4222"),
+        ("CALLBUS__BUS__SYNC_INTERVAL", "250ms"),
     ]);
     let config = load(GOOD, &environment).expect("config");
     assert_eq!(config.callback_url(), "http://127.0.0.1:1234/callbacks");
@@ -70,6 +71,7 @@ fn the_environment_wins() {
     assert!(matches!(&config.apps[1].secret, Secret::File(path) if path == Path::new("conf/secrets/second")));
     let Bus::Nats(nats) = config.bus else { panic!("the bus is NATS") };
     assert_eq!((nats.url.as_str(), nats.replicas), ("nats://broker:4222", 1));
+    assert_eq!((nats.durability, nats.sync_interval), (Durability::Local, Duration::from_millis(250)));
 }
 
 #[test]
@@ -249,6 +251,14 @@ fn unsafe_combinations_are_refused() {
     );
     let shared = with([nats[0], nats[1], ("CALLBUS__VIEWS__URL", "postgres://h/callbus"), ("B", "")]);
     assert!(shared.refuse_unsafe(Role::Views).is_ok(), "views need no admission");
+    let alone = with([nats[0], nats[1], ("CALLBUS__BUS__DURABILITY", "replicated"), ("B", "")]);
+    says(
+        &alone.refuse_unsafe(Role::Ingress).expect_err("refused"),
+        expect![[r#"
+        [bus] durability = "replicated": there is but one replica of the log, and the broker acknowledges before it is on its disk;
+        set replicas = 3, for a cluster of three;
+        or leave durability out"#]],
+    );
     let nobody = load("", &Environment::default()).expect("config");
     says(
         &nobody.refuse_unsafe(Role::All).expect_err("refused"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_nats::jetstream;
-use bus::{Bus, RecordError, SpoolConfig};
+use bus::{Bus, Durability, RecordError, SpoolConfig};
 use futures::FutureExt;
 use proto::{Event, Kind, Stream};
 use tests::nats::Nats;
@@ -73,6 +73,32 @@ async fn a_broker_that_forgot_what_it_acknowledged_gets_it_again() -> Result<()>
     server.lose_everything()?;
     server.restart()?;
     assert_eq!(arrived(&bus, 30).await?, events(0..30)?);
+    Ok(())
+}
+
+/// The broker has it before anybody is told so; this disk only what the broker cannot take.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_replicated_needs_no_spool_while_the_broker_is_there() -> Result<()> {
+    let (mut server, directory) = (Nats::start()?, tempfile::tempdir()?);
+    let config = SpoolConfig { durability: Durability::Replicated, ..spool(directory.path()) };
+    let bus = Bus::nats(nats_config(&server, Some(config))).await?;
+    let all = events(0..30)?;
+    eventually("the broker is there", async || {
+        bus.record(all[..10].to_vec()).await?;
+        Ok((read_calls(&bus).await?.len() == 10).then_some(()))
+    })
+    .await?;
+    let spooled = bus.spooled_bytes();
+    bus.record(all[10..15].to_vec()).await?;
+    assert_eq!((read_calls(&bus).await?, bus.spooled_bytes()), (all[..15].to_vec(), spooled));
+    server.kill();
+    for event in &all[15..25] {
+        tokio::time::timeout(Duration::from_secs(1), bus.record(vec![event.clone()])).await??;
+    }
+    assert!(bus.spooled_bytes() > spooled, "it is on the disk");
+    server.restart()?;
+    bus.record(all[25..].to_vec()).await?;
+    assert_eq!(arrived(&bus, 30).await?, all);
     Ok(())
 }
 
