@@ -184,26 +184,27 @@ impl Ledger {
         }
     }
 
-    /// What a call was charged, as it stands in the log for ever; of several legs only one was. A wallet forgets it
-    /// sooner.
+    /// What a call was charged; of several legs only one was.
     pub(crate) async fn charged(&self, id: &WalletId, call: &CallId) -> Result<Option<Charged>, NotPosted> {
-        let events = history::events(&self.bus, id, 0).await?;
-        let mut charges = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
-        Ok(charges.rfind(|charged| charged.call == *call && charged.amount > Micros::ZERO))
+        let mut closings = self.closings(id).await?;
+        Ok(closings.rfind(|closed| closed.call == *call && closed.amount > Micros::ZERO))
     }
 
-    /// What the last leg of a call that was closed was closed with, be it nothing.
-    pub(crate) async fn released(&self, id: &WalletId, call: &CallId) -> Result<Option<Charged>, NotPosted> {
-        let events = history::events(&self.bus, id, 0).await?;
-        let mut closed = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
-        Ok(closed.rfind(|charged| charged.call == *call))
+    /// What of a call can be corrected: the charge; where nothing was charged, what its last leg was released with.
+    pub(crate) async fn correctable(&self, id: &WalletId, call: &CallId) -> Result<Option<Charged>, NotPosted> {
+        let closings: Vec<Charged> = self.closings(id).await?.filter(|closed| closed.call == *call).collect();
+        Ok(closings.iter().rfind(|closed| closed.amount > Micros::ZERO).or(closings.last()).cloned())
     }
 
     /// What a leg was closed with, be it nothing.
     pub(crate) async fn closed(&self, id: &WalletId, leg: &Leg) -> Result<Option<Charged>, NotPosted> {
+        Ok(self.closings(id).await?.find(|closed| closed.leg == *leg))
+    }
+
+    /// What each leg of a wallet was closed with, as it stands in the log for ever; a wallet forgets it sooner.
+    async fn closings(&self, id: &WalletId) -> Result<impl DoubleEndedIterator<Item = Charged> + use<>, NotPosted> {
         let events = history::events(&self.bus, id, 0).await?;
-        let mut closed = events.iter().flat_map(|posted| &posted.event.postings).filter_map(Charged::of);
-        Ok(closed.find(|charged| charged.leg == *leg))
+        Ok(events.into_iter().flat_map(|posted| posted.event.postings).filter_map(|posting| Charged::of(&posting)))
     }
 
     /// Marks the wallets of the newest events: a process that died may not have told admission of them.

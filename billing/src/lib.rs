@@ -7,6 +7,7 @@
 //! wallets' own events ([`history`]), of which a snapshot may stand for the first many.
 
 pub mod admission;
+mod ask;
 mod billing;
 mod call;
 pub mod credit;

@@ -1,16 +1,16 @@
-//! Orders: billing alone writes wallets, so whoever wants something posted asks billing.
+//! Orders: what billing is asked to post to a wallet.
 
 use std::time::Duration;
 
-use bus::{AskError, Bus, Question};
+use bus::Bus;
 use bytes::Bytes;
 use money::posting::{Change, TopUp};
 use money::{Charged, Currency, Micros, PostingId, WalletFacts};
 use proto::event::json;
 use proto::{CallId, WalletId};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
+use crate::ask::ask;
 use crate::ledger::{Intent, Ledger, NotPosted};
 
 pub(crate) const SUBJECT: &str = "billing.v1.order";
@@ -80,16 +80,7 @@ pub enum OrderError {
 /// # Errors
 /// When billing refuses it, or does not answer.
 pub async fn order(bus: &Bus, order: &Order) -> Result<Receipt, OrderError> {
-    let unavailable = |cause: String| OrderError::Unavailable(cause);
-    let data = serde_json::to_vec(order).map_err(|error| unavailable(error.to_string()))?;
-    let question = Question { headers: Vec::new(), data: Bytes::from(data) };
-    match bus.ask(SUBJECT, question, Instant::now() + POSTED_WITHIN).await {
-        Ok(reply) => serde_json::from_slice(&reply).map_err(|error| unavailable(error.to_string()))?,
-        Err(AskError::NoResponder { .. }) => Err(unavailable("no billing role is running".to_owned())),
-        Err(error @ (AskError::Deadline { .. } | AskError::Busy { .. } | AskError::Unavailable(_))) => {
-            Err(unavailable(error.to_string()))
-        }
-    }
+    ask(bus, SUBJECT, order, POSTED_WITHIN).await.map_err(OrderError::Unavailable)?
 }
 
 /// Billing's side.
@@ -108,7 +99,7 @@ async fn post(ledger: &Ledger, question: &[u8]) -> Result<Receipt, OrderError> {
             Intent::Refund { charged: charged(ledger, &wallet, &call).await?, id, amount, note, by }
         }
         Ordered::Correct { call, id, to, note, by } => {
-            Intent::Correct { charged: closed(ledger, &wallet, &call).await?, id, to, note, by }
+            Intent::Correct { charged: correctable(ledger, &wallet, &call).await?, id, to, note, by }
         }
     };
     let posted = ledger.post(&wallet, intent).await?;
@@ -120,12 +111,8 @@ async fn charged(ledger: &Ledger, wallet: &WalletId, call: &CallId) -> Result<Ch
     found.ok_or_else(|| OrderError::Refused(format!("{wallet} was not charged for the call {call}")))
 }
 
-/// What can be corrected: the charge, or a release where nothing was charged and something should have been.
-async fn closed(ledger: &Ledger, wallet: &WalletId, call: &CallId) -> Result<Charged, OrderError> {
-    let found = match ledger.charged(wallet, call).await? {
-        Some(charged) => Some(charged),
-        None => ledger.released(wallet, call).await?,
-    };
+async fn correctable(ledger: &Ledger, wallet: &WalletId, call: &CallId) -> Result<Charged, OrderError> {
+    let found = ledger.correctable(wallet, call).await?;
     found.ok_or_else(|| OrderError::Refused(format!("{wallet} never held credit for the call {call}")))
 }
 

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use bus::{AskError, Bus, Clock, Question};
+use bus::{Bus, Clock};
 use bytes::Bytes;
 use proto::WalletId;
 use proto::event::json;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::admission::Admission;
+use crate::ask::ask;
 use crate::credit::repair;
 use crate::history::Folded;
 use crate::snapshot;
@@ -37,15 +37,7 @@ pub struct Rebuilt {
 /// # Errors
 /// A sentence, when it was not done; admission is as it was.
 pub async fn rebuild(bus: &Bus, wallet: &WalletId) -> Result<Rebuilt, String> {
-    let data = serde_json::to_vec(wallet).map_err(|error| error.to_string())?;
-    let question = Question { headers: Vec::new(), data: Bytes::from(data) };
-    match bus.ask(SUBJECT, question, Instant::now() + REBUILT_WITHIN).await {
-        Ok(reply) => serde_json::from_slice(&reply).map_err(|error| error.to_string())?,
-        Err(AskError::NoResponder { .. }) => Err("no billing role is running".to_owned()),
-        Err(error @ (AskError::Deadline { .. } | AskError::Busy { .. } | AskError::Unavailable(_))) => {
-            Err(error.to_string())
-        }
-    }
+    ask(bus, SUBJECT, wallet, REBUILT_WITHIN).await?
 }
 
 /// Billing's side.

@@ -1,19 +1,18 @@
-//! Does admission say what the log says, and does the wallet's snapshot? Only billing reaches all of them, so whoever
-//! wants to know asks billing.
+//! Does admission say what the log says, and does the wallet's snapshot?
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bus::{AskError, Bus, Question};
+use bus::Bus;
 use bytes::Bytes;
 use futures::StreamExt;
 use money::{Micros, PostingId, Wallet, WalletFacts};
 use proto::WalletId;
 use proto::event::json;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::admission::{Admission, AdmissionError};
+use crate::ask::ask;
 use crate::history::{self, Folded};
 use crate::snapshot;
 
@@ -53,15 +52,7 @@ pub struct Difference {
 /// # Errors
 /// A sentence, when billing cannot tell now.
 pub async fn verify(bus: &Bus, wallet: &WalletId) -> Result<Verified, String> {
-    let data = serde_json::to_vec(wallet).map_err(|error| error.to_string())?;
-    let question = Question { headers: Vec::new(), data: Bytes::from(data) };
-    match bus.ask(SUBJECT, question, Instant::now() + VERIFIED_WITHIN).await {
-        Ok(reply) => serde_json::from_slice(&reply).map_err(|error| error.to_string())?,
-        Err(AskError::NoResponder { .. }) => Err("no billing role is running".to_owned()),
-        Err(error @ (AskError::Deadline { .. } | AskError::Busy { .. } | AskError::Unavailable(_))) => {
-            Err(error.to_string())
-        }
-    }
+    ask(bus, SUBJECT, wallet, VERIFIED_WITHIN).await?
 }
 
 /// Billing's side.

@@ -53,13 +53,13 @@ pub(crate) struct EmitRule {
 impl Policy {
     /// Whether [`Policy::emits`] could give anything for such an event.
     pub fn has_emits(&self, kind: Kind) -> bool {
-        !self.emit_rules(kind).is_empty()
+        !self.rules.emitting(kind).is_empty()
     }
 
     /// The events that the rules make of a DICE or a notify, in the order of the file. A rule that fails makes none and
     /// keeps no other from doing so.
     pub fn emits(&self, facts: &Facts<'_>) -> Vec<Result<Emit, EmitFailed>> {
-        let rules = self.emit_rules(facts.callback.kind());
+        let rules = self.rules.emitting(facts.callback.kind());
         if rules.is_empty() {
             return Vec::new();
         }
@@ -69,21 +69,6 @@ impl Policy {
             made.transpose()
         };
         rules.iter().filter_map(emit).collect()
-    }
-
-    fn emit_rules(&self, kind: Kind) -> &[EmitRule] {
-        match kind {
-            Kind::Dice => &self.rules.dice,
-            Kind::Notify => &self.rules.notify,
-            Kind::Ice
-            | Kind::Ace
-            | Kind::Pie
-            | Kind::Unknown
-            | Kind::Decided
-            | Kind::Emitted
-            | Kind::Asked
-            | Kind::Settled => &[],
-        }
     }
 }
 

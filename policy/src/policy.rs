@@ -227,10 +227,9 @@ impl Rules {
         }
     }
 
-    /// What is evaluated for such an event.
-    pub(crate) fn expressions(&self, kind: Kind) -> impl Iterator<Item = &Expression> {
-        let emits = match kind {
-            Kind::Dice => self.dice.as_slice(),
+    pub(crate) fn emitting(&self, kind: Kind) -> &[EmitRule] {
+        match kind {
+            Kind::Dice => &self.dice,
             Kind::Notify => &self.notify,
             Kind::Ice
             | Kind::Ace
@@ -240,9 +239,13 @@ impl Rules {
             | Kind::Emitted
             | Kind::Asked
             | Kind::Settled => &[],
-        };
+        }
+    }
+
+    /// What is evaluated for such an event.
+    pub(crate) fn expressions(&self, kind: Kind) -> impl Iterator<Item = &Expression> {
         let of_rules = self.of(kind).iter().flat_map(Rule::expressions);
-        of_rules.chain(emits.iter().flat_map(EmitRule::expressions))
+        of_rules.chain(self.emitting(kind).iter().flat_map(EmitRule::expressions))
     }
 
     fn count(&self) -> usize {
