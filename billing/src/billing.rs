@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Bus, Cache, Clock, Recorded, ServeSpec, Unavailable, Verdict, trace};
+use bus::{Bus, Cache, Clock, Recorded, Unavailable, Verdict, trace};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use proto::event::TRACEPARENT;
-use proto::{AppName, Asked, CallId, Filter, Kind, Partition, Stream, Subject};
+use proto::{Asked, Filter, Kind, Partition, Stream};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
@@ -22,17 +22,18 @@ use tracing::{Instrument, Span, info_span};
 use crate::admission::Admission;
 use crate::call::Call;
 use crate::enquiry::{Enquiries, Question};
-use crate::expiry::Expiries;
 use crate::group::{self, Group};
-use crate::ledger::{Intent, Ledger, NotPosted};
-use crate::{order, rebuild, tombstone, verify};
+use crate::ledger::Ledger;
+use crate::tombstone;
 
+mod lane;
+mod office;
 mod settle;
 
-const CALLS: Filter = Filter::All(Stream::Calls);
+use lane::{CallKey, Lane, key_of, lane_of};
+use office::Office;
 
-/// Orders and questions answered at the same time.
-const ORDERS_MAX: usize = 64;
+const CALLS: Filter = Filter::All(Stream::Calls);
 
 /// The log or the broker is away: wait, and go on where we were.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -74,18 +75,6 @@ pub struct Billing {
     office: Office,
 }
 
-/// What all groups share.
-#[derive(Debug, Clone)]
-struct Office {
-    bus: Bus,
-    admission: Admission,
-    cache: Cache,
-    clock: Clock,
-    ledger: Arc<Ledger>,
-    /// None: nobody is asked how a call ended.
-    enquiries: Option<Arc<Enquiries>>,
-}
-
 /// What the handlers of a group share.
 #[derive(Debug)]
 struct Books {
@@ -98,17 +87,6 @@ struct Books {
     enquiries: Option<Arc<Enquiries>>,
     /// By partition: one lane of the log is worked on at a time, so these locks are hardly ever waited for.
     lanes: Vec<Mutex<Lane>>,
-}
-
-/// An app's call.
-type CallKey = (AppName, CallId);
-
-/// The calls of one partition.
-#[derive(Debug, Default)]
-struct Lane {
-    calls: BTreeMap<CallKey, Call>,
-    /// Time of the newest event seen.
-    newest: Timestamp,
 }
 
 impl Billing {
@@ -164,75 +142,6 @@ impl Billing {
             }
         }
         outcome
-    }
-}
-
-impl Office {
-    /// Answers those who want something posted, or to know.
-    async fn serve(self, stop: CancellationToken) -> Result<(), BillingError> {
-        let till = ServeSpec {
-            name: "billing".to_owned(),
-            group: "billing".to_owned(),
-            subjects: vec![order::SUBJECT.to_owned(), verify::SUBJECT.to_owned(), rebuild::SUBJECT.to_owned()],
-            concurrency_max: ORDERS_MAX,
-        };
-        let bus = self.bus.clone();
-        let answer = move |asked: bus::Asked| {
-            let Self { bus, admission, clock, ledger, .. } = self.clone();
-            async move {
-                match asked.subject.as_str() {
-                    verify::SUBJECT => verify::take(&bus, &admission, &asked.data).await,
-                    rebuild::SUBJECT => rebuild::take(&bus, &admission, &clock, &asked.data).await,
-                    _ => order::take(&ledger, &asked.data).await,
-                }
-            }
-        };
-        Ok(bus.serve(till, answer, stop).await?)
-    }
-
-    /// What is to be done for all wallets, whoever works: tells admission what it missed, takes grants whose time is
-    /// over and keeps snapshots.
-    async fn tend(self, groups: u8, stop: CancellationToken) -> Result<(), BillingError> {
-        let (mut ticks, mut expiries) = (sweep_ticks(), None);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.ledger.catch_up_admission().await;
-            self.ledger.tidy().await;
-            if let Err(why) = self.expire_grants(&mut expiries).await {
-                tracing::warn!(why, "grants expire later");
-            }
-            match group::in_force(&self.bus).await {
-                Ok(in_force) if in_force != groups => return Err(BillingError::Groups { groups, in_force }),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the number of groups is looked up later"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes what is left of grants whose time is over. What holds stand on is tried again. Those who stand by do it
-    /// too: without calls the broker lets nobody work, and the expected sequence makes it happen once.
-    async fn expire_grants(&self, expiries: &mut Option<Expiries>) -> Result<(), String> {
-        let unreachable = |error: Unavailable| error.to_string();
-        let expiries = match expiries {
-            Some(expiries) => expiries,
-            None => expiries.insert(Expiries::open(&self.bus).await.map_err(unreachable)?),
-        };
-        let now = self.clock.now();
-        expiries.catch_up(&self.bus, now).await.map_err(unreachable)?;
-        for due in expiries.due(now) {
-            let (_, wallet, grant) = &due;
-            match self.ledger.post(wallet, Intent::ExpireGrant { grant: grant.clone(), now }).await {
-                Ok(posted) if posted.grants.iter().any(|lot| lot.grant == *grant) => {}
-                Ok(_) => expiries.done(&due),
-                Err(NotPosted::Unavailable(why)) => return Err(why),
-                Err(why @ (NotPosted::Refused(_) | NotPosted::Unreadable(_))) => {
-                    tracing::error!(%why, %wallet, "a grant is not expired");
-                    expiries.done(&due);
-                }
-            }
-        }
-        expiries.keep(&self.bus, now).await;
-        Ok(())
     }
 }
 
@@ -503,44 +412,4 @@ impl Books {
 /// Billing has been level with the log for long enough.
 fn steady(since: Option<Timestamp>, now: Timestamp) -> bool {
     since.is_some_and(|since| now.duration_since(since) >= STEADY_FOR)
-}
-
-impl Lane {
-    /// Our own events are about calls that are here; they bring none back.
-    fn wants(&self, kind: Kind, key: &CallKey) -> bool {
-        !matches!(kind, Kind::Asked | Kind::Settled) || self.calls.contains_key(key)
-    }
-
-    fn to_be_looked_up(&self, now: Timestamp) -> BTreeSet<CallKey> {
-        let wanted = self.calls.iter().filter(|(_, call)| call.to_be_looked_up(now));
-        wanted.map(|(key, _)| key.clone()).collect()
-    }
-
-    fn take(&mut self, kind: Kind, key: &CallKey, recorded: &Recorded, now: Timestamp) -> Result<&mut Call, String> {
-        self.newest = self.newest.max(recorded.event.time);
-        let new = || Call::new(key.0.clone(), key.1.clone(), recorded, now);
-        let call = self.calls.entry(key.clone()).or_insert_with(new);
-        call.apply(kind, recorded, now)?;
-        Ok(call)
-    }
-}
-
-fn lane_of(recorded: &Recorded) -> usize {
-    usize::from(recorded.event.subject.lane().index())
-}
-
-/// Which call an event belongs to; `None` for the few without a call id, which nobody is billed for.
-fn key_of(recorded: &Recorded) -> Option<(Kind, CallKey)> {
-    match &recorded.event.subject {
-        // A policy's own event has no bearing on money.
-        Subject::Call { kind: Kind::Emitted, .. }
-        | Subject::Wallet(_)
-        | Subject::List(_)
-        | Subject::Policy(_)
-        | Subject::Deck(_) => None,
-        Subject::Call { kind, app, .. } => {
-            let call = CallId::new(recorded.event.about.as_str()).ok()?;
-            Some((*kind, (app.clone(), call)))
-        }
-    }
 }

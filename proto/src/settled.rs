@@ -57,6 +57,14 @@ pub struct Settled {
     pub supplier_cost: Option<SupplierCost>,
 }
 
+impl Settled {
+    /// Whether it stands, coming after another CDR of the same call: the newest does, and one that is unmatched never in
+    /// the place of one that is not.
+    pub fn replaces(&self, before: &Self) -> bool {
+        !self.unmatched || before.unmatched
+    }
+}
+
 /// An end as another DICE told it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherEnd {

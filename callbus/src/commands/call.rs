@@ -49,10 +49,9 @@ impl Call {
 
     /// The CDR, once the call is settled.
     pub(crate) fn settled(&self) -> Option<Settled> {
-        let bodies = self.events.iter().rev().filter(|event| event.kind == Kind::Settled).map(|event| &event.body);
-        let cdrs: Vec<Settled> = bodies.filter_map(|body| serde_json::from_value(body.clone()).ok()).collect();
-        // The newest stands; one that is unmatched never in the place of one that is not.
-        cdrs.iter().find(|cdr| !cdr.unmatched).or(cdrs.first()).cloned()
+        let bodies = self.events.iter().filter(|event| event.kind == Kind::Settled).map(|event| &event.body);
+        let cdrs = bodies.filter_map(|body| serde_json::from_value(body.clone()).ok());
+        cdrs.reduce(|before: Settled, cdr: Settled| if cdr.replaces(&before) { cdr } else { before })
     }
 }
 

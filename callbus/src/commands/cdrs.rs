@@ -38,8 +38,7 @@ pub(crate) async fn since(bus: &Bus, since: Timestamp, named: &HashSet<String>) 
         }
         let Ok(settled) = serde_json::from_slice::<Settled>(&next.event.data) else { continue };
         let key = (settled.app.clone(), settled.call.clone());
-        // The newest stands; one that is unmatched never in the place of one that is not.
-        if !settled.unmatched || cdrs.get(&key).is_none_or(|before: &Cdr| before.settled.unmatched) {
+        if cdrs.get(&key).is_none_or(|before: &Cdr| settled.replaces(&before.settled)) {
             cdrs.insert(key, Cdr { at, settled });
         }
         if cdrs.len() > CDRS_MAX {
