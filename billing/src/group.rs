@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bus::{Bus, ConsumerSpec, Unavailable};
-use proto::{Filter, Partition, Stream};
+use proto::{Filter, Share, Stream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -23,39 +23,32 @@ const IN_FORCE: &str = "billing-groups";
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// One of `of` groups.
+/// One of several groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Group {
-    index: u8,
-    of: u8,
-}
+pub(crate) struct Group(Share);
 
 impl Group {
     pub(crate) fn all(of: u8) -> impl Iterator<Item = Self> {
-        (0..of).map(move |index| Self { index, of })
+        Share::all(of).map(Self)
     }
 
     /// Name of its consumer, and of its checkpoint.
     pub(crate) fn name(self) -> String {
-        match self.of {
-            1 => CONSUMER.to_owned(),
-            of => format!("{CONSUMER}-{}-of-{of}", self.index + 1),
+        if self.0 == Share::WHOLE {
+            return CONSUMER.to_owned();
         }
+        format!("{CONSUMER}-{}-of-{}", self.0.nth(), self.0.of())
     }
 
     pub(crate) fn filter(self) -> Filter {
-        match self.of {
-            1 => Filter::All(Stream::Calls),
-            _ => Filter::Partitions(Partition::all().filter(|partition| self.has(*partition)).collect()),
+        if self.0 == Share::WHOLE {
+            return Filter::All(Stream::Calls);
         }
+        Filter::Partitions(self.0.partitions().collect())
     }
 
     pub(crate) fn consumer(self) -> ConsumerSpec {
         ConsumerSpec { name: self.name(), filter: self.filter(), max_in_flight: IN_FLIGHT_MAX }
-    }
-
-    fn has(self, partition: Partition) -> bool {
-        partition.index() % self.of == self.index
     }
 }
 
@@ -127,22 +120,4 @@ async fn is_worked(bus: &Bus, of: u8) -> Result<bool, Unavailable> {
         }
     }
     Ok(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_partition_is_in_one_group() {
-        for of in GROUPS.into_iter().skip(1) {
-            let shares = Group::all(of).map(|group| {
-                let Filter::Partitions(partitions) = group.filter() else { panic!("{group:?} has them all") };
-                partitions
-            });
-            let mut all: Vec<u8> = shares.flatten().map(Partition::index).collect();
-            all.sort_unstable();
-            assert_eq!(all, (0..Partition::COUNT).collect::<Vec<_>>(), "{of} groups");
-        }
-    }
 }

@@ -706,6 +706,10 @@ pub(crate) struct ConsumerAdd {
     /// asked, settled.
     #[arg(long, value_delimiter = ',', value_parser = kind)]
     pub kinds: Vec<proto::Kind>,
+    /// Only this share of the calls, such as 1/4: several programs that share them out have a consumer each, and every
+    /// call comes to one of them, in order.
+    #[arg(long, default_value = "1/1", value_name = "NTH/OF")]
+    pub share: proto::Share,
     /// beginning, now, or a sequence of the log.
     #[arg(long, default_value = "now", value_name = "WHERE", value_parser = crate::commands::consumer::begin)]
     pub from: bus::Begin,

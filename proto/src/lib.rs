@@ -1,7 +1,7 @@
 //! The words callbus speaks: what Sinch sends, what it is answered, and what is kept.
 //!
 //! A callback arrives as signed bytes ([`signature`]), is read leniently ([`callback`]), is answered with SVAML
-//! ([`svaml`]) and is recorded as an [`event`] under a [`subject`] with a derived [`id`]. What the worker said and why
+//! ([`svaml`]) and is recorded as an [`event`] under a [`subject`], in a [`partition`] of its call's own, with a derived [`id`]. What the worker said and why
 //! is [`decided`]; a named event a policy made of it is [`emitted`]; what the platform says of a call when it is asked
 //! is [`asked`], and what the call came to is [`settled`]. What operators change meanwhile is [`config`].
 //!
@@ -17,6 +17,7 @@ pub mod signature;
 pub mod callback;
 pub mod svaml;
 pub mod subject;
+pub mod partition;
 pub mod event;
 pub mod decided;
 pub mod emitted;
@@ -34,7 +35,8 @@ pub use emitted::Emitted;
 pub use event::Event;
 pub use id::{AppKey, AppName, CallId, DecisionKey, DeckName, EventId, Leg, ListName, WalletId};
 pub use kind::Kind;
+pub use partition::{Partition, Share};
 pub use phone::PhoneNumber;
 pub use settled::Settled;
-pub use subject::{Filter, Partition, Stream, Subject};
+pub use subject::{Filter, Stream, Subject};
 pub use svaml::Svaml;

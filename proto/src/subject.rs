@@ -5,8 +5,9 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AppName, CallId, DeckName, ListName, WalletId};
+use crate::id::{AppName, DeckName, ListName, WalletId};
 use crate::kind::Kind;
+use crate::partition::Partition;
 
 /// Tokens of a subject hold letters, digits, `-` and `_`; all else is percent-encoded, since `.`, `*`, `>` and blanks
 /// mean something to a broker.
@@ -43,38 +44,6 @@ impl Stream {
             Self::Wallets => "wallets.v1.>",
             Self::Config => "config.v1.>",
         }
-    }
-}
-
-/// The share of calls an event belongs to: FNV-1a of the call id mod 64. Order is kept within a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Partition(u8);
-
-impl Partition {
-    pub const COUNT: u8 = 64;
-
-    pub fn of(call: &CallId) -> Self {
-        Self::of_text(call.as_str())
-    }
-
-    /// For events without a call id (DICE, notify and unknown may lack one), which are filed by their event id.
-    pub fn of_text(text: &str) -> Self {
-        let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        Self((hash % u32::from(Self::COUNT)) as u8)
-    }
-
-    pub fn all() -> impl Iterator<Item = Self> {
-        (0..Self::COUNT).map(Self)
-    }
-
-    pub fn index(self) -> u8 {
-        self.0
-    }
-}
-
-impl fmt::Display for Partition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "p{:02}", self.0)
     }
 }
 
@@ -149,11 +118,7 @@ impl Subject {
             ["calls", "v1", kind, app, partition] => Some(Self::Call {
                 kind: Kind::parse(kind)?,
                 app: AppName::new(*app).ok()?,
-                partition: partition
-                    .strip_prefix('p')
-                    .and_then(|index| index.parse().ok())
-                    .filter(|index| *index < Partition::COUNT)
-                    .map(Partition)?,
+                partition: Partition::parse(partition)?,
             }),
             ["wallets", "v1", wallet] => {
                 WalletId::new(percent_decode_str(wallet).decode_utf8().ok()?).ok().map(Self::Wallet)
@@ -215,7 +180,7 @@ impl Filter {
 
     /// The broker's spelling of the filter: an event is under it when its subject matches one of these.
     pub fn patterns(&self) -> Vec<String> {
-        let partition = |partition: &Partition| format!("calls.v1.*.*.{partition}");
+        let partition = |partition: &Partition| calls_pattern(None, *partition);
         vec![match self {
             Self::All(stream) => stream.subjects().to_owned(),
             Self::Kind(kind) => format!("calls.v1.{kind}.>"),
@@ -227,6 +192,12 @@ impl Filter {
             Self::Deck(deck) => Subject::Deck(deck.clone()).to_string(),
         }]
     }
+}
+
+/// The broker's spelling of a partition's events, all of them or those of one kind.
+pub fn calls_pattern(kind: Option<Kind>, partition: Partition) -> String {
+    let kind = kind.map_or("*", Kind::as_str);
+    format!("calls.v1.{kind}.*.{partition}")
 }
 
 /// Where a program of the operator's own is asked what to do with a call: `decide.v1.<kind>.<app>`.

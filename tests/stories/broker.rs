@@ -1,6 +1,7 @@
 //! The broker knows who comes: each role may do its part and nothing else, and others subscribe under names of their
 //! own.
 
+use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
@@ -171,6 +172,61 @@ async fn others_subscribe_with_a_key_of_their_own() -> Result<()> {
     world.consumer(&["rm", "crm2", "--keys", &keys])?;
     ensure!(world.consumer(&["dead", "crm2"]).is_err(), "it is gone");
     ensure!(world.consumer(&["add", "billing"]).is_err(), "callbus's own names are taken");
+    Ok(())
+}
+
+/// One of two programs dies with what it was handed, and comes again. Between them they hear of every event, and each
+/// of the whole of a call, in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_that_share_the_calls_hear_of_each_in_order() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "100000").await?;
+    let keys = world.servers()?.0.keys().display().to_string();
+    let names = ["crm-1", "crm-2"];
+    for (name, share) in names.iter().zip(["1/2", "2/2"]) {
+        world.consumer(&[
+            "add",
+            name,
+            "--kinds",
+            "ice,dice,settled",
+            "--share",
+            share,
+            "--from",
+            "beginning",
+            "--keys",
+            &keys,
+        ])?;
+    }
+    world.servers()?.0.reload()?;
+    let mut listeners = Vec::new();
+    for name in names {
+        let (seed, url) = key(&mut world, &format!("consumers/{name}"))?;
+        let client = eventually("the broker knows it", async || Ok(come(&seed, &url, name).await.ok())).await?;
+        listeners.push(pull_consumer(&client, name).await?);
+    }
+
+    let platform = world.platform(33)?;
+    let calls = join_all((0..40).map(|_| platform.call(script(tests::world::ALLOWED)))).await;
+    let unheard = listeners[0].fetch().max_messages(20).messages().await?;
+    ensure!(unheard.count().await > 0, "it was handed something, and dies");
+    world.consumer(&["rewind", "crm-1", "--to", "1"])?;
+
+    let (mut heard, mut of) = (HashMap::<String, Vec<u64>>::new(), HashMap::new());
+    while heard.values().map(Vec::len).sum::<usize>() < calls.len() * 3 {
+        for (nth, listener) in listeners.iter().enumerate() {
+            let mut handed = listener.fetch().max_messages(50).messages().await?;
+            while let Some(event) = handed.next().await {
+                let event = event.map_err(|error| anyhow::anyhow!(error))?;
+                let call = event.headers.as_ref().and_then(|headers| headers.get("ce-subject")).context("a call")?;
+                let seq = event.info().map_err(|error| anyhow::anyhow!(error))?.stream_sequence;
+                ensure!(*of.entry(call.to_string()).or_insert(nth) == nth, "{call} came to both");
+                heard.entry(call.to_string()).or_default().push(seq);
+                event.ack().await.map_err(|error| anyhow::anyhow!(error))?;
+            }
+        }
+    }
+    ensure!(heard.values().all(|seqs| seqs.len() == 3 && seqs.is_sorted()), "{heard:?}");
+    ensure!((0..2).all(|nth| of.values().any(|other| *other == nth)), "one has them all");
     Ok(())
 }
 

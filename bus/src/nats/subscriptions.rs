@@ -7,7 +7,8 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, Info, pull};
 use async_nats::jetstream::stream::ConsumerErrorKind;
 use futures::TryStreamExt;
-use proto::{Filter, Kind, Stream};
+use proto::subject::calls_pattern;
+use proto::{Filter, Kind, Share, Stream};
 
 use super::Broker;
 use crate::error::Unavailable;
@@ -31,6 +32,8 @@ pub struct Subscription {
     pub name: String,
     /// Empty: all of them.
     pub kinds: Vec<Kind>,
+    /// Of the calls.
+    pub share: Share,
     pub begin: Begin,
 }
 
@@ -68,7 +71,6 @@ pub struct Lag {
 pub(super) async fn add(broker: &Broker, subscription: &Subscription) -> Result<bool, Unavailable> {
     const WHAT: &str = "add a consumer";
     let name = &subscription.name;
-    let filters = subscription.kinds.iter().flat_map(|kind| Filter::Kind(*kind).patterns());
     let config = pull::Config {
         durable_name: Some(name.clone()),
         deliver_policy: match subscription.begin {
@@ -80,7 +82,7 @@ pub(super) async fn add(broker: &Broker, subscription: &Subscription) -> Result<
         max_deliver: DELIVERIES_MAX,
         backoff: AGAIN_AFTER.to_vec(),
         max_ack_pending: UNACKNOWLEDGED_MAX,
-        filter_subjects: filters.collect(),
+        filter_subjects: filters(subscription),
         ..pull::Config::default()
     };
     let stream = Stream::Calls.name();
@@ -98,6 +100,16 @@ pub(super) async fn add(broker: &Broker, subscription: &Subscription) -> Result<
         },
     }
     broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, stream)).await.map(|_| true)
+}
+
+/// None: everything.
+fn filters(subscription: &Subscription) -> Vec<String> {
+    let Subscription { kinds, share, .. } = subscription;
+    if *share == Share::WHOLE {
+        return kinds.iter().flat_map(|kind| Filter::Kind(*kind).patterns()).collect();
+    }
+    let kinds = if kinds.is_empty() { vec![None] } else { kinds.iter().copied().map(Some).collect() };
+    share.partitions().flat_map(|partition| kinds.iter().map(move |kind| calls_pattern(*kind, partition))).collect()
 }
 
 /// False when there was none.

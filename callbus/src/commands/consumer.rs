@@ -62,9 +62,9 @@ fn shown(lag: &Lag) -> serde_json::Value {
 }
 
 async fn add(bus: &Bus, add: ConsumerAdd, output: Output) -> Result<(), Failure> {
-    let ConsumerAdd { name, kinds, from: begin, keys } = add;
+    let ConsumerAdd { name, kinds, share, from: begin, keys } = add;
     refuse_own(&name)?;
-    let made = bus.subscribe(&Subscription { name: name.clone(), kinds, begin }).await.map_err(unreachable)?;
+    let made = bus.subscribe(&Subscription { name: name.clone(), kinds, share, begin }).await.map_err(unreachable)?;
     let key = match &keys {
         Some(directory) => Some(keys::of_consumer(directory, &name)?),
         None => None,
@@ -109,7 +109,8 @@ async fn rewind(bus: &Bus, name: &str, to: u64, output: Output) -> Result<(), Fa
     if !(1..=end).contains(&to) {
         return Err(Failure::say(Exit::Usage, format!("the log has no sequence {to}: it goes from 1 to {end}")));
     }
-    bus.rewind(name, to).await.map_err(unreachable)?;
+    let todo = format!("if it began later than {to}: callbus consumer rm {name}, and add it again --from {to}");
+    bus.rewind(name, to).await.map_err(|error| Failure::new(Exit::Failed, anyhow::anyhow!("{error}; {todo}")))?;
     if output.json {
         output.json(&json!({ "name": name, "from": to }));
     } else {
