@@ -75,6 +75,8 @@ pub(crate) struct Ingress {
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     pub listen: SocketAddr,
+    /// Where commands find it; none: where it listens.
+    pub url: Option<String>,
     /// None: made at the first start, in the data directory.
     pub token: Option<Secret>,
 }
@@ -186,8 +188,14 @@ impl Config {
         format!("http://{}{}", reachable(self.ingress.listen), self.ingress.path)
     }
 
-    pub(crate) fn api_url(&self) -> String {
+    /// Where the process of this configuration itself serves the API.
+    pub(crate) fn api_listener(&self) -> String {
         format!("http://{}", reachable(self.api.listen))
+    }
+
+    /// Where commands find the API.
+    pub(crate) fn api_url(&self) -> String {
+        self.api.url.clone().unwrap_or_else(|| self.api_listener())
     }
 
     fn resolve(path: &Path, file: file::File) -> Result<Self, Fault> {
@@ -233,13 +241,13 @@ impl Config {
                 public_prefix: file.ingress.public_prefix.trim_end_matches('/').to_owned(),
                 body_bytes_max: file.ingress.body_bytes_max,
             },
-            api: Api { listen: file.api.listen.0, token },
+            api: Api { listen: file.api.listen.0, url: file.api.url.map(|base| base.0), token },
             bus,
             admission,
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
             billing_groups: file.billing.groups.0,
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
-            platform: file.platform.url,
+            platform: file.platform.url.map(|base| base.0),
             views,
             otlp: file.telemetry.otlp.map(|collector| collector.0),
             metrics: file.telemetry.metrics.map(|listen| listen.0),

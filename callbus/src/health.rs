@@ -75,7 +75,7 @@ pub(crate) async fn check(
     role: Option<Role>,
     output: Output,
 ) -> Result<(), Failure> {
-    let (callbacks, api) = (config.callback_url(), format!("{}/healthz", config.api_url()));
+    let (callbacks, api) = (config.callback_url(), format!("{}/healthz", config.api_listener()));
     match role {
         None | Some(Role::All) => {
             client::look(&callbacks).await?;

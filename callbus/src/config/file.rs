@@ -74,13 +74,14 @@ impl Default for Ingress {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Api {
     pub listen: Listen,
+    pub url: Option<HttpBase>,
     pub token: Option<String>,
     pub token_file: Option<PathBuf>,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { listen: Listen(([127, 0, 0, 1], 8081).into()), token: None, token_file: None }
+        Self { listen: Listen(([127, 0, 0, 1], 8081).into()), url: None, token: None, token_file: None }
     }
 }
 
@@ -207,7 +208,7 @@ pub(super) struct Outbound {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Platform {
-    pub url: Option<String>,
+    pub url: Option<HttpBase>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -220,7 +221,7 @@ pub(super) struct Views {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Telemetry {
-    pub otlp: Option<Collector>,
+    pub otlp: Option<HttpBase>,
     pub metrics: Option<Listen>,
 }
 
@@ -284,19 +285,17 @@ impl TryFrom<String> for Network {
     }
 }
 
-/// Where a collector takes OTLP over HTTP, without `/v1/traces`.
+/// Where a server is, without the paths under it.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Collector(pub String);
+pub(super) struct HttpBase(pub String);
 
-impl TryFrom<String> for Collector {
+impl TryFrom<String> for HttpBase {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         match reqwest::Url::parse(&text) {
-            Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(Self(text)),
-            Ok(_) | Err(_) => {
-                Err(format!("{text:?} is not the address of a collector: write \"http://127.0.0.1:4318\""))
-            }
+            Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(Self(text.trim_end_matches('/').to_owned())),
+            Ok(_) | Err(_) => Err(format!("{text:?} is not the address of a server: write \"http://host:port\"")),
         }
     }
 }

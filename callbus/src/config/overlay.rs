@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::fault::Fault;
-use super::file::{Collector, File};
+use super::file::{File, HttpBase};
 use crate::environment::Environment;
 
 /// Apps the environment can name; a number beyond is a typing error, not a list to fill.
@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path, text: &str, environment: &Environment) -> Result
         (file, table) = read.map_err(|error| Fault::in_variable(name, &error))?;
     }
     if let (None, Some(address)) = (&file.telemetry.otlp, environment.get(OTLP)) {
-        let collector = Collector::try_from(address.to_owned());
+        let collector = HttpBase::try_from(address.to_owned());
         file.telemetry.otlp =
             Some(collector.map_err(|error| Fault::setting(OTLP, error, "or leave it unset to trace nothing"))?);
     }

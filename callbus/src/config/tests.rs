@@ -86,7 +86,7 @@ fn a_collector_is_named_by_the_file_or_the_standard_variable() {
         "[telemetry]\notlp = \"collector:4318\"\n",
         &Environment::default(),
         expect![[r#"
-        conf/callbus.toml:2:8: "collector:4318" is not the address of a collector: write "http://127.0.0.1:4318"
+        conf/callbus.toml:2:8: "collector:4318" is not the address of a server: write "http://host:port"
          2 | otlp = "collector:4318"
            |        ^"#]],
     );
@@ -94,7 +94,7 @@ fn a_collector_is_named_by_the_file_or_the_standard_variable() {
         GOOD,
         &Environment::from([("OTEL_EXPORTER_OTLP_ENDPOINT", "4318")]),
         expect![[r#"
-        OTEL_EXPORTER_OTLP_ENDPOINT: "4318" is not the address of a collector: write "http://127.0.0.1:4318";
+        OTEL_EXPORTER_OTLP_ENDPOINT: "4318" is not the address of a server: write "http://host:port";
         or leave it unset to trace nothing"#]],
     );
 }
