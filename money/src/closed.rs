@@ -1,7 +1,11 @@
-//! The legs a wallet has closed and still remembers: most of what a busy wallet is made of, so kept small.
+//! The legs a wallet has closed and still remembers: most of what a busy wallet is made of, so kept small, and quick to
+//! read from a snapshot.
+
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hashbrown::HashTable;
 use jiff::Timestamp;
 use proto::Leg;
 use rpds::{HashTrieMapSync, VectorSync};
@@ -15,15 +19,25 @@ const WRITTEN_BYTES: usize = 32 + 8 + 4 + 8;
 
 type Digest = [u8; 32];
 
-/// In the order in which they were closed. Written as one text, of binary records in base64: as JSON objects, a million
-/// legs would be a document more than twice as large.
+/// In the order in which they were closed: those that were read from a snapshot, then those that came since. Written as
+/// one text, of binary records in base64: as JSON objects, a million legs would be a document more than twice as large.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct ClosedLegs {
+    /// Shared by all clones and never changed. Those before `forgotten` are forgotten.
+    read: Arc<Read>,
+    forgotten: usize,
     legs: HashTrieMapSync<Digest, Closed>,
-    /// Those before `first` are forgotten.
+    /// Of `legs`. Those before `first` are forgotten.
     order: VectorSync<Digest>,
     first: usize,
+}
+
+/// Legs as a snapshot has them, and where each stands.
+#[derive(Debug, Default)]
+struct Read {
+    legs: Vec<(Digest, Closed)>,
+    places: HashTable<u32>,
 }
 
 /// Text that is not what [`ClosedLegs`] is written as.
@@ -33,51 +47,85 @@ pub(crate) struct NotClosedLegs;
 
 impl ClosedLegs {
     pub(crate) fn get(&self, leg: &Leg) -> Option<Closed> {
-        self.legs.get(&leg.to_bytes()).copied()
+        let digest = leg.to_bytes();
+        let since = self.legs.get(&digest).copied();
+        since.or_else(|| self.read.get(&digest).filter(|(place, _)| *place >= self.forgotten).map(|(_, closed)| closed))
     }
 
     /// A leg that is not among them yet.
     pub(crate) fn insert(&mut self, leg: &Leg, closed: Closed) {
-        self.push(leg.to_bytes(), closed);
+        let digest = leg.to_bytes();
+        self.legs.insert_mut(digest, closed);
+        self.order.push_back_mut(digest);
     }
 
     pub(crate) fn oldest(&self) -> Option<Closed> {
-        self.legs.get(self.order.get(self.first)?).copied()
+        self.all().next().map(|(_, closed)| closed)
     }
 
     pub(crate) fn remove_oldest(&mut self) {
+        if self.forgotten < self.read.legs.len() {
+            self.forgotten = self.forgotten.saturating_add(1);
+            if self.forgotten == self.read.legs.len() {
+                (self.read, self.forgotten) = (Arc::default(), 0);
+            }
+            return;
+        }
         let Some(leg) = self.order.get(self.first) else { return };
         self.legs.remove_mut(leg);
         self.first = self.first.saturating_add(1);
         if self.first > self.order.len() / 2 {
-            self.order = self.remembered().copied().collect();
+            self.order = self.order.iter().skip(self.first).copied().collect();
             self.first = 0;
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.legs.size()
+        self.read.legs.len().saturating_sub(self.forgotten).saturating_add(self.legs.size())
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Leg, Closed)> {
-        let leg = |nth| self.order.get(nth).and_then(|leg| Some((Leg::from_bytes(leg), *self.legs.get(leg)?)));
-        (self.first..self.order.len()).filter_map(leg)
+        self.all().map(|(digest, closed)| (Leg::from_bytes(digest), closed))
     }
 
-    fn remembered(&self) -> impl Iterator<Item = &Digest> {
-        self.order.iter().skip(self.first)
+    fn all(&self) -> impl DoubleEndedIterator<Item = (&Digest, Closed)> {
+        let read = self.read.legs.get(self.forgotten..).unwrap_or_default();
+        let since = |nth| self.order.get(nth).and_then(|leg| Some((leg, *self.legs.get(leg)?)));
+        read.iter().map(|(leg, closed)| (leg, *closed)).chain((self.first..self.order.len()).filter_map(since))
+    }
+}
+
+impl Read {
+    /// Those of which each leg stands there once.
+    fn new(legs: Vec<(Digest, Closed)>) -> Result<Self, NotClosedLegs> {
+        let mut places = HashTable::with_capacity(legs.len());
+        for (place, (digest, _)) in legs.iter().enumerate() {
+            let is_there = |other: &u32| legs.get(*other as usize).is_some_and(|(there, _)| there == digest);
+            if places.find(hash(digest), is_there).is_some() {
+                return Err(NotClosedLegs);
+            }
+            let hash_of = |other: &u32| legs.get(*other as usize).map_or(0, |(there, _)| hash(there));
+            places.insert_unique(hash(digest), u32::try_from(place).map_err(|_| NotClosedLegs)?, hash_of);
+        }
+        Ok(Self { legs, places })
     }
 
-    fn push(&mut self, leg: Digest, closed: Closed) {
-        self.legs.insert_mut(leg, closed);
-        self.order.push_back_mut(leg);
+    fn get(&self, digest: &Digest) -> Option<(usize, Closed)> {
+        let leg = |place: &u32| self.legs.get(*place as usize);
+        let place = self.places.find(hash(digest), |place| leg(place).is_some_and(|(there, _)| there == digest))?;
+        Some((*place as usize, leg(place)?.1))
     }
+}
+
+/// A digest is as good as any hash of it.
+fn hash(digest: &Digest) -> u64 {
+    digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Two are equal when they remember the same, whatever each forgot before.
 impl PartialEq for ClosedLegs {
     fn eq(&self, other: &Self) -> bool {
-        self.legs == other.legs && self.remembered().eq(other.remembered())
+        self.all().eq(other.all())
     }
 }
 
@@ -86,8 +134,7 @@ impl Eq for ClosedLegs {}
 impl From<ClosedLegs> for String {
     fn from(closed: ClosedLegs) -> Self {
         let mut written = Vec::with_capacity(closed.len().saturating_mul(WRITTEN_BYTES));
-        for leg in closed.remembered() {
-            let Some(Closed { at, charged }) = closed.legs.get(leg) else { continue };
+        for (leg, Closed { at, charged }) in closed.all() {
             written.extend_from_slice(leg);
             written.extend_from_slice(&at.as_second().to_be_bytes());
             written.extend_from_slice(&at.subsec_nanosecond().to_be_bytes());
@@ -101,18 +148,20 @@ impl TryFrom<String> for ClosedLegs {
     type Error = NotClosedLegs;
     fn try_from(text: String) -> Result<Self, NotClosedLegs> {
         let written = STANDARD.decode(text).map_err(|_| NotClosedLegs)?;
-        let mut records = written.chunks_exact(WRITTEN_BYTES);
-        let mut closed = Self::default();
-        for record in &mut records {
-            let (leg, at) = record.split_first_chunk().ok_or(NotClosedLegs)?;
-            let (secs, at) = at.split_first_chunk().ok_or(NotClosedLegs)?;
-            let (nanos, charged) = at.split_first_chunk().ok_or(NotClosedLegs)?;
-            let (charged, _) = charged.split_first_chunk().ok_or(NotClosedLegs)?;
-            let at = Timestamp::new(i64::from_be_bytes(*secs), i32::from_be_bytes(*nanos));
-            let at = at.map_err(|_| NotClosedLegs)?;
-            let charged = Micros::new(i64::from_be_bytes(*charged)).map_err(|_| NotClosedLegs)?;
-            closed.push(*leg, Closed { at, charged });
+        let records = written.chunks_exact(WRITTEN_BYTES);
+        if !records.remainder().is_empty() {
+            return Err(NotClosedLegs);
         }
-        if records.remainder().is_empty() { Ok(closed) } else { Err(NotClosedLegs) }
+        let legs = records.map(|record| read_leg(record).ok_or(NotClosedLegs)).collect::<Result<_, _>>()?;
+        Ok(Self { read: Arc::new(Read::new(legs)?), ..Self::default() })
     }
+}
+
+fn read_leg(record: &[u8]) -> Option<(Digest, Closed)> {
+    let (leg, at) = record.split_first_chunk()?;
+    let (secs, at) = at.split_first_chunk()?;
+    let (nanos, charged) = at.split_first_chunk()?;
+    let (charged, _) = charged.split_first_chunk()?;
+    let at = Timestamp::new(i64::from_be_bytes(*secs), i32::from_be_bytes(*nanos)).ok()?;
+    Some((*leg, Closed { at, charged: Micros::new(i64::from_be_bytes(*charged)).ok()? }))
 }

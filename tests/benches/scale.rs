@@ -161,8 +161,8 @@ async fn level(world: &World, bus: &Bus, end: u64) {
     loop {
         let floor = billing::floor(bus).await.expect("the floor");
         let counted = world.scrape("api", "/metrics").await.expect("what api counts");
-        let lags = counted.lines().filter(|line| line.starts_with("callbus_consumer_lag{consumer=\"views"));
-        if floor >= end && lags.map(|line| line.ends_with(" 0")).fold(true, |all, level| all && level) {
+        let mut lags = counted.lines().filter(|line| line.starts_with("callbus_consumer_lag{consumer=\"views"));
+        if floor >= end && lags.all(|line| line.ends_with(" 0")) {
             return;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
