@@ -54,6 +54,27 @@ fn init_writes_what_config_check_accepts_and_never_overwrites() -> Result<()> {
     Ok(())
 }
 
+/// A user's inboxes have its name, so nobody gets a key under the name of another.
+#[test]
+fn a_key_is_made_once_and_never_under_anothers_name() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let keys = |arguments: &[&str]| callbus(directory.path(), &[&["keys", "--dir", "keys"], arguments].concat());
+    assert_eq!(keys(&["--decider", "bot"])?.status.code(), Some(0));
+    let seed = std::fs::read_to_string(directory.path().join("keys/deciders/bot/nkey"))?;
+    assert_eq!(keys(&["--decider", "bot"])?.status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(directory.path().join("keys/deciders/bot/nkey"))?, seed);
+    std::fs::create_dir_all(directory.path().join("keys/consumers/crm"))?;
+    for taken in ["worker", "ingress", "provision", "crm"] {
+        let refused = keys(&["--decider", taken])?;
+        assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+        assert!(text(&refused).contains("another user's name"), "{}", text(&refused));
+    }
+    for not_a_name in ["../worker", "a b", ""] {
+        assert_eq!(keys(&["--decider", not_a_name])?.status.code(), Some(2), "{not_a_name}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_explained_on_the_command_line() -> Result<()> {
     for mut world in [World::embedded(POLICY).await?, World::nats(POLICY).await?] {

@@ -1,6 +1,7 @@
 //! What processes say of themselves: counted as it happens, and never with a number or a secret in it.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use tests::World;
 use tests::world::{ALLOWED, APP_SECRET, POLICY, WALLET};
 
@@ -68,6 +69,8 @@ async fn nothing_that_is_printed_tells_a_number_or_a_secret(world: World) -> Res
     let call = platform.call(script(ALLOWED)).await.call;
     let refused = platform.call(script("+15550000000")).await.call;
     world.cdr(&call).await?;
+    let noted = json!({ "id": "noted", "amount": "1", "currency": "EUR", "note": format!("for {ALLOWED}") });
+    ensure!(world.post(&format!("/v1/wallets/{WALLET}/topups"), &noted).await?.0 < 300, "a top-up with a number");
 
     let mut printed = Vec::new();
     for name in world.running() {
