@@ -15,8 +15,11 @@
     reason = "a benchmark that cannot be set up has failed; it prints rates and times; its server lives as long as it does"
 )]
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
 use axum::Router;
 use axum::routing::post;
 use bus::{Bus, Clock};
@@ -84,11 +87,20 @@ async fn long_log() {
     let events = std::env::var("SCALE_EVENTS").map_or(EVENTS, |events| events.parse().expect("a number of events"));
     let mut world = World::nats_without_keys(POLICY).await.expect("an installation");
     world.top_up(WALLET, "9000000").await.expect("credit");
-    println!("\n| events in the log | callback | p50 ms | p99 ms | process | CPU µs each callback | peak MiB |");
-    println!("|---|---|---|---|---|---|---|");
     // Once without being looked at: connections are made, files are open.
     steadily(&world);
     let short = steadily(&world);
+    let calls = 2.0 * short["calls"].as_f64().expect("calls");
+    println!("\n| stream | events a call | bytes a call |\n|---|---|---|");
+    let servers = world.servers().expect("servers");
+    let jetstream = jetstream::new(async_nats::connect(servers.0.url()).await.expect("the broker"));
+    for stream in [Stream::Calls, Stream::Wallets] {
+        let state = jetstream.get_stream(stream.name()).await.expect("a stream").cached_info().state.clone();
+        println!("| {} | {:.2} | {:.0} |", stream.name(), state.messages as f64 / calls, state.bytes as f64 / calls);
+    }
+    println!("| on its disk | | {:.0} |", size_of(&servers.0.streams()) as f64 / calls);
+    println!("\n| events in the log | callback | p50 ms | p99 ms | process | CPU µs each callback | peak MiB |");
+    println!("|---|---|---|---|---|---|---|");
     tell(&world, &short).await;
 
     let begun = Instant::now();
@@ -150,6 +162,14 @@ async fn tell(world: &World, told: &Value) {
         );
         println!("| {total} | {kind} | {p50} | {p99} | {cost} |");
     }
+}
+
+/// Of all files in a folder.
+fn size_of(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries
+        .map(|path| if path.is_dir() { size_of(&path) } else { fs::metadata(&path).map_or(0, |file| file.len()) })
+        .sum()
 }
 
 fn millis(micros: &Value) -> f64 {

@@ -84,6 +84,11 @@ impl Nats {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Where its streams lie.
+    pub fn streams(&self) -> PathBuf {
+        self.store.path().join("jetstream")
+    }
+
     /// Kills the process as a crash would; what it had handed to the system stays.
     pub fn kill(&mut self) {
         self.server = None;
@@ -111,6 +116,6 @@ impl Nats {
     /// Kills it and takes all it had, as the worst power cut would.
     pub fn lose_everything(&mut self) -> Result<()> {
         self.kill();
-        fs::remove_dir_all(self.store.path().join("jetstream")).context("empty the broker's store")
+        fs::remove_dir_all(self.streams()).context("empty the broker's store")
     }
 }
