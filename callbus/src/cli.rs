@@ -668,6 +668,12 @@ pub(crate) struct ListEdit {
 pub(crate) enum LogCommand {
     /// Check the signature of every callback in the log again.
     Verify,
+    /// Print the AsyncAPI document of all events, or the JSON Schema of one type.
+    Schema {
+        /// Such as callbus.call.settled.v1.
+        #[arg(value_name = "TYPE")]
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
