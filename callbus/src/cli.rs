@@ -70,6 +70,20 @@ pub(crate) enum Operation {
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Copy the log, and what goes with it, into a directory; again, and only what is new is copied.
+    Backup {
+        /// Made when missing. Afterwards it is an embedded log of its own.
+        dir: PathBuf,
+    },
+    /// Put a backup into an empty installation.
+    Restore {
+        /// What `callbus backup` wrote.
+        dir: PathBuf,
+        /// Only try it: restore into a scratch directory, check everything, and compare it with what runs; exit 3 when
+        /// they differ.
+        #[arg(long)]
+        drill: bool,
+    },
     /// Compare the log's CDRs with the platform's own list, or by asking it about each call; exit 3 when they differ.
     Reconcile(Reconcile),
     /// What calls were charged, less what Sinch charges for them: by day, app and prefix.

@@ -1,6 +1,7 @@
 //! Stories: what callbus promises, told against real servers. One module per promise or crate.
 
 mod admission;
+mod backup;
 mod billing;
 mod broker;
 mod bus;
