@@ -7,23 +7,25 @@
 //! all they have written is copied with what they read; the wallets are copied before the calls, so that no posting is
 //! there whose call is not. What billing had done in between it does again, and posts nothing twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
-use jiff::Timestamp;
-use proto::{Filter, Kind, Stream};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use proto::{Filter, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::bus::{Bus, ConsumerSpec, Recorded};
+use crate::bus::{Bus, Recorded};
 use crate::embedded::{Embedded, revision_of};
 use crate::error::{AppendError, OpenError, ReadError, Unavailable};
-use crate::log_file::LogFile;
-use crate::nats::{Begin, Subscription};
 
+mod compare;
 mod manifest;
+mod restore;
+mod take;
 
+pub use compare::Compared;
 pub use manifest::{Extent, Manifest};
 
 /// Events copied at a time.
@@ -79,55 +81,7 @@ pub struct Backup {
     log: Arc<Embedded>,
 }
 
-/// How the events of a stream in a backup compare with a log that goes on.
-#[derive(Debug, Clone, Serialize)]
-pub struct Compared {
-    pub stream: &'static str,
-    pub backup: Extent,
-    /// The same events, by place and content, as far as the backup goes.
-    pub same: u64,
-    /// Where the log ends now.
-    pub last_seq: u64,
-    /// The first that differs.
-    pub difference: Option<String>,
-}
-
 impl Backup {
-    /// Copies what is new in the log to `directory`, and says what is there now. Of the documents, those that are
-    /// `made_from_log` are left out: a log makes its own. `copied` hears of each batch.
-    ///
-    /// # Errors
-    /// When something cannot be read or written: the backup that was there stays as it was. Two runs at once are refused.
-    pub async fn take(
-        bus: &Bus,
-        directory: &Path,
-        now: Timestamp,
-        made_from_log: impl Fn(&str) -> bool,
-        copied: impl Fn(u64),
-    ) -> Result<Manifest, BackupError> {
-        let kept = Embedded::open(directory)?;
-        let before = Manifest::find(directory)?;
-        let mut manifest = Manifest::new(now, checkpoints(bus).await?, positions(bus).await?);
-        for stream in ORDER {
-            let extent = before.as_ref().map(|before| before.extent(stream)).unwrap_or_default();
-            manifest.set_extent(stream, copy(bus, kept.log_file(), stream, extent, &copied).await?);
-        }
-        let there = kept.document_revisions().await?;
-        for (name, revision) in document_revisions(bus).await? {
-            if there.get(&name) != Some(&revision)
-                && !made_from_log(&name)
-                && let Some(document) = bus.document(&name).await?
-            {
-                kept.put_document(&name, document.bytes).await?;
-            }
-        }
-        manifest.documents = kept.document_revisions().await?;
-        drop(kept);
-        LogFile::close(directory)?;
-        manifest.write(directory)?;
-        Ok(manifest)
-    }
-
     /// Opens a backup for reading. Whether it is whole is for [`Backup::check`] to say.
     ///
     /// # Errors
@@ -171,159 +125,14 @@ impl Backup {
         Ok(())
     }
 
-    /// Puts all of it into an empty log: every event at its place. Of `consumers`, those that were there go on from where
-    /// they were, and so do consumers of other programs where the log has any.
-    ///
-    /// # Errors
-    /// [`BackupError::Damaged`] and [`BackupError::NotEmpty`] before anything is written. After any other error the log
-    /// is half restored: empty it, and restore again.
-    pub async fn restore(&self, to: &Bus, consumers: &[ConsumerSpec], done: impl Fn(u64)) -> Result<(), BackupError> {
-        for stream in ORDER {
-            let last_seq = to.last_seq(&Filter::All(stream)).await?;
-            if last_seq > 0 {
-                return Err(BackupError::NotEmpty(format!("events of {} up to {last_seq} are", stream.name())));
-            }
-        }
-        // Of a log that was: what they say would be believed of this one.
-        if !document_revisions(to).await?.is_empty() || !checkpoints(to).await?.is_empty() {
-            return Err(BackupError::NotEmpty("documents or checkpoints are".to_owned()));
-        }
-        self.check(|_| {}).await?;
-        for name in self.manifest.documents.keys() {
-            if let Some(document) = self.log.document(name).await? {
-                to.put_document(name, document.bytes).await?;
-            }
-        }
-        for stream in ORDER {
-            let mut batches = self.events(stream).try_chunks(BATCH);
-            let mut after = 0;
-            while let Some(batch) = batches.next().await {
-                let batch = batch.map_err(|error| error.1)?;
-                put_back(to, &batch, after).await?;
-                after = batch.last().map_or(after, |last| last.seq);
-                done(batch.len() as u64);
-            }
-        }
-        for (name, seq) in &self.manifest.checkpoints {
-            to.set_checkpoint(name, *seq).await?;
-        }
-        for position in &self.manifest.consumers {
-            self.place(to, consumers, position).await?;
-        }
-        Ok(())
-    }
-
-    /// Lets a consumer go on from where it was.
-    async fn place(&self, to: &Bus, consumers: &[ConsumerSpec], position: &Position) -> Result<(), BackupError> {
-        // What stood twice at the end of a log is not in the backup: its place is the next event's now.
-        let floor = |stream| position.floor.min(self.manifest.extent(stream).last_seq);
-        if let Some(spec) = consumers.iter().find(|spec| spec.name == position.name) {
-            to.restart_consumer(spec, floor(spec.filter.stream())).await?;
-        } else if let (Bus::Nats(_), Some(kinds)) = (to, kinds(&position.filters)) {
-            let begin = Begin::At(floor(Stream::Calls) + 1);
-            to.subscribe(&Subscription { name: position.name.clone(), kinds, begin }).await?;
-        }
-        Ok(())
-    }
-
-    /// Compares the backup with a log that goes on: has it the same events, as far as the backup goes?
-    ///
-    /// # Errors
-    /// When one of them cannot be read. A difference is no error.
-    pub async fn compare(&self, live: &Bus) -> Result<Vec<Compared>, BackupError> {
-        let mut compared = Vec::new();
-        for stream in ORDER {
-            let backup = self.manifest.extent(stream);
-            let last_seq = live.last_seq(&Filter::All(stream)).await?;
-            let (mut ours, mut theirs) = (self.events(stream), live.events(&Filter::All(stream), 0));
-            let (mut same, mut difference) = (0, None);
-            let mut their = theirs.next().await?;
-            while let Some(our) = ours.next().await.transpose()? {
-                while let Some(extra) = their.take_if(|their| their.seq < our.seq) {
-                    // What a log holds twice stands in the backup once.
-                    if !self.has(&extra).await? {
-                        difference.get_or_insert_with(|| format!("sequence {} is not in the backup", extra.seq));
-                    }
-                    their = theirs.next().await?;
-                }
-                let seq = our.seq;
-                if their.take_if(|their| their.seq == seq).map(sorted) == Some(sorted(our)) {
-                    same += 1;
-                } else {
-                    difference.get_or_insert_with(|| format!("sequence {seq} is another event, or none"));
-                }
-                if their.is_none() {
-                    their = theirs.next().await?;
-                }
-            }
-            compared.push(Compared { stream: stream.name(), backup, same, last_seq, difference });
-        }
-        Ok(compared)
-    }
-
-    async fn has(&self, recorded: &Recorded) -> Result<bool, Unavailable> {
-        let event = &recorded.event;
-        self.log.log_file().has(event.subject.stream(), &event.id).await
-    }
-
     /// The events of a stream that belong to the backup.
-    fn events(&self, stream: Stream) -> futures::stream::BoxStream<'static, Result<Recorded, ReadError>> {
+    fn events(&self, stream: Stream) -> BoxStream<'static, Result<Recorded, ReadError>> {
         let last_seq = self.manifest.extent(stream).last_seq;
         let within = move |recorded: &Result<Recorded, ReadError>| {
             let within = recorded.as_ref().map_or(true, |recorded| recorded.seq <= last_seq);
             std::future::ready(within)
         };
         self.log.read(&Filter::All(stream), 0).take_while(within).boxed()
-    }
-}
-
-/// Copies what a stream has beyond what the backup has of it.
-async fn copy(
-    bus: &Bus,
-    file: &LogFile,
-    stream: Stream,
-    mut extent: Extent,
-    copied: &impl Fn(u64),
-) -> Result<Extent, BackupError> {
-    let (all, last_seq) = (Filter::All(stream), extent.last_seq);
-    let table = crate::log_file::table(stream);
-    file.change(move |log| log.execute(&format!("delete from {table} where seq > ?1"), [last_seq]).map(drop)).await?;
-    let mut events = bus.read(&all, last_seq.saturating_sub(1));
-    if last_seq > 0 {
-        let ours = file.page(&all, last_seq - 1, last_seq, 1).await?;
-        let theirs = events.next().await.transpose()?;
-        if theirs.as_ref().map(|it| (it.seq, &it.event.id)) != ours.first().map(|it| (it.seq, &it.event.id)) {
-            return Err(BackupError::AnotherLog { stream: stream.name(), seq: last_seq });
-        }
-    }
-    let mut batches = events.ready_chunks(BATCH);
-    while let Some(batch) = batches.next().await {
-        let mut wanted = Vec::with_capacity(batch.len());
-        for recorded in batch {
-            match recorded {
-                Ok(recorded) => wanted.push(recorded),
-                // Callbus did not write it, and needs it no more than its readers do.
-                Err(ReadError::NotAnEvent { seq, why }) => {
-                    tracing::warn!(stream = stream.name(), seq, why, "not an event, and not copied");
-                }
-                Err(error @ ReadError::Unavailable(_)) => return Err(error.into()),
-            }
-        }
-        for (recorded, appended) in wanted.iter().zip(file.append_at(&wanted).await?) {
-            // The same event again, from a spool that sent all it had: who folds the log passes it over as well.
-            if !appended.duplicate {
-                extent.take(recorded);
-            }
-        }
-        copied(wanted.len() as u64);
-    }
-    Ok(extent)
-}
-
-async fn put_back(to: &Bus, recorded: &[Recorded], after: u64) -> Result<(), AppendError> {
-    match to {
-        Bus::Embedded(embedded) => embedded.put_back(recorded).await,
-        Bus::Nats(nats) => nats.put_back(recorded, after).await,
     }
 }
 
@@ -346,22 +155,6 @@ async fn document_revisions(bus: &Bus) -> Result<BTreeMap<String, String>, Unava
         Bus::Embedded(embedded) => embedded.document_revisions().await,
         Bus::Nats(nats) => nats.document_revisions().await,
     }
-}
-
-/// What somebody's consumer of the calls is handed; `None` for one that is not of the calls, or of our own making.
-fn kinds(filters: &[String]) -> Option<Vec<Kind>> {
-    if filters == [Stream::Calls.subjects()] {
-        return Some(Vec::new());
-    }
-    let of = |filter: &String| Kind::ALL.into_iter().find(|kind| Filter::Kind(*kind).patterns() == [filter.as_str()]);
-    let kinds: BTreeSet<Kind> = filters.iter().map(of).collect::<Option<_>>()?;
-    (!kinds.is_empty()).then(|| kinds.into_iter().collect())
-}
-
-/// Attributes have no order of their own.
-fn sorted(mut recorded: Recorded) -> Recorded {
-    recorded.event.extra.sort_unstable();
-    recorded
 }
 
 fn short(digest: &str) -> &str {

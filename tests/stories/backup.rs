@@ -241,6 +241,9 @@ async fn a_backup_that_is_not_whole_is_refused() -> Result<()> {
     restored.append(&call("x")?, None).await?;
     let other = take(&restored, &copy).await.expect_err("another log");
     assert!(other.to_string().contains("CALLS has another event at sequence 4"), "{other}");
+    let compared = Backup::open(copy.path())?.compare(&restored).await?;
+    let calls = compared.iter().find(|compared| compared.stream == "CALLS").context("the calls")?;
+    assert_eq!((calls.same, calls.difference.as_deref()), (3, Some("sequence 4 is another event, or none")));
 
     // One byte, one event less, half a file.
     for change in ["update calls set data = x'7b7d' where seq = 2", "delete from calls where seq = 3"] {

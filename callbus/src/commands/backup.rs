@@ -30,11 +30,13 @@ pub(crate) async fn take(
     directory: &Path,
 ) -> Result<(), Failure> {
     let bus = open_to_copy(config, environment).await?;
-    let mut total = 0;
+    let (before, mut new) = (Backup::open(directory).ok(), 0);
     for stream in Stream::ALL {
-        total += bus.last_seq(&Filter::All(stream)).await?;
+        let there = before.as_ref().map_or(0, |before| before.manifest.extent(stream).last_seq);
+        new += bus.last_seq(&Filter::All(stream)).await?.saturating_sub(there);
     }
-    let bar = output.bar(total, "events copied");
+    drop(before);
+    let bar = output.bar(new, "events copied");
     let manifest = Backup::take(&bus, directory, Clock::System.now(), billing::made_from_log, |events| bar.inc(events))
         .await
         .map_err(failure)?;
