@@ -126,6 +126,42 @@ async fn everything_is_lost_and_the_calls_go_on(mut world: World) -> Result<()> 
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_after_the_backup_comes_from_the_spools() -> Result<()> {
+    let mut world = World::nats(POLICY).await?;
+    world.top_up(WALLET, "1000").await?;
+    let platform = world.platform(53)?;
+    world.cdr(&platform.call(script(ALLOWED)).await.call).await?;
+    world.billing_caught_up().await?;
+    done(&world.callbus_as("backup", &["backup", "copy"])?);
+    let mut after = Vec::new();
+    for _ in 0..5 {
+        let call = platform.call(script(ALLOWED)).await.call;
+        after.push(world.cdr(&call).await?);
+    }
+    world.billing_caught_up().await?;
+    let before = world.wallet(WALLET).await?.facts();
+    world.stop()?;
+
+    let (nats, redis) = world.servers()?;
+    nats.lose_everything()?;
+    nats.restart()?;
+    redis.restart()?;
+    done(&world.callbus_as("restore", &["restore", "copy"])?);
+    world.provision(&[])?;
+    assert_ne!(world.wallet(WALLET).await?.facts(), before, "the backup is older");
+    for role in ROLES_ON_SERVERS {
+        world.start(role)?;
+    }
+    for cdr in &after {
+        assert_eq!(world.cdr(&cdr.call).await?.legs, cdr.legs);
+    }
+    eventually("the wallet is what it was", async || Ok((world.wallet(WALLET).await?.facts() == before).then_some(())))
+        .await?;
+    done(&world.callbus(&["wallet", "verify", "--all"])?);
+    Ok(())
+}
+
 fn call(text: &str) -> Result<Event> {
     let call = CallId::new(text)?;
     Ok(Event {
