@@ -16,7 +16,7 @@ pub(crate) type Due = (Timestamp, WalletId, PostingId);
 const DUE_MAX: usize = if cfg!(test) { 3 } else { 100_000 };
 
 /// Where they are kept, so that a start need not read all that was ever posted.
-const KEPT: &str = "grants-that-expire";
+pub(crate) const KEPT: &str = "grants-that-expire";
 
 /// How often they are kept, at most.
 const KEEP_EVERY: SignedDuration = SignedDuration::from_mins(1);

@@ -28,3 +28,8 @@ pub use credit::Credit;
 pub use enquiry::Enquiries;
 pub use group::{CONSUMER, GROUPS, consumers, floor};
 pub use history::fold;
+
+/// Whether a document is one that billing keeps to read less of the log. It belongs to that log and to no copy of it.
+pub fn made_from_log(document: &str) -> bool {
+    snapshot::is_one(document) || document == expiry::KEPT
+}

@@ -8,6 +8,9 @@ use proto::event::json;
 use proto::subject::token;
 use proto::{EventId, WalletId};
 
+/// Of the documents' names.
+const PREFIX: &str = "wallet-snapshot.";
+
 /// Postings after which a wallet's next snapshot is due.
 const EVERY_POSTINGS: usize = 10_000;
 
@@ -53,6 +56,11 @@ pub(crate) async fn find(bus: &Bus, id: &WalletId) -> Option<Snapshot> {
     }
 }
 
+/// Whether a document is the snapshot of some wallet.
+pub(crate) fn is_one(document: &str) -> bool {
+    document.starts_with(PREFIX)
+}
+
 fn name(id: &WalletId) -> String {
-    format!("wallet-snapshot.{}", token(id.as_str()))
+    format!("{PREFIX}{}", token(id.as_str()))
 }

@@ -1,6 +1,6 @@
 //! The embedded arm: one file for the log and all that goes with it, and a registry for questions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::{Asked, Question, Registry, ServeSpec};
+use crate::backup::Position;
 use crate::bus::{Appended, ConsumerSpec, DeadLetter, Document, Recorded, Verdict};
 use crate::clock::Clock;
 use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
@@ -198,6 +199,40 @@ impl Embedded {
         self.log.change(move |log| log.execute(keep, params![name, seq]).map(drop)).await
     }
 
+    pub(crate) fn log_file(&self) -> &LogFile {
+        &self.log
+    }
+
+    /// Everything beside the events that is needed to go on from a copy of them.
+    pub(crate) async fn positions(&self) -> Result<Vec<Position>, Unavailable> {
+        let query = "select name, floor from consumer order by name";
+        let position =
+            |row: &rusqlite::Row<'_>| Ok(Position { name: row.get(0)?, floor: row.get(1)?, filters: Vec::new() });
+        self.log.query(move |log| log.prepare(query)?.query_map([], position)?.collect()).await
+    }
+
+    pub(crate) async fn checkpoints(&self) -> Result<BTreeMap<String, u64>, Unavailable> {
+        let query = "select name, seq from checkpoint";
+        self.log
+            .query(move |log| log.prepare(query)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+            .await
+    }
+
+    pub(crate) async fn document_revisions(&self) -> Result<BTreeMap<String, String>, Unavailable> {
+        let query = "select name, revision from document";
+        self.log
+            .query(move |log| log.prepare(query)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+            .await
+    }
+
+    pub(crate) async fn put_back(&self, recorded: &[Recorded]) -> Result<(), AppendError> {
+        let appended = self.log.append_at(recorded).await?;
+        match recorded.iter().zip(appended).find(|(_, appended)| appended.duplicate) {
+            Some((twice, first)) => Err(twice_in(twice, first.seq)),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) async fn ask(&self, subject: &str, question: Question, deadline: Instant) -> Result<Bytes, AskError> {
         let asked = self.registry.ask(subject, question, deadline, &self.clock);
         #[cfg(feature = "storm")]
@@ -263,6 +298,11 @@ impl Embedded {
             Err(format!("the log in {} cannot be written", self.log.directory().display()))
         }
     }
+}
+
+/// An event that stands in a log at another place.
+pub(crate) fn twice_in(recorded: &Recorded, first: u64) -> AppendError {
+    AppendError::Refused(format!("the event {} of sequence {} is at {first}", recorded.event.id, recorded.seq))
 }
 
 /// SHA-256 in hexadecimal.

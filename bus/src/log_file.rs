@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use proto::{Event, Filter, Stream};
+use proto::{Event, EventId, Filter, Stream};
 use rusqlite::{Connection, OpenFlags, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -137,6 +137,11 @@ impl LogFile {
         self.append_rows(events.iter().map(Row::of).collect(), None, note).await
     }
 
+    /// Appends events of another log at the places they had there, which must lie behind all that is here.
+    pub(crate) async fn append_at(&self, recorded: &[Recorded]) -> Result<Vec<Appended>, AppendError> {
+        self.append_rows(recorded.iter().map(Row::at).collect(), None, |_| {}).await
+    }
+
     /// Appends one event if its subject still ends at `expected` (0: has no event yet).
     pub(crate) async fn append_expecting(&self, event: &Event, expected: u64) -> Result<Vec<Appended>, AppendError> {
         self.append_rows(vec![Row::of(event)], Some(expected), |_| {}).await
@@ -198,6 +203,22 @@ impl LogFile {
         self.query(move |connection| reader::last_seq(connection, &filter)).await
     }
 
+    /// Whether an event stands in a stream, anywhere.
+    pub(crate) async fn has(&self, stream: Stream, id: &EventId) -> Result<bool, Unavailable> {
+        let (find, id) = (format!("select 1 from {} where id = ?1", table(stream)), row::id_bytes(id));
+        self.query(move |connection| connection.prepare_cached(&find)?.exists([id])).await
+    }
+
+    /// Brings the file into one piece, for whoever copies it; nobody may have it open.
+    pub(crate) fn close(directory: &Path) -> Result<(), OpenError> {
+        let path = directory.join(FILE_NAME);
+        let closed = Connection::open(&path).and_then(|connection| {
+            connection.pragma_update(None, "wal_checkpoint", "truncate")?;
+            connection.close().map_err(|(_, error)| error)
+        });
+        closed.map_err(|error| OpenError::File { path, why: error.to_string() })
+    }
+
     /// Reads the file's other tables.
     pub(crate) async fn query<T: Send + 'static>(
         &self,
@@ -252,7 +273,7 @@ pub(crate) fn table(stream: Stream) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::{EventId, Subject, WalletId};
+    use proto::{Subject, WalletId};
 
     fn posting(text: &str) -> Event {
         let wallet = WalletId::new("w").unwrap();

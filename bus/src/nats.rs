@@ -2,9 +2,10 @@
 //!
 //! [`broker`] the connection, under which every call has a timeout · [`append`] events into JetStream · [`read`] and
 //! [`consume`] out of it, [`settle`] what was consumed · [`ask`] core request-reply · [`documents`] object store and
-//! checkpoints · [`provision`] what must be there before, [`subscriptions`] consumers of others, and [`permissions`]
+//! checkpoints · [`copy`] a log put back as it was · [`provision`] what must be there before, [`subscriptions`] consumers of others, and [`permissions`]
 //! who may do what.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::{Asked, Question, ServeSpec};
+use crate::backup::Position;
 use crate::bus::{Appended, ConsumerSpec, DeadLetter, Document, Recorded, Verdict};
 use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 use crate::spool::Spool;
@@ -24,6 +26,7 @@ mod append;
 mod ask;
 pub(crate) mod broker;
 mod consume;
+mod copy;
 mod dead;
 mod documents;
 mod permissions;
@@ -197,6 +200,15 @@ impl Nats {
         subscriptions::add(&self.broker, subscription).await
     }
 
+    pub(crate) async fn subscribe_to(
+        &self,
+        name: &str,
+        filters: Vec<String>,
+        begin: Begin,
+    ) -> Result<bool, Unavailable> {
+        subscriptions::add_filtered(&self.broker, name, filters, begin).await
+    }
+
     pub(crate) async fn unsubscribe(&self, name: &str) -> Result<bool, Unavailable> {
         subscriptions::remove(&self.broker, name).await
     }
@@ -257,6 +269,22 @@ impl Nats {
 
     pub(crate) async fn document_revision(&self, name: &str) -> Result<Option<String>, Unavailable> {
         documents::revision(&self.broker, name).await
+    }
+
+    pub(crate) async fn positions(&self) -> Result<Vec<Position>, Unavailable> {
+        copy::positions(&self.broker).await
+    }
+
+    pub(crate) async fn checkpoints(&self) -> Result<BTreeMap<String, u64>, Unavailable> {
+        copy::checkpoints(&self.broker).await
+    }
+
+    pub(crate) async fn document_revisions(&self) -> Result<BTreeMap<String, String>, Unavailable> {
+        copy::document_revisions(&self.broker).await
+    }
+
+    pub(crate) async fn put_back(&self, recorded: &[Recorded], after: u64) -> Result<(), AppendError> {
+        copy::put_back(&self.broker, recorded, after).await
     }
 
     pub(crate) fn healthy(&self) -> Result<(), String> {

@@ -12,6 +12,11 @@ use crate::environment::Environment;
 /// The user that makes what the roles need at the broker, and puts the first policies in force.
 pub(crate) const PROVISION: &str = "provision";
 
+/// The user that copies the log: it reads everything.
+pub(crate) const BACKUP: &str = "backup";
+/// The user that puts a copy of the log into an empty broker: it may write everything, so its key is best kept elsewhere.
+pub(crate) const RESTORE: &str = "restore";
+
 /// As whom a role works.
 pub(crate) fn user(role: Role) -> &'static str {
     role.as_str()
@@ -60,6 +65,10 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .writes(Stream::Config)
         .writes_documents();
     let provision = Permissions::default().provisions().writes(Stream::Config).writes_documents();
+    let backup = Stream::ALL.into_iter().fold(Permissions::default(), Permissions::reads);
+    let backup = backup.reads_documents().reads_checkpoints().lists_consumers();
+    let restore = Stream::ALL.into_iter().fold(Permissions::default(), Permissions::writes);
+    let restore = restore.provisions().writes_documents().keeps_checkpoints();
     vec![
         (user(Role::Ingress), ingress),
         (user(Role::Worker), worker),
@@ -67,6 +76,8 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         (user(Role::Views), process().reads(Stream::Calls).reads(Stream::Wallets)),
         (user(Role::Api), api),
         (PROVISION, provision),
+        (BACKUP, backup),
+        (RESTORE, restore),
     ]
 }
 
@@ -101,6 +112,14 @@ pub(crate) async fn connect(
 /// As [`connect`].
 pub(crate) async fn connect_to_provision(nats: &config::Nats, environment: &Environment) -> anyhow::Result<Bus> {
     Ok(Bus::nats(identity(nats, PROVISION, environment)?).await?)
+}
+
+/// A connection for an operator who puts a backup into an empty broker, and makes what it needs there.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) async fn connect_to_restore(nats: &config::Nats, environment: &Environment) -> anyhow::Result<Bus> {
+    Ok(Bus::nats(NatsConfig { provisions: true, ..identity(nats, RESTORE, environment)? }).await?)
 }
 
 /// How a user comes to the broker. Whether it makes what is missing is the caller's to say; here it does not.

@@ -70,6 +70,20 @@ pub(crate) enum Operation {
     /// The log itself.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Copy the log, and what goes with it, into a directory; again, and only what is new is copied.
+    Backup {
+        /// Made when missing. Afterwards it is an embedded log of its own.
+        dir: PathBuf,
+    },
+    /// Put a backup into an empty installation.
+    Restore {
+        /// What `callbus backup` wrote.
+        dir: PathBuf,
+        /// Only try it: restore into a scratch directory, check everything, and compare it with what runs; exit 3 when
+        /// they differ.
+        #[arg(long)]
+        drill: bool,
+    },
     /// Compare the log's CDRs with the platform's own list, or by asking it about each call; exit 3 when they differ.
     Reconcile(Reconcile),
     /// What calls were charged, less what Sinch charges for them: by day, app and prefix.
@@ -668,6 +682,12 @@ pub(crate) struct ListEdit {
 pub(crate) enum LogCommand {
     /// Check the signature of every callback in the log again.
     Verify,
+    /// Print the AsyncAPI document of all events, or the JSON Schema of one type.
+    Schema {
+        /// Such as callbus.call.settled.v1.
+        #[arg(value_name = "TYPE")]
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

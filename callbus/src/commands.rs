@@ -25,6 +25,8 @@ mod rebuild;
 mod wallet;
 mod deck;
 mod verify;
+mod backup;
+mod schema;
 mod policy;
 mod explain;
 mod diff;
@@ -113,7 +115,11 @@ pub(crate) async fn run(
         Operation::List(ListCommand::Remove(edit)) => list::edit(&config()?, output, Edit::Remove, edit).await,
         Operation::List(ListCommand::Replace(edit)) => list::edit(&config()?, output, Edit::Replace, edit).await,
         Operation::Rebuild(RebuildCommand::Wallets { wallets }) => rebuild::wallets(&config()?, output, wallets).await,
+        Operation::Log(LogCommand::Schema { name }) => schema::run(name.as_deref(), output),
         Operation::Log(LogCommand::Verify) => verify::run(&config()?, environment, output).await,
+        Operation::Backup { dir } => backup::take(&config()?, environment, output, &dir).await,
+        Operation::Restore { dir, drill: true } => backup::drill(&config()?, environment, output, &dir).await,
+        Operation::Restore { dir, drill: false } => backup::restore(&config()?, environment, output, &dir).await,
         Operation::Reconcile(asked) => reconcile::run(&config()?, environment, output, &asked).await,
         Operation::Margin { since } => margin::run(&config()?, environment, output, since).await,
         Operation::Consumer(command) => consumer::run(command, &config()?, environment, output).await,

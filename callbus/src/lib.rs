@@ -37,6 +37,7 @@ mod platform;
 mod processes;
 mod ladder;
 mod why;
+mod contracts;
 mod commands;
 
 /// The page for those who write handlers; its examples are compiled.

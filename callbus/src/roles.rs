@@ -377,6 +377,17 @@ pub(crate) async fn open_to_read(config: &Config, environment: &Environment) -> 
     }
 }
 
+/// Whether admission knows no wallet; in the memory of a process it knows none once that has ended.
+///
+/// # Errors
+/// When the server cannot be reached.
+pub(crate) async fn admission_is_empty(config: &Config) -> anyhow::Result<bool> {
+    match &config.admission {
+        config::Admission::Memory => Ok(true),
+        config::Admission::Redis { url } => Ok(RedisAdmission::connect(url, REDIS_PREFIX).await?.is_empty().await?),
+    }
+}
+
 /// A connection to the log for a process of this role. Only those that take callbacks have a spool.
 async fn open_bus(role: Role, config: &Config, environment: &Environment) -> anyhow::Result<Bus> {
     match &config.bus {

@@ -1,8 +1,10 @@
 //! Amounts: whole numbers of a small unit, never floats.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::iter;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A decimal with `PLACES` decimals, kept as a whole number of its smallest unit.
@@ -140,6 +142,20 @@ impl<const PLACES: usize> fmt::Debug for Fixed<PLACES> {
 impl<const PLACES: usize> Serialize for Fixed<PLACES> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<const PLACES: usize> JsonSchema for Fixed<PLACES> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Decimal{PLACES}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": format!("A plain decimal with at most {PLACES} decimals, as text: a JSON number would pass through a float."),
+            "type": "string",
+            "pattern": format!("^-?[0-9]+(\\.[0-9]{{1,{PLACES}}})?$"),
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use proto::PhoneNumber;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -28,7 +29,7 @@ pub struct Deck {
 }
 
 /// Which deck, and which of its versions, a price came from. It stands in every hold.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct DeckRef {
     pub name: String,
     /// The first 16 hexadecimal digits of the SHA-256 of the deck's content. The name, the order of the lines and the

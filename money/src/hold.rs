@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use proto::{CallId, Leg, WalletId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
@@ -13,7 +14,7 @@ pub const GRACE: SignedDuration = SignedDuration::from_secs(120);
 
 /// What a decision set aside for one leg. It stands in the decision and in the wallet's history for ever, with
 /// everything that settling the leg needs, so that a price list changed since changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hold {
     pub leg: Leg,
     pub call: CallId,

@@ -1,11 +1,13 @@
 //! Limits: what a wallet may be used for, however much credit it has.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use proto::PhoneNumber;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::amount::Micros;
@@ -48,7 +50,7 @@ pub struct Limits {
 /// What becomes of the limits; what is absent stays.
 ///
 /// An unknown field is refused: an older version that ignored a newer limit would admit what it forbids.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsEdit {
     #[serde(default, skip_serializing_if = "Edit::is_keep")]
@@ -80,12 +82,12 @@ pub enum Edit<T> {
 }
 
 /// Numbers to be called or not: by their first digits (`46`, `+4670`) or their country (`SE`). Not empty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<Destination>", into = "Vec<Destination>")]
 pub struct Destinations(Arc<[Destination]>);
 
 /// One of [`Destinations`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Destination(String);
 
@@ -205,6 +207,20 @@ impl<T: Serialize> Serialize for Edit<T> {
             Self::Keep | Self::Clear => serializer.serialize_none(),
             Self::Set(value) => serializer.serialize_some(value),
         }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Edit<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        Option::<T>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Option::<T>::json_schema(generator)
     }
 }
 

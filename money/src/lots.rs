@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rpds::RedBlackTreeMapSync;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
@@ -19,7 +20,7 @@ pub const GRANTS_MAX: usize = 100;
 pub const PRIORITY_DEFAULT: u16 = 100;
 
 /// What makes a top-up a grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GrantTerms {
     pub kind: GrantKind,
     /// The lower, the earlier it is spent.
@@ -30,7 +31,7 @@ pub struct GrantTerms {
 }
 
 /// Where a grant came from. In the order of spending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantKind {
     /// Promotional: nobody paid for it.
@@ -39,7 +40,7 @@ pub enum GrantKind {
 }
 
 /// What a grant paid, or got back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Share {
     pub grant: PostingId,
     pub amount: Micros,

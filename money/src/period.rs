@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::{DateTime, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
@@ -11,7 +12,7 @@ use crate::price::Tier;
 
 /// A part of the calendar with terms of its own. It begins at `from` on each of its days and is valid to midnight; of
 /// several, the one with the highest weight is in force, then the one that began last, then the first in the price.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Period {
     /// 1 is Monday.
@@ -68,7 +69,7 @@ impl fmt::Display for Period {
 }
 
 /// Some of the numbers 1 to `MAX`; all of them when none is named. As text `1-5;7`, in JSON a list.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub struct Among<const MAX: u8>(u32);
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use proto::{CallId, Leg, WalletId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
@@ -15,7 +16,7 @@ use crate::wallet::WalletStatus;
 pub const POSTINGS_MAX: usize = 500;
 
 /// The body of one event of a wallet: postings that were decided one after another and are appended together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WalletEvent {
     pub wallet: WalletId,
     /// Of every amount in `postings`.
@@ -25,7 +26,7 @@ pub struct WalletEvent {
 }
 
 /// One thing that happened to a wallet. Decided by the functions of [`command`](crate::command).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type")]
 pub enum Posting {
     TopUpPosted(TopUp),
@@ -57,7 +58,7 @@ impl Posting {
 }
 
 /// Money came in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TopUp {
     pub id: PostingId,
     /// More than 0.
@@ -72,7 +73,7 @@ pub struct TopUp {
 }
 
 /// A leg was answered and has ended: its hold is freed and its cost taken, in one step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Charge {
     pub leg: Leg,
     pub call: CallId,
@@ -95,7 +96,7 @@ pub struct Charge {
 }
 
 /// A leg ended without an answer, or after 0 s: its hold is freed, nothing is taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Release {
     pub leg: Leg,
     pub call: CallId,
@@ -104,7 +105,7 @@ pub struct Release {
 }
 
 /// Nobody could say how a leg ended. By itself a flag: somebody should look at the call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Expiry {
     pub leg: Leg,
     pub call: CallId,
@@ -120,7 +121,7 @@ pub struct Expiry {
 
 /// A grant has expired, and this was left of it. Again when it got something back later, or when holds stood in the
 /// way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GrantExpiry {
     pub grant: PostingId,
     /// 1 for its first expiry.
@@ -131,7 +132,7 @@ pub struct GrantExpiry {
 }
 
 /// Some of a charge, or all of it, was given back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refund {
     pub id: PostingId,
     pub leg: Leg,
@@ -146,7 +147,7 @@ pub struct Refund {
 }
 
 /// A charge was wrong, and is another one now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Correction {
     pub id: PostingId,
     pub leg: Leg,
@@ -166,7 +167,7 @@ pub struct Correction {
 }
 
 /// The wallet's settings were changed; what is absent stayed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<WalletStatus>,
@@ -181,7 +182,7 @@ pub struct Change {
 
 /// The name of what somebody asked to be posted: a top-up, a grant, a refund, a correction. The same id is the same
 /// posting, for ever.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct PostingId(String);
 

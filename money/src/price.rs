@@ -1,6 +1,7 @@
 //! A price: the rows that say what a second costs, kept in every hold so that a call is charged as it was admitted.
 
 use jiff::civil::Time;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Micros, Nanos};
@@ -18,7 +19,7 @@ pub const PERIODS_MAX: usize = 64;
 /// What a call to one destination costs. Checked when made, so rating cannot meet a bad one.
 ///
 /// An unknown field is refused: an older version that ignored a newer term of the price would charge wrongly.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "PriceRows", into = "PriceRows")]
 pub struct Price {
     rows: PriceRows,
@@ -28,7 +29,7 @@ pub struct Price {
 
 /// The terms of a price before they are checked: the shape in events and files. It may gain optional fields; what is
 /// there keeps its meaning for ever.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Price")]
 pub struct PriceRows {
     pub currency: Currency,
@@ -59,7 +60,7 @@ pub struct PriceRows {
 }
 
 /// What the connect fee does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectFeeMode {
     /// It is added to the cost of the time.
@@ -70,7 +71,7 @@ pub enum ConnectFeeMode {
 }
 
 /// Where the cost of a call ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaxCost {
     pub amount: Micros,
@@ -78,7 +79,7 @@ pub struct MaxCost {
 }
 
 /// What happens at the highest cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MaxCostStrategy {
     /// The call goes on for nothing.
@@ -88,7 +89,7 @@ pub enum MaxCostStrategy {
 }
 
 /// The price from one second of the call on: `rate` per `unit_secs`, charged in whole increments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tier {
     /// Seconds since the answer at which the tier begins; 0 for the first.

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Micros, Overflow};
 
 /// How, and at which decimal, the exact cost of a call becomes an amount. As text `up4`, `half_even2`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^(up|down|half_up|half_even)[0-6]$"))]
 pub struct Rounding {
     method: RoundingMethod,
     decimals: u8,

@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use proto::Leg;
 use rpds::RedBlackTreeMapSync;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::Micros;
@@ -45,7 +46,7 @@ pub struct Wallet {
 }
 
 /// Whether a wallet pays for new calls.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WalletStatus {
     #[default]

@@ -7,11 +7,12 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A time zone of the IANA database, such as `Europe/Stockholm`. The database is built in: the same price means the
 /// same on every machine. UTC unless said otherwise.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Zone {
     name: String,

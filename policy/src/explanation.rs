@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proto::{Outcome, PhoneNumber, phone};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -20,7 +21,7 @@ const QUOTED_MAX: usize = 3;
 
 /// The rules that were tried and all facts there were. It stands inside the `decided` event for ever, and a replay needs
 /// nothing else but the policy of the revision it names (and, for another policy, its lists).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// Revision of the policy.
     pub policy: String,
@@ -46,7 +47,7 @@ pub struct Explanation {
 }
 
 /// A rule that was tried.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tried {
     pub rule: Arc<str>,
     pub result: TriedResult,
@@ -59,7 +60,7 @@ pub struct Tried {
 }
 
 /// What trying a rule came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TriedResult {
     Matched,
@@ -71,7 +72,7 @@ pub enum TriedResult {
 }
 
 /// One question to a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Membership {
     pub list: String,
     /// Content hash of the list's entries; of a live list the sequence of its last event, 0 if there was none.
@@ -84,7 +85,7 @@ pub struct Membership {
 }
 
 /// Somebody who was asked for the answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AskedElsewhere {
     pub rule: Arc<str>,
     /// Host and path of the address, or `nats`.

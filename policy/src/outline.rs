@@ -4,13 +4,14 @@ use std::fmt;
 
 use proto::svaml::Action;
 use proto::{Svaml, WalletId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Verdict};
 use crate::reason::Reason;
 
 /// What is done with a call, before anybody looks at credit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Course {
     Answered,

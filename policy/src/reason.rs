@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Longest code, in characters.
@@ -18,7 +19,7 @@ const CODE_MAX_CHARS: usize = 64;
 /// assert_eq!(Reason::new("NO_CREDIT"), Ok(Reason::NO_CREDIT));
 /// assert!(Reason::new("no credit").is_err());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reason(Cow<'static, str>);
 

@@ -1,5 +1,6 @@
 //! What a policy that is tried out beside the one in force would have done.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Decision;
@@ -9,7 +10,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 
 /// The decision of a shadow policy, in short. It stands in the explanation of the one that counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShadowDecision {
     /// Revision of the shadow policy.
     pub revision: String,

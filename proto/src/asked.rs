@@ -3,6 +3,7 @@
 //! The platform's own words are kept, like a callback's, so that whoever folds the log comes to the same end.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -10,7 +11,7 @@ use crate::callback::{Endpoint, Money, instant};
 use crate::lenient;
 
 /// Body of the event `callbus.call.asked.v1`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Asked {
     pub because: Because,
     pub said: Said,
@@ -23,7 +24,7 @@ pub struct Asked {
 }
 
 /// What made billing ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Because {
     /// Nobody told an end in the time a call may take.
@@ -35,7 +36,7 @@ pub enum Because {
 }
 
 /// What the platform said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Said {
     /// The call is over, and this is how.

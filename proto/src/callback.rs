@@ -12,6 +12,10 @@ use crate::kind::Kind;
 use crate::lenient;
 use crate::signature::Verified;
 
+mod schema;
+
+pub use schema::schema;
+
 /// A callback, as far as this version understands it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Callback {

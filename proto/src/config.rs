@@ -1,10 +1,11 @@
 //! What operators change while calls go on: bodies of the events of the stream `CONFIG`.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Body of `callbus.list.changed.v1`. A list is the fold of its events: what was added last and not removed since.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ListChanged {
     /// Everything that was on the list goes first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -19,7 +20,7 @@ pub struct ListChanged {
 }
 
 /// Body of `callbus.policy.put_in_force.v1`: from here on an app's workers decide by this revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyPutInForce {
     /// Content hash of the policy; its text lies in the document `policy/<revision>`. Empty: no shadow any more.
     pub revision: String,
@@ -34,7 +35,7 @@ pub struct PolicyPutInForce {
 }
 
 /// How a revision came into force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyOrigin {
     /// The file that the configuration names, at a start or after it was changed.
@@ -47,7 +48,7 @@ pub enum PolicyOrigin {
 
 /// Body of `callbus.deck.put_in_force.v1`: calls that begin at `effective_from` or later are rated by this version of the
 /// price list, until one with a later time, or a later event of the same time, takes its place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeckPutInForce {
     /// Content hash of the price list; its CSV lies in the document `deck/<name>@<version>`.
     pub version: String,

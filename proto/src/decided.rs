@@ -1,5 +1,6 @@
 //! `decided`: what a callback was answered, and why. The worker writes this body, the ingress records it as it is.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -7,7 +8,7 @@ use crate::id::{DecisionKey, EventId, WalletId};
 use crate::kind::Kind;
 
 /// Body of the event `callbus.call.decided.v1`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Decided {
     /// Same key, same answer. For a grant it also names the leg.
     pub key: DecisionKey,
@@ -46,7 +47,7 @@ pub struct Decided {
 }
 
 /// What a decision came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Answered; no credit was asked for.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::EventId;
 use crate::kind::Kind;
 
 /// Body of the event `callbus.call.emitted.v1`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Emitted {
     /// What the rule calls it: `call.lost`, `recording.ready`.
     pub name: String,

@@ -3,13 +3,14 @@
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::asked::Said;
 use crate::id::{AppName, CallId, Leg, WalletId};
 
 /// Body of the event `callbus.call.settled.v1`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Settled {
     pub call: CallId,
     pub app: AppName,
@@ -66,7 +67,7 @@ impl Settled {
 }
 
 /// An end as another DICE told it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OtherEnd {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
@@ -75,7 +76,7 @@ pub struct OtherEnd {
 }
 
 /// One leg's bill.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SettledLeg {
     pub leg: Leg,
     pub wallet: WalletId,
@@ -97,7 +98,7 @@ pub struct SettledLeg {
 }
 
 /// Sinch's `debit`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SupplierCost {
     pub amount: Decimal,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -154,7 +154,7 @@ fn repository() -> &'static Path {
 }
 
 /// A path in the repository that `tests/run` makes.
-fn installed(path: &str) -> Result<PathBuf> {
+pub fn installed(path: &str) -> Result<PathBuf> {
     let path = repository().join(path);
     if !path.exists() {
         bail!("{} is not there: tests/run installs it", path.display());

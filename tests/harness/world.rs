@@ -255,6 +255,25 @@ impl World {
         command.output().context("run callbus")
     }
 
+    /// Types a command as another user of the broker.
+    pub fn callbus_as(&self, user: &str, arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(binary()?);
+        command.current_dir(self.directory.path()).envs(self.command_settings()?).envs(self.key_of(user));
+        command.args(arguments).output().context("run callbus")
+    }
+
+    /// Kills everything, and takes every disk it had. The servers run again, and are empty.
+    pub fn lose_everything(&mut self) -> Result<()> {
+        self.roles.clear();
+        fs::remove_dir_all(self.directory.path().join("data"))?;
+        if let Place::Nats { nats, redis } = &mut self.place {
+            nats.lose_everything()?;
+            nats.restart()?;
+            redis.restart()?;
+        }
+        Ok(())
+    }
+
     /// Writes a file beside the configuration.
     pub fn write(&self, name: &str, text: &str) -> Result<String> {
         let path = self.file(name);

@@ -70,6 +70,19 @@ async fn each_role_does_its_part_and_no_more() -> Result<()> {
             ],
         ),
         (
+            "backup",
+            vec![(stream_info, ""), ("$JS.API.STREAM.INFO.CONFIG", ""), ("$JS.API.CONSUMER.LIST.CALLS", "")],
+            vec![
+                ("wallets.v1.acme", "{}"),
+                ("calls.v1.ice.acme.p00", "{}"),
+                ("config.v1.list.allowed", "{}"),
+                ("$JS.API.CONSUMER.MSG.NEXT.CALLS.billing", "1"),
+                ("$JS.API.CONSUMER.DELETE.CALLS.billing", ""),
+                ("$JS.API.STREAM.MSG.DELETE.CALLS", r#"{"seq":1}"#),
+                ("$JS.API.STREAM.PURGE.WALLETS", ""),
+            ],
+        ),
+        (
             "billing",
             vec![(stream_info, ""), ("$JS.API.STREAM.INFO.WALLETS", "")],
             vec![

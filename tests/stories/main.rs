@@ -1,11 +1,13 @@
 //! Stories: what callbus promises, told against real servers. One module per promise or crate.
 
 mod admission;
+mod backup;
 mod billing;
 mod broker;
 mod bus;
 mod calls;
 mod cli;
+mod contracts;
 mod door;
 mod elsewhere;
 mod faults;

@@ -11,6 +11,7 @@ use policy::{Ask, AskTo, Decision};
 use proto::event::signed;
 use proto::subject::decide_subject;
 use proto::{Event, Svaml};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -24,13 +25,14 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 const LEFT_FOR_THE_REST: Duration = Duration::from_millis(200);
 
 /// What a program on the bus is asked: everything a rule could have read.
-#[derive(Serialize)]
-struct Asking<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Asking<'a> {
     app: &'a str,
     kind: &'a str,
     call: &'a str,
     /// The callback as it was received.
     callback: &'a RawValue,
+    /// What a condition of the policy could read, by the same names.
     facts: &'a Map<String, Value>,
 }
 

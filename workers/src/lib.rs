@@ -28,6 +28,7 @@ use bus::ConsumerSpec;
 
 pub use claim::recall;
 pub use deck_log::deck_document;
+pub use elsewhere::Asking;
 pub use handler::{AppCache, CallHandler, Context, Handler, HandlerError, Handlers};
 pub use worker::{App, Means, Worker, WorkerError, WorkerSettings};
 

@@ -72,6 +72,26 @@ impl RedisAdmission {
         Ok(admission)
     }
 
+    /// Whether the server knows no wallet at all. One that knows wallets of another log would take its postings for old
+    /// ones of its own.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn is_empty(&self) -> Result<bool, AdmissionError> {
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(&cursor).arg("MATCH").arg(format!("{}2:{{w:*", self.prefix)).arg("COUNT").arg(1000);
+            let reply = self.call(&scan).await?;
+            match reply.0.as_slice() {
+                [_, Value::Array(found)] if !found.is_empty() => return Ok(false),
+                [next, Value::Array(_)] if text(next) == "0" => return Ok(true),
+                [next, Value::Array(_)] => text(next).clone_into(&mut cursor),
+                _ => return Err(reply.unexpected()),
+            }
+        }
+    }
+
     pub(super) async fn hold(&self, now: Timestamp, request: HoldRequest<'_>) -> Result<HoldReply, AdmissionError> {
         let mut call = self.function("callbus_3_hold", request.wallet, &[]);
         call.arg(now.as_millisecond())

@@ -8,6 +8,8 @@ use crate::bus::Recorded;
 /// An event ready to be written: all that costs time is done by the caller, not by the one writer.
 #[derive(Debug)]
 pub(crate) struct Row {
+    /// Its place, where it has one already; else the next.
+    pub(super) seq: Option<u64>,
     pub(super) stream: Stream,
     pub(super) subject: String,
     pub(super) id: [u8; 32],
@@ -21,6 +23,7 @@ pub(crate) struct Row {
 impl Row {
     pub(super) fn of(event: &Event) -> Self {
         Self {
+            seq: None,
             stream: event.subject.stream(),
             subject: event.subject.to_string(),
             id: id_bytes(&event.id),
@@ -31,6 +34,10 @@ impl Row {
             extra: serde_json::to_string(&event.extra).unwrap_or_default(),
             data: event.data.clone(),
         }
+    }
+
+    pub(super) fn at(Recorded { seq, event }: &Recorded) -> Self {
+        Self { seq: Some(*seq), ..Self::of(event) }
     }
 }
 
@@ -57,7 +64,7 @@ fn damaged(column: usize, error: impl Into<Box<dyn std::error::Error + Send + Sy
 }
 
 /// An id is 64 hexadecimal digits by its type.
-fn id_bytes(id: &EventId) -> [u8; 32] {
+pub(super) fn id_bytes(id: &EventId) -> [u8; 32] {
     let digit = |byte: u8| if byte <= b'9' { byte - b'0' } else { byte - b'a' + 10 };
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(id.as_str().as_bytes().chunks_exact(2)) {

@@ -91,7 +91,7 @@ impl State {
                     return Ok(Err(AppendError::Conflict { actual: Some(last) }));
                 }
             }
-            let seq = head.last_seq + 1;
+            let seq = row.seq.unwrap_or(head.last_seq + 1);
             let inserted = transaction.prepare_cached(&head.insert)?.execute(params![
                 seq,
                 subject,

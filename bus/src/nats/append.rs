@@ -46,7 +46,7 @@ pub(super) fn headers_of(pairs: &[(String, String)]) -> Result<HeaderMap, Append
     Ok(headers)
 }
 
-fn refusal(error: &PublishError) -> AppendError {
+pub(super) fn refusal(error: &PublishError) -> AppendError {
     match error.kind() {
         PublishErrorKind::WrongLastSequence => AppendError::Conflict { actual: None },
         PublishErrorKind::MaxPayloadExceeded => AppendError::Refused(error.to_string()),

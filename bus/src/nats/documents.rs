@@ -12,7 +12,7 @@ use crate::embedded::revision_of;
 use crate::error::Unavailable;
 
 /// The revision stands in the object's metadata, so that asking for it does not fetch the bytes.
-const REVISION: &str = "revision";
+pub(super) const REVISION: &str = "revision";
 
 pub(super) async fn put(broker: &Broker, name: &str, bytes: Bytes) -> Result<String, Unavailable> {
     let revision = revision_of(&bytes);

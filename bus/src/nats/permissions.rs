@@ -89,6 +89,13 @@ impl Permissions {
         self
     }
 
+    /// What there are of durable consumers, and how far each is.
+    #[must_use]
+    pub fn lists_consumers(mut self) -> Self {
+        self.publish.extend(Stream::ALL.map(|stream| format!("{API}.CONSUMER.LIST.{}", stream.name())));
+        self
+    }
+
     /// [`Bus::dead_letters`](crate::Bus::dead_letters).
     #[must_use]
     pub fn reads_dead_letters(self) -> Self {

@@ -69,11 +69,20 @@ pub struct Lag {
 
 /// False when there was one of this name, which stays as it is.
 pub(super) async fn add(broker: &Broker, subscription: &Subscription) -> Result<bool, Unavailable> {
+    add_filtered(broker, &subscription.name, filters(subscription), subscription.begin).await
+}
+
+/// As [`add`], by the broker's own spelling of what it is handed.
+pub(super) async fn add_filtered(
+    broker: &Broker,
+    name: &str,
+    filters: Vec<String>,
+    begin: Begin,
+) -> Result<bool, Unavailable> {
     const WHAT: &str = "add a consumer";
-    let name = &subscription.name;
     let config = pull::Config {
-        durable_name: Some(name.clone()),
-        deliver_policy: match subscription.begin {
+        durable_name: Some(name.to_owned()),
+        deliver_policy: match begin {
             Begin::Beginning => DeliverPolicy::All,
             Begin::Now => DeliverPolicy::New,
             Begin::At(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
@@ -82,7 +91,7 @@ pub(super) async fn add(broker: &Broker, subscription: &Subscription) -> Result<
         max_deliver: DELIVERIES_MAX,
         backoff: AGAIN_AFTER.to_vec(),
         max_ack_pending: UNACKNOWLEDGED_MAX,
-        filter_subjects: filters(subscription),
+        filter_subjects: filters,
         ..pull::Config::default()
     };
     let stream = Stream::Calls.name();

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use bus::Bus;
 use futures::{StreamExt, TryStreamExt, stream};
 use proto::{Filter, Stream};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use views::Views;
+use views::{Store, Views};
 
 use super::wallet;
 use crate::client::{ApiClient, segment};
@@ -49,17 +50,33 @@ pub(crate) async fn wallets(config: &Config, output: Output, named: Vec<String>)
 /// # Errors
 /// With the exit code of what went wrong.
 pub(crate) async fn views(config: &Config, environment: &Environment, output: Output) -> Result<(), Failure> {
-    let (bus, store) = (open_to_read(config, environment).await?, store(config)?);
+    let (bus, store, begun) = (open_to_read(config, environment).await?, store(config)?, Instant::now());
+    store.prepare().await?;
+    store.clear().await?;
+    let events = fill(&bus, &store, output).await?;
+    let took = begun.elapsed();
+    if output.json {
+        output.json(&json!({ "events": events, "millis": u64::try_from(took.as_millis()).unwrap_or(u64::MAX) }));
+    } else {
+        output.line(format!("{events} events in {took:.1?}"));
+    }
+    Ok(())
+}
+
+/// Sees tables filled up to where the log ends now, and says from how many events.
+///
+/// # Errors
+/// When the log or the tables cannot be reached.
+pub(super) async fn fill(bus: &Bus, store: &Store, output: Output) -> Result<u64, Failure> {
     let streams = [Stream::Calls, Stream::Wallets];
     let mut ends = [0; 2];
     for (end, stream) in ends.iter_mut().zip(streams) {
         *end = bus.last_seq(&Filter::All(stream)).await?;
     }
     store.prepare().await?;
-    store.clear().await?;
-    let (stop, begun) = (CancellationToken::new(), Instant::now());
+    let stop = CancellationToken::new();
     let mut filling = JoinSet::new();
-    filling.spawn(Views::new(store.clone(), bus).run(stop.clone()));
+    filling.spawn(Views::new(store.clone(), bus.clone()).run(stop.clone()));
     let bar = output.bar(ends.iter().sum(), "events");
     loop {
         let mut done = 0;
@@ -75,11 +92,5 @@ pub(crate) async fn views(config: &Config, environment: &Environment, output: Ou
     stop.cancel();
     filling.join_all().await;
     bar.finish_and_clear();
-    let (events, took) = (ends.iter().sum::<u64>(), begun.elapsed());
-    if output.json {
-        output.json(&json!({ "events": events, "millis": u64::try_from(took.as_millis()).unwrap_or(u64::MAX) }));
-    } else {
-        output.line(format!("{events} events in {took:.1?}"));
-    }
-    Ok(())
+    Ok(ends.iter().sum())
 }

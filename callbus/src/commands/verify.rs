@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bus::{ReadError, Recorded};
+use bus::{Bus, ReadError, Recorded};
 use futures::StreamExt;
 use jiff::Timestamp;
 use proto::event::signed;
@@ -20,11 +20,11 @@ use crate::roles::open_to_read;
 const NAMED_MAX: usize = 100;
 
 #[derive(Debug, Default, Serialize)]
-struct Tally {
-    verified: u64,
+pub(super) struct Tally {
+    pub verified: u64,
     /// Taken while `WEBHOOK_PROTECTION` let unsigned callbacks in, and marked so.
-    unverified: u64,
-    failed: u64,
+    pub unverified: u64,
+    pub failed: u64,
     failures: Vec<FailedEvent>,
 }
 
@@ -46,20 +46,7 @@ enum Checked {
 /// # Errors
 /// Exit 3 when a signature does not hold.
 pub(crate) async fn run(config: &Config, environment: &Environment, output: Output) -> Result<(), Failure> {
-    let mut secrets = HashMap::new();
-    for app in &config.apps {
-        secrets.insert(app.name.clone(), app.secrets()?);
-    }
-    let bus = open_to_read(config, environment).await?;
-    let mut tally = Tally::default();
-    let mut recorded = bus.read(&Filter::All(Stream::Calls), 0);
-    while let Some(next) = recorded.next().await {
-        match next {
-            Ok(next) => tally.count(next.seq, check(&next, &secrets)),
-            Err(ReadError::NotAnEvent { seq, why }) => tally.count(seq, Checked::Bad(why)),
-            Err(error @ ReadError::Unavailable(_)) => return Err(Failure::new(Exit::Unreachable, error)),
-        }
-    }
+    let tally = tally(config, &open_to_read(config, environment).await?).await?;
     if output.json {
         output.json(&tally);
     } else {
@@ -70,6 +57,24 @@ pub(crate) async fn run(config: &Config, environment: &Environment, output: Outp
         output.line(format!("{verified} verified, {unverified} taken without a signature, {failed} failed"));
     }
     if tally.failed > 0 { Err(Failure::say(Exit::CheckFailed, "the log does not verify")) } else { Ok(()) }
+}
+
+/// Checks every callback of a log.
+pub(super) async fn tally(config: &Config, bus: &Bus) -> Result<Tally, Failure> {
+    let mut secrets = HashMap::new();
+    for app in &config.apps {
+        secrets.insert(app.name.clone(), app.secrets()?);
+    }
+    let mut tally = Tally::default();
+    let mut recorded = bus.read(&Filter::All(Stream::Calls), 0);
+    while let Some(next) = recorded.next().await {
+        match next {
+            Ok(next) => tally.count(next.seq, check(&next, &secrets)),
+            Err(ReadError::NotAnEvent { seq, why }) => tally.count(seq, Checked::Bad(why)),
+            Err(error @ ReadError::Unavailable(_)) => return Err(Failure::new(Exit::Unreachable, error)),
+        }
+    }
+    Ok(tally)
 }
 
 fn check(recorded: &Recorded, secrets: &HashMap<AppName, Vec<AppSecret>>) -> Checked {

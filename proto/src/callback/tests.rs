@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn read(json: &str) -> Callback {
@@ -76,4 +78,44 @@ fn one_decision_per_callback_of_a_call() {
         key(r#"{"event":"ace","callid":"a","timestamp":"1"}"#),
         key(r#"{"event":"ace","callid":"a","timestamp":"2"}"#)
     );
+}
+
+#[test]
+fn the_schemas_name_every_field_that_is_read() {
+    let mut fields = Fields::default();
+    assert!(Wire::deserialize(&mut fields).is_err());
+    let named: BTreeSet<String> = Kind::ALL
+        .into_iter()
+        .filter_map(schema)
+        .flat_map(|schema| schema.get("properties").and_then(|it| it.as_object()).cloned().expect("properties"))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(named, fields.0.iter().map(|name| (*name).to_owned()).collect());
+}
+
+/// Learns what a struct wants to read.
+#[derive(Default)]
+struct Fields(&'static [&'static str]);
+
+impl<'de> serde::Deserializer<'de> for &mut Fields {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("nothing is read"))
+    }
+
+    fn deserialize_struct<V: serde::de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
 }
