@@ -68,7 +68,7 @@ impl Contract {
     }
 }
 
-/// One subject of each shape, with the names in [`PLACEHOLDERS`].
+/// One subject of each shape; what stands for a name in it, [`address`] knows.
 fn subjects() -> Vec<Subject> {
     #[expect(clippy::expect_used, reason = "names of our own making")]
     fn name<T, E: std::fmt::Debug>(parse: impl FnOnce(&'static str) -> Result<T, E>, text: &'static str) -> T {
