@@ -1,0 +1,109 @@
+//! What there is to tell of a fault.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use proto::Kind;
+use tests::World;
+use tests::books::Books;
+use tests::load::{Call, Failed, Sent};
+
+/// An answer that took longer was noticed by whoever waits on the phone.
+const NOTICED: Duration = Duration::from_secs(1);
+
+/// A load that met a fault, and what came of it.
+pub(crate) struct Told {
+    pub(crate) name: String,
+    pub(crate) world: World,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) books: Books,
+    pub(crate) broke: Instant,
+}
+
+impl Told {
+    /// One line of numbers.
+    #[expect(clippy::print_stdout, reason = "the numbers are for whoever runs the suite")]
+    pub(crate) fn print(&self) {
+        let mut took: Vec<Duration> =
+            self.sent().filter(|sent| sent.answer.is_some()).map(|sent| sent.took).collect();
+        took.sort();
+        let quantile = |percent: usize| took.get(took.len() * percent / 100).or(took.last()).map_or(0, Duration::as_millis);
+        let refused: Vec<String> = self.books.refused.iter().map(|(why, count)| format!(", {count} {why}")).collect();
+        println!(
+            "| {} | {} calls, {} callbacks | {} acknowledged, {} by the second door, {} not | {} by fallback{} | \
+             {} / {} / {} ms | normal after {:.1?} | {} late, {} missing, {} charged twice; settled after {:.1?} |",
+            self.name,
+            self.calls.len(),
+            self.sent().count(),
+            took.len(),
+            self.by_the_second_door(),
+            self.not_acknowledged(),
+            self.books.fallbacks,
+            refused.concat(),
+            quantile(50),
+            quantile(99),
+            quantile(100),
+            self.normal_after(),
+            self.late(),
+            self.books.missing.len(),
+            self.books.charged_twice.len(),
+            self.books.settled_after,
+        );
+    }
+
+    /// What holds whatever breaks.
+    pub(crate) fn holds(&self) -> Result<()> {
+        let Books { missing, charged_twice, .. } = &self.books;
+        ensure!(missing.is_empty(), "{}: {} are missing: {:#?}", self.name, missing.len(), &missing[..missing.len().min(10)]);
+        ensure!(charged_twice.is_empty(), "{}: charged twice: {charged_twice:?}", self.name);
+        ensure!(self.late() == 0, "{}: {} answers were late", self.name, self.late());
+        let connected = self.calls.iter().filter(|call| call.is_connected && call.has_acknowledged(Kind::Dice));
+        ensure!(self.books.charged >= connected.count(), "{}: a call was not charged", self.name);
+        let last = self.calls.iter().rev().take(20).collect::<Vec<_>>();
+        ensure!(last.iter().all(|call| is_normal(call)), "{}: it did not come back: {last:#?}", self.name);
+        Ok(())
+    }
+
+    /// Every callback was taken at the first door, and a worker gave every answer.
+    pub(crate) fn was_not_noticed(&self) -> Result<()> {
+        ensure!(self.by_the_second_door() == 0 && self.not_acknowledged() == 0, "{}: not at the first door", self.name);
+        ensure!(self.books.fallbacks == 0, "{}: {} fallbacks", self.name, self.books.fallbacks);
+        ensure!(self.books.refused.is_empty(), "{}: refused: {:?}", self.name, self.books.refused);
+        Ok(())
+    }
+
+    /// Every callback was acknowledged, at one door or the other.
+    pub(crate) fn all_were_acknowledged(&self) -> Result<()> {
+        ensure!(self.not_acknowledged() == 0, "{}: {} were not acknowledged", self.name, self.not_acknowledged());
+        Ok(())
+    }
+
+    fn sent(&self) -> impl Iterator<Item = &Sent> {
+        self.calls.iter().flat_map(|call| &call.sent)
+    }
+
+    pub(crate) fn by_the_second_door(&self) -> usize {
+        self.sent().filter(|sent| sent.answer.is_some() && !sent.failed.is_empty()).count()
+    }
+
+    pub(crate) fn not_acknowledged(&self) -> usize {
+        self.sent().filter(|sent| sent.answer.is_none()).count()
+    }
+
+    /// Doors that said nothing within the platform's patience.
+    fn late(&self) -> usize {
+        self.sent().filter(|sent| sent.failed.contains(&Failed::Late)).count()
+    }
+
+    /// From the fault to the end of the last call that was not as always.
+    fn normal_after(&self) -> Duration {
+        let ends = self.calls.iter().filter(|call| !is_normal(call)).flat_map(|call| &call.sent);
+        ends.map(|sent| (sent.began + sent.took).saturating_duration_since(self.broke)).max().unwrap_or_default()
+    }
+}
+
+/// Let through, at the first door, at once.
+fn is_normal(call: &Call) -> bool {
+    call.is_connected
+        && call.sent.iter().all(|sent| sent.answer.is_some() && sent.failed.is_empty() && sent.took < NOTICED)
+}
