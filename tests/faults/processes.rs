@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use tests::World;
+use tests::nats::Nats;
+use tests::world::POLICY;
 use tokio::time::sleep;
 
 use crate::{STAFF, installation, under_load};
@@ -27,7 +30,7 @@ async fn all_workers_are_killed() -> Result<()> {
         world.start("worker-2")
     });
     let told = told.await?;
-    ensure!(told.books.fallbacks > 50, "fallbacks answer while there is no worker");
+    ensure!(told.books.fallbacks > 20, "fallbacks answer while there is no worker");
     ensure!(told.by_the_second_door() == 0, "a fallback is an answer, not an error");
     told.all_were_acknowledged()
 }
@@ -85,4 +88,22 @@ async fn every_role_is_restarted_in_turn() -> Result<()> {
     ensure!(told.books.fallbacks == 0, "{} fallbacks", told.books.fallbacks);
     ensure!(told.books.refused.is_empty(), "refused: {:?}", told.books.refused);
     told.all_were_acknowledged()
+}
+
+/// Several share the calls; whoever works a group of them is followed by another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn billing_processes_are_killed_in_turn() -> Result<()> {
+    let world = World::on_servers(Nats::with_keys()?, POLICY, "[billing]\ngroups = 4\n")?;
+    world.provision(&[])?;
+    let staff = ["billing", "billing-2", "billing-3", "worker-1", "worker-2", "ingress-1", "ingress-2", "api"];
+    let told = under_load("kill -9 of three billings in turn", world.staffed(&staff).await?, async |world, load| {
+        for victim in ["billing", "billing-2", "billing-3", "billing"] {
+            world.kill(victim)?;
+            load.more(20).await?;
+            world.start(victim)?;
+            load.more(20).await?;
+        }
+        Ok(())
+    });
+    told.await?.was_not_noticed()
 }

@@ -150,8 +150,7 @@ async fn count(world: &World, calls: &[Call], top_up: i64, books: &mut Books) ->
     }
     books.charged = charges.len();
     books.charged_twice = charges.iter().filter(|(_, of)| of.len() > 1).map(|(call, _)| call.clone()).collect();
-    let connected: HashSet<&CallId> =
-        calls.iter().filter(|call| call.is_connected).map(|call| &call.call).collect();
+    let connected: HashSet<&CallId> = calls.iter().filter(|call| call.is_connected).map(|call| &call.call).collect();
     ensure!(charges.keys().all(|call| connected.contains(call)), "a call was charged that was not let through");
     let wallet = world.wallet(WALLET).await?;
     let ended = |call: &CallId| calls.iter().any(|of| of.call == *call && of.has_acknowledged(Kind::Dice));

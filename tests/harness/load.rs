@@ -74,8 +74,7 @@ impl Load {
     /// what is done meanwhile does not delay it.
     pub fn start(world: &World, doors: &[&str], per_second: u32) -> Result<Self> {
         let seed = fastrand::u64(..);
-        let doors: Vec<Platform> =
-            doors.iter().map(|door| world.platform_at(door, seed)).collect::<Result<_>>()?;
+        let doors: Vec<Platform> = doors.iter().map(|door| world.platform_at(door, seed)).collect::<Result<_>>()?;
         let (over, played) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (is_over, counter) = (Arc::clone(&over), Arc::clone(&played));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -150,8 +149,7 @@ async fn play(doors: &[Platform]) -> Result<Call> {
 /// One door after the other, each with the platform's patience.
 async fn send(doors: &[Platform], kind: Kind, body: Bytes) -> Result<Sent> {
     let id = EventId::of_callback(&APP_KEY.parse()?, &body);
-    let mut sent =
-        Sent { kind, id, began: Instant::now(), took: Duration::ZERO, answer: None, failed: Vec::new() };
+    let mut sent = Sent { kind, id, began: Instant::now(), took: Duration::ZERO, answer: None, failed: Vec::new() };
     for door in doors {
         sent.failed.push(match door.send(body.clone(), SignWith::default()).await {
             Ok(reply) if reply.status == 200 => {

@@ -145,6 +145,7 @@ impl World {
     fn provisioner(&self, noun: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(binary()?);
         command.arg("--config").arg(self.config()).arg(noun).args(arguments).envs(self.key_of("provision"));
+        command.envs(self.set.get("provision").into_iter().flatten().cloned());
         let done = command.output().context("run callbus")?;
         ensure!(done.status.success(), "callbus {noun} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
         Ok(String::from_utf8(done.stdout)?)
