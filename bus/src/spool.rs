@@ -1,7 +1,7 @@
 //! The spool of an ingress: events are safe on this disk before a callback is answered, and go to the broker from here.
 //!
 //! It is a [`LogFile`] per process, under `<dir>/<n>/`, and a task that forwards it ([`forward`]). A process takes the
-//! first directory nobody holds, with whatever a dead one left in it; at start and every minute it also forwards
+//! first directory nobody holds, with whatever a dead one left in it; at start and every ten seconds it also forwards
 //! other directories nobody holds, so that a replica that was removed loses nothing. Directories stay; the next
 //! process uses them again.
 
@@ -25,7 +25,7 @@ use forward::Forward;
 
 /// Processes that may share one spool directory.
 const DIRECTORIES_MAX: usize = 256;
-const ADOPT_EVERY: Duration = Duration::from_secs(60);
+const ADOPT_EVERY: Duration = Duration::from_secs(10);
 /// What an event takes beside its body.
 const ENVELOPE_BYTES: u64 = 512;
 /// How long a drain waits for the broker to take what is left.
