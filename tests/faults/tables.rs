@@ -35,7 +35,7 @@ pub(crate) async fn are_whole(told: &Told, postgres: &Postgres) -> Result<()> {
     })
     .await?;
     let rows = tables::all(&store).await?;
-    let billed = rows["cdrs"].iter().filter(|row| !row["cost"].is_null());
+    let billed = rows["cdrs"].iter().filter(|row| !row["cost_micros"].is_null());
     let (calls, billed) = (rows["calls"].len(), billed.count());
     ensure!(calls == told.calls.len(), "{calls} calls in the tables, {} in the log", told.calls.len());
     let ended = told.calls.iter().filter(|call| call.has_acknowledged(Kind::Dice)).count();

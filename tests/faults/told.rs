@@ -11,6 +11,9 @@ use tests::load::{Call, Failed, Sent};
 /// An answer that took longer was noticed by whoever waits on the phone.
 const NOTICED: Duration = Duration::from_secs(1);
 
+/// Why a fallback answers where no worker does.
+pub(crate) const NO_WORKERS: [&str; 4] = ["NO_WORKER", "WORKER_LATE", "WORKERS_BUSY", "WORKERS_UNREACHABLE"];
+
 /// So many calls at the end of a load tell whether all is as before.
 const LAST: usize = 30;
 
@@ -31,9 +34,9 @@ impl Told {
         took.sort();
         let quantile =
             |percent: usize| took.get(took.len() * percent / 100).or(took.last()).map_or(0, Duration::as_millis);
-        let refused: Vec<String> = self.books.refused.iter().map(|(why, count)| format!(", {count} {why}")).collect();
+        let reasons: Vec<String> = self.books.reasons.iter().map(|(why, count)| format!("{count} {why}")).collect();
         println!(
-            "| {} | {} calls, {} callbacks | {} acknowledged, {} by the second door, {} not | {} by fallback{} | \
+            "| {} | {} calls, {} callbacks | {} acknowledged, {} by the second door, {} not | {} | \
              {} / {} / {} ms | normal after {:.1?} | {} late, {} missing, {} charged twice; settled after {:.1?} |",
             self.name,
             self.calls.len(),
@@ -41,8 +44,7 @@ impl Told {
             took.len(),
             self.by_the_second_door(),
             self.not_acknowledged(),
-            self.books.fallbacks,
-            refused.concat(),
+            reasons.join(", "),
             quantile(50),
             quantile(99),
             quantile(100),
@@ -81,9 +83,18 @@ impl Told {
     /// Every callback was taken at the first door, and a worker gave every answer.
     pub(crate) fn was_not_noticed(&self) -> Result<()> {
         ensure!(self.by_the_second_door() == 0 && self.not_acknowledged() == 0, "{}: not at the first door", self.name);
-        ensure!(self.books.fallbacks == 0, "{}: {} fallbacks", self.name, self.books.fallbacks);
-        ensure!(self.books.refused.is_empty(), "{}: refused: {:?}", self.name, self.books.refused);
+        self.all_were_let_through()
+    }
+
+    /// The policy's yes was every answer.
+    pub(crate) fn all_were_let_through(&self) -> Result<()> {
+        ensure!(self.books.reasons.is_empty(), "{}: {:?}", self.name, self.books.reasons);
         Ok(())
+    }
+
+    /// Answers for one of these reasons.
+    pub(crate) fn answered_for(&self, reasons: &[&str]) -> usize {
+        reasons.iter().filter_map(|reason| self.books.reasons.get(*reason)).sum()
     }
 
     /// Every callback was acknowledged, at one door or the other.

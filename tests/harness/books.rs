@@ -31,10 +31,8 @@ pub struct Books {
     pub charged: usize,
     /// Calls that are still held for, since nobody acknowledged their end.
     pub open: usize,
-    /// Answers no worker gave.
-    pub fallbacks: usize,
-    /// Why calls were not let through, and how many.
-    pub refused: BTreeMap<String, usize>,
+    /// Answers that were no policy's yes, by their reason.
+    pub reasons: BTreeMap<String, usize>,
     pub settled_after: Duration,
 }
 
@@ -62,9 +60,8 @@ pub async fn of(world: &World, calls: &[Call], top_up: i64) -> Result<Books> {
     for (call, sent) in calls.iter().flat_map(|call| call.sent.iter().map(move |sent| (call, sent))) {
         let Some(decided) = decision(&log, call, sent) else { continue };
         match decided.outcome {
-            Outcome::Fallback => books.fallbacks += 1,
-            Outcome::Refused => {
-                *books.refused.entry(decided.reason.clone().unwrap_or_default()).or_default() += 1;
+            Outcome::Fallback | Outcome::Refused => {
+                *books.reasons.entry(decided.reason.clone().unwrap_or_default()).or_default() += 1;
             }
             Outcome::Answered | Outcome::Granted => {}
         }

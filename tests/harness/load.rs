@@ -93,7 +93,7 @@ impl Load {
         crate::eventually("calls go on", async || Ok((self.played() >= until).then_some(()))).await
     }
 
-    /// No more calls begin; those under way are played to their end.
+    /// No more calls begin; those under way are played to their end. In the order in which they began.
     pub async fn stop(self) -> Result<Vec<Call>> {
         self.over.store(true, Ordering::Relaxed);
         let ended = tokio::task::spawn_blocking(move || self.calling.join()).await.context("wait for the load")?;
@@ -123,6 +123,7 @@ async fn call_at_a_rate(
     while let Some(call) = calling.join_next().await {
         calls.push(call??);
     }
+    calls.sort_by_key(|call| call.sent.first().map(|ice| ice.began));
     Ok(calls)
 }
 
