@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use bus::Bus;
 use proto::{Filter, Stream};
 use tests::nats::{self, Nats};
+use tests::postgres::Postgres;
 use tests::wire::Wire;
 use tests::world::POLICY;
 use tests::{World, eventually};
@@ -15,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::told::NO_WORKERS;
 use crate::told::Told;
-use crate::{STAFF, installation, under_load};
+use crate::{STAFF, installation, tables, under_load};
 
 /// Long enough for every answer that was under way to come by fallback.
 const AWAY: Duration = Duration::from_secs(5);
@@ -86,7 +87,9 @@ async fn leader_of_calls(nats: &Nats) -> Result<usize> {
 /// As if the power had failed: what the broker had acknowledged and not put on its disk is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_loses_what_it_had_not_synced() -> Result<()> {
-    let told = under_load("power cut of NATS", installation().await?, async |world, load| {
+    let postgres = Postgres::start()?;
+    let world = tables::installation(&postgres).await?;
+    let told = under_load("power cut of NATS", world, async |world, load| {
         let directory = tempfile::tempdir()?;
         let (synced, nats) = (directory.path().join("synced"), world.servers()?.0);
         nats.signal("STOP")?;
@@ -103,7 +106,9 @@ async fn nats_loses_what_it_had_not_synced() -> Result<()> {
         copy(&synced, &nats.store(0))?;
         nats.restart()
     });
-    told.await?.all_were_acknowledged()
+    let told = told.await?;
+    tables::are_whole(&told, &postgres).await?;
+    told.all_were_acknowledged()
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
