@@ -6,7 +6,7 @@
 //! process uses them again.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(crate) struct Spool {
     log: Arc<LogFile>,
     held_bytes: Arc<AtomicU64>,
     bytes_max: u64,
+    /// Something did not fit: what the broker has makes room.
+    wants_room: Arc<AtomicBool>,
     /// The commit up to which everything has been forwarded.
     forwarded: watch::Receiver<u64>,
     tasks: Mutex<JoinSet<()>>,
@@ -48,14 +50,22 @@ impl Spool {
         let unreadable =
             |error: Unavailable| OpenError::File { path: log.directory().to_owned(), why: error.to_string() };
         let (forward, forwarded) = Forward::new(Arc::clone(&log), broker.clone(), keep).await.map_err(unreadable)?;
-        let held_bytes = forward.held_bytes();
+        let (held_bytes, wants_room) = (forward.held_bytes(), forward.wants_room());
         let mut tasks = JoinSet::new();
         tasks.spawn(forward.run());
         tasks.spawn(adopt(config.dir, broker, keep));
-        Ok(Self { log, held_bytes, bytes_max: config.bytes_max, forwarded, tasks: Mutex::new(tasks) })
+        Ok(Self { log, held_bytes, bytes_max: config.bytes_max, wants_room, forwarded, tasks: Mutex::new(tasks) })
     }
 
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
+        let recorded = self.record_if_it_fits(events).await;
+        if recorded.is_err() {
+            self.wants_room.store(true, Ordering::Relaxed);
+        }
+        recorded
+    }
+
+    async fn record_if_it_fits(&self, events: &[Event]) -> Result<(), RecordError> {
         let sizes: Vec<u64> = events.iter().map(size_of).collect();
         let room = Room::take(&self.held_bytes, sizes.iter().sum(), self.bytes_max)?;
         // The writer writes also when the caller has given up waiting, so the room follows the writer.

@@ -108,6 +108,7 @@ async fn nats_loses_what_it_had_not_synced() -> Result<()> {
     });
     let told = told.await?;
     tables::are_whole(&told, &postgres).await?;
+    ensure!(told.world.said("views")?.contains("the tables are made anew"), "the tables had more than the log");
     told.all_were_acknowledged()
 }
 

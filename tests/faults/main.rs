@@ -14,8 +14,10 @@ use tests::{World, books};
 use told::Told;
 
 mod broker;
+#[cfg(target_os = "linux")]
 mod clock;
 mod credit;
+#[cfg(target_os = "linux")]
 mod doors;
 mod processes;
 mod tables;

@@ -27,17 +27,16 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// One line of numbers.
+    /// One line of numbers, as docs/durability.md shows them.
     #[expect(clippy::print_stdout, reason = "the numbers are for whoever runs the suite")]
     pub(crate) fn print(&self) {
         let mut took: Vec<Duration> = self.sent().filter(|sent| sent.answer.is_some()).map(|sent| sent.took).collect();
         took.sort();
-        let quantile =
+        let millis =
             |percent: usize| took.get(took.len() * percent / 100).or(took.last()).map_or(0, Duration::as_millis);
         let reasons: Vec<String> = self.books.reasons.iter().map(|(why, count)| format!("{count} {why}")).collect();
         println!(
-            "| {} | {} calls, {} callbacks | {} acknowledged, {} by the second door, {} not | {} | \
-             {} / {} / {} ms | normal after {:.1?} | {} late, {} missing, {} charged twice; settled after {:.1?} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} / {} / {} | {} | {} | {} | {} | {} |",
             self.name,
             self.calls.len(),
             self.sent().count(),
@@ -45,14 +44,14 @@ impl Told {
             self.by_the_second_door(),
             self.not_acknowledged(),
             reasons.join(", "),
-            quantile(50),
-            quantile(99),
-            quantile(100),
-            self.normal_after(),
+            millis(50),
+            millis(99),
+            millis(100),
+            secs(self.normal_after()),
+            secs(self.books.settled_after),
             self.late(),
             self.books.missing.len(),
             self.books.charged_twice.len(),
-            self.books.settled_after,
         );
     }
 
@@ -131,4 +130,8 @@ impl Told {
 fn is_normal(call: &Call) -> bool {
     call.is_connected
         && call.sent.iter().all(|sent| sent.answer.is_some() && sent.failed.is_empty() && sent.took < NOTICED)
+}
+
+fn secs(time: Duration) -> String {
+    format!("{}.{} s", time.as_secs(), time.subsec_millis() / 100)
 }

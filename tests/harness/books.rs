@@ -112,7 +112,8 @@ fn missing(log: &Log, calls: &[Call]) -> Vec<String> {
                 lacks(format!("the answer to its {} is not in the log", sent.kind));
             }
         }
-        if !call.has_acknowledged(Kind::Dice) {
+        // One whose beginning nobody took is settled as unmatched, a minute later.
+        if !call.has_acknowledged(Kind::Ice) || !call.has_acknowledged(Kind::Dice) {
             continue;
         }
         match log.settled.get(&call.call) {
