@@ -219,6 +219,22 @@ impl Admission {
         }
     }
 
+    /// Forgets the wallet: whoever asks next loads it from the log.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached in time.
+    pub async fn unload(&self, id: &WalletId) -> Result<(), AdmissionError> {
+        match self {
+            Self::Memory(memory) => {
+                memory.unload(id);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.unload(id).await,
+            #[cfg(feature = "storm")]
+            Self::Storm(memory, gate) => lost(gate.around("unload", async { memory.unload(id) }).await),
+        }
+    }
+
     /// Puts the wallet in the place of what is loaded, in one step; tentative holds stay. False when admission knows
     /// more than this wallet does: fold it again.
     ///

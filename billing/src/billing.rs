@@ -10,7 +10,7 @@ use std::time::Duration;
 use bus::{Bus, Cache, Clock, Recorded, Unavailable, Verdict, trace};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use proto::event::TRACEPARENT;
 use proto::{Asked, Filter, Kind, Partition, Stream};
 use tokio::sync::Mutex;
@@ -24,6 +24,7 @@ use crate::call::Call;
 use crate::enquiry::{Enquiries, Question};
 use crate::group::{self, Group};
 use crate::ledger::Ledger;
+use crate::steady::Steady;
 use crate::tombstone;
 
 mod lane;
@@ -40,9 +41,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How often holds are expired, silent calls settled and the checkpoint moved.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// Nothing expires until billing has been level with the log for this long: an end may still lie in an ingress's spool.
-const STEADY_FOR: SignedDuration = SignedDuration::from_secs(120);
 
 /// A decision this much older than what its partition has seen was held up on its way; its call's end may be behind us.
 const HELD_UP: SignedDuration = SignedDuration::from_secs(60);
@@ -337,7 +335,7 @@ impl Books {
     }
 
     async fn sweep_until(&self, stop: CancellationToken) {
-        let (mut ticks, mut kept, mut steady_since) = (sweep_ticks(), None, None);
+        let (mut ticks, mut kept, mut steady) = (sweep_ticks(), None, Steady::default());
         let mut asking = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -348,17 +346,16 @@ impl Books {
                 }
                 () = stop.cancelled() => return,
             }
-            let oldest = match self.sweep(&mut steady_since).await {
+            let oldest = match self.sweep(&mut steady).await {
                 Ok(oldest) => oldest,
                 Err(why) => {
                     tracing::warn!(why, "sweep not finished");
-                    steady_since = None;
+                    steady.lost();
                     continue;
                 }
             };
-            if let (Some(enquiries), Some(_)) = (&self.enquiries, steady_since) {
-                let (may_expire, room) =
-                    (steady(steady_since, self.clock.now()), ENQUIRIES_MAX.saturating_sub(asking.len()));
+            if let Some(enquiries) = self.enquiries.as_ref().filter(|_| steady.is_level()) {
+                let (may_expire, room) = (steady.may_expire(), ENQUIRIES_MAX.saturating_sub(asking.len()));
                 for question in self.questions(may_expire, room).await {
                     let now = self.clock.now();
                     asking.push(async move {
@@ -378,26 +375,24 @@ impl Books {
 
     /// Expires, settles and forgets what it is time for. Answers where the oldest call still needed begins; nothing
     /// while another process works.
-    async fn sweep(&self, steady_since: &mut Option<Timestamp>) -> Result<Option<u64>, String> {
+    async fn sweep(&self, steady: &mut Steady) -> Result<Option<u64>, String> {
         let unreachable = |error: Unavailable| error.to_string();
         let end = self.bus.last_seq(&CALLS).await.map_err(unreachable)?;
         let standing =
             self.bus.consumer_standing(&self.group.filter(), &self.group.name()).await.map_err(unreachable)?;
         if !standing.ours {
-            *steady_since = None;
+            steady.lost();
             return Ok(None);
         }
-        let now = self.clock.now();
-        // Once level, a busy log that is a moment ahead again is no reason to doubt.
-        if steady_since.is_none() && standing.floor >= end {
-            *steady_since = Some(now);
+        steady.look(self.clock.now());
+        if standing.floor >= end {
+            steady.level();
         }
-        let steady = steady(*steady_since, now);
         let (mut oldest, mut unavailable) = (standing.floor.saturating_add(1), None);
         for lane in &self.lanes {
             let mut lane = lane.lock().await;
             for call in lane.calls.values_mut() {
-                if let Err(why) = self.settle(call, steady).await {
+                if let Err(why) = self.settle(call, steady.may_expire()).await {
                     unavailable = Some(why);
                 }
             }
@@ -407,9 +402,4 @@ impl Books {
         }
         unavailable.map_or(Ok(Some(oldest)), Err)
     }
-}
-
-/// Billing has been level with the log for long enough.
-fn steady(since: Option<Timestamp>, now: Timestamp) -> bool {
-    since.is_some_and(|since| now.duration_since(since) >= STEADY_FOR)
 }

@@ -169,9 +169,15 @@ fn hold_of(decision: &[u8], wallet: &WalletId) -> Option<Hold> {
     (hold.wallet == *wallet).then_some(hold)
 }
 
-/// Applies to admission what it is missing of the wallet's events. A wallet that is not loaded misses nothing.
+/// Applies to admission what it is missing of the wallet's events. A wallet that is not loaded misses nothing. One that
+/// is ahead of the log is loaded anew when it is next asked for: the broker has lost what it was told.
 pub(crate) async fn repair(bus: &Bus, admission: &Admission, id: &WalletId) -> Result<(), CreditError> {
     let Some(mut at) = admission.position(id).await? else { return Ok(()) };
+    let end = bus.last_seq(&Filter::Wallet(id.clone())).await.map_err(NotFolded::from)?;
+    if end < at.seq {
+        tracing::warn!(wallet = %id, log = end, admission = at.seq, "admission is ahead of the log: the wallet is unloaded");
+        return Ok(admission.unload(id).await?);
+    }
     for posted in history::events(bus, id, at.seq).await? {
         match admission.apply(&at, posted.seq, posted.time, &posted.event).await? {
             ApplyReply::Done(Applied::Ok | Applied::Old) => at = at.after(posted.seq, &posted.event),

@@ -76,7 +76,9 @@ impl Folded {
     /// As of now.
     pub(crate) async fn of(bus: &Bus, id: &WalletId) -> Result<Self, NotFolded> {
         if let Some(snapshot) = snapshot::find(bus, id).await {
-            if let Some(folded) = Self::go_on(bus, id, snapshot).await? {
+            let Snapshot { event, fold: wallet, .. } = snapshot;
+            let mut folded = Self { wallet, last: Some(event), unkept: 0 };
+            if folded.read_on(bus, id).await? {
                 return Ok(folded);
             }
             tracing::warn!(wallet = %id, "the snapshot is of another log, the whole history is read");
@@ -87,39 +89,40 @@ impl Folded {
     /// The same without any snapshot.
     pub(crate) async fn from_the_beginning(bus: &Bus, id: &WalletId) -> Result<Self, NotFolded> {
         let mut folded = Self::default();
-        folded.catch_up(bus, id).await?;
+        folded.read_on(bus, id).await?;
         Ok(folded)
     }
 
-    /// Takes what has come since.
+    /// Takes what has come since. A log that has lost the event it ended with, as a broker's may by a power cut, is
+    /// folded anew.
     pub(crate) async fn catch_up(&mut self, bus: &Bus, id: &WalletId) -> Result<(), NotFolded> {
-        let mut reading = read(bus, id, self.wallet.last_seq());
+        if !self.read_on(bus, id).await? {
+            tracing::warn!(wallet = %id, seq = self.wallet.last_seq(), "the log has lost what was known of the wallet");
+            *self = Self::of(bus, id).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads from the event it ends with, and that too: false, with nothing taken, when the log has another one there.
+    async fn read_on(&mut self, bus: &Bus, id: &WalletId) -> Result<bool, NotFolded> {
+        let last_seq = self.wallet.last_seq();
+        let mut reading = read(bus, id, last_seq.saturating_sub(1));
+        if let Some(last) = &self.last {
+            match reading.next().await.transpose()? {
+                Some(named) if named.seq == last_seq && named.id == *last => {}
+                Some(_) | None => return Ok(false),
+            }
+        }
         while let Some(posted) = reading.next().await {
             self.take(posted?);
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) fn take(&mut self, PostedEvent { seq, id, time, event }: PostedEvent) {
         self.wallet.apply(seq, time, &event);
         self.last = Some(id);
         self.unkept += event.postings.len();
-    }
-
-    /// From the event that the snapshot names, which is read as well: `None` when the log has another one there.
-    async fn go_on(bus: &Bus, id: &WalletId, snapshot: Snapshot) -> Result<Option<Self>, NotFolded> {
-        let Snapshot { event, fold: wallet, .. } = snapshot;
-        let last_seq = wallet.last_seq();
-        let mut reading = read(bus, id, last_seq.saturating_sub(1));
-        match reading.next().await.transpose()? {
-            Some(named) if named.seq == last_seq && named.id == event => {}
-            Some(_) | None => return Ok(None),
-        }
-        let mut folded = Self { wallet, last: Some(event), unkept: 0 };
-        while let Some(posted) = reading.next().await {
-            folded.take(posted?);
-        }
-        Ok(Some(folded))
     }
 }
 

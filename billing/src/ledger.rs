@@ -299,8 +299,15 @@ impl Ledger {
             let before = Position::of(&folded.wallet);
             let (outcomes, event) = decide(id, &mut decided.wallet, time, intents);
             let Some(event) = event else {
+                // What was posted before is still there, unless the broker has lost it since.
+                let known = folded.last.clone();
+                folded.catch_up(&self.bus, id).await?;
+                let is_as_known = folded.last == known;
                 *slot = Some(folded);
-                return Ok(outcomes);
+                if is_as_known {
+                    return Ok(outcomes);
+                }
+                continue;
             };
             let recorded = to_event(id, before.seq, time, &event);
             match self.bus.append(&recorded, Some(before.seq)).await {
@@ -341,10 +348,11 @@ impl Ledger {
 
     async fn admit(&self, id: &WalletId, before: &Position, seq: u64, time: Timestamp, event: &WalletEvent) {
         let outcome = match self.admission.apply(before, seq, time, event).await {
-            Ok(ApplyReply::Done(Applied::Gap { .. })) => {
+            // Somebody else told it of this event already, or it knows events that the log has lost.
+            Ok(ApplyReply::Done(Applied::Gap { .. } | Applied::Old)) => {
                 repair(&self.bus, &self.admission, id).await.map_err(|error| error.to_string())
             }
-            Ok(ApplyReply::Done(Applied::Ok | Applied::Old)) => Ok(()),
+            Ok(ApplyReply::Done(Applied::Ok)) => Ok(()),
             // Or somebody loads it just now, and has read the log before this event.
             Ok(ApplyReply::NotLoaded) => {
                 self.doubt_until(id, Instant::now() + LOADED_WITHIN);

@@ -19,6 +19,7 @@ mod ledger;
 pub mod order;
 pub mod rebuild;
 mod snapshot;
+mod steady;
 pub mod tombstone;
 pub mod verify;
 

@@ -74,6 +74,7 @@ impl LogFile {
         let bad = |error: rusqlite::Error| OpenError::File { path: path.clone(), why: error.to_string() };
         let mut connection = Connection::open(&path).map_err(bad)?;
         schema::prepare(&mut connection).map_err(bad)?;
+        schema::limit(&connection).map_err(bad)?;
         let state = writer::State::load(&connection).map_err(bad)?;
 
         let (commands, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);

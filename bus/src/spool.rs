@@ -1,12 +1,12 @@
 //! The spool of an ingress: events are safe on this disk before a callback is answered, and go to the broker from here.
 //!
 //! It is a [`LogFile`] per process, under `<dir>/<n>/`, and a task that forwards it ([`forward`]). A process takes the
-//! first directory nobody holds, with whatever a dead one left in it; at start and every minute it also forwards
+//! first directory nobody holds, with whatever a dead one left in it; at start and every ten seconds it also forwards
 //! other directories nobody holds, so that a replica that was removed loses nothing. Directories stay; the next
 //! process uses them again.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use forward::Forward;
 
 /// Processes that may share one spool directory.
 const DIRECTORIES_MAX: usize = 256;
-const ADOPT_EVERY: Duration = Duration::from_secs(60);
+const ADOPT_EVERY: Duration = Duration::from_secs(10);
 /// What an event takes beside its body.
 const ENVELOPE_BYTES: u64 = 512;
 /// How long a drain waits for the broker to take what is left.
@@ -37,6 +37,8 @@ pub(crate) struct Spool {
     durability: Durability,
     held_bytes: Arc<AtomicU64>,
     bytes_max: u64,
+    /// Something did not fit: what the broker has makes room.
+    wants_room: Arc<AtomicBool>,
     /// The commit up to which everything has been forwarded.
     forwarded: watch::Receiver<u64>,
     tasks: Mutex<JoinSet<()>>,
@@ -49,12 +51,12 @@ impl Spool {
         let unreadable =
             |error: Unavailable| OpenError::File { path: log.directory().to_owned(), why: error.to_string() };
         let (forward, forwarded) = Forward::new(Arc::clone(&log), broker.clone(), keep).await.map_err(unreadable)?;
-        let held_bytes = forward.held_bytes();
+        let (held_bytes, wants_room) = (forward.held_bytes(), forward.wants_room());
         let mut tasks = JoinSet::new();
         tasks.spawn(forward.run());
         tasks.spawn(adopt(config.dir, broker, keep));
         let (durability, bytes_max) = (config.durability, config.bytes_max);
-        Ok(Self { log, durability, held_bytes, bytes_max, forwarded, tasks: Mutex::new(tasks) })
+        Ok(Self { log, durability, held_bytes, bytes_max, wants_room, forwarded, tasks: Mutex::new(tasks) })
     }
 
     pub(crate) fn durability(&self) -> Durability {
@@ -67,6 +69,14 @@ impl Spool {
     }
 
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
+        let recorded = self.record_if_it_fits(events).await;
+        if recorded.is_err() {
+            self.wants_room.store(true, Ordering::Relaxed);
+        }
+        recorded
+    }
+
+    async fn record_if_it_fits(&self, events: &[Event]) -> Result<(), RecordError> {
         let sizes: Vec<u64> = events.iter().map(size_of).collect();
         let room = Room::take(&self.held_bytes, sizes.iter().sum(), self.bytes_max)?;
         // The writer writes also when the caller has given up waiting, so the room follows the writer.

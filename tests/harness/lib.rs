@@ -1,7 +1,9 @@
 //! What stories stand on: real servers on free ports, each with a directory of its own, ended with their handle; and
 //! whole installations of callbus on top of them.
 
+pub mod books;
 pub mod history;
+pub mod load;
 pub mod nats;
 pub mod ports;
 pub mod postgres;
@@ -10,6 +12,7 @@ pub mod redis;
 pub mod role;
 mod server;
 pub mod tables;
+pub mod wire;
 pub mod world;
 
 pub use world::{World, eventually};

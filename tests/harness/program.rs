@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::ports;
 use crate::role::binary;
+use crate::server::signal;
 
 /// What every program prints last before it works.
 const READY: &str = "ready";
@@ -53,10 +54,14 @@ impl Program {
         self.end();
     }
 
+    /// `STOP` freezes it, `CONT` has it go on.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        signal(&self.child, name)
+    }
+
     /// As an orderly stop: SIGTERM, then wait for it to drain.
     pub fn terminate(mut self) -> Result<ExitStatus> {
-        let id = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status().context("send SIGTERM")?;
+        self.signal("TERM")?;
         let asked = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {

@@ -25,6 +25,10 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Kills the process; all it remembered is gone.
     pub fn kill(&mut self) {
         self.server = None;

@@ -9,16 +9,15 @@ use crate::program::Program;
 
 /// Starts `<program> --config <config> <arguments>` with settings by environment, and waits until it is ready.
 pub(crate) fn start(
-    program: &Path,
+    mut program: Command,
     config: &Path,
     arguments: &[&str],
     settings: &[(String, String)],
     log: PathBuf,
 ) -> Result<Program> {
-    let mut command = Command::new(program);
-    command.arg("--config").arg(config).args(arguments);
-    command.envs(settings.iter().map(|(name, value)| (name, value))).env("RUST_LOG", "info");
-    Program::start(&format!("callbus {arguments:?}"), command, log)
+    program.arg("--config").arg(config).args(arguments);
+    program.envs(settings.iter().map(|(name, value)| (name, value))).env("RUST_LOG", "info");
+    Program::start(&format!("callbus {arguments:?}"), program, log)
         .context("is it built? cargo build -p callbus --examples")
 }
 

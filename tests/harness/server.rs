@@ -34,10 +34,15 @@ impl Server {
 impl Server {
     /// Sends it a signal.
     pub(crate) fn signal(&self, name: &str) -> Result<()> {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status()?;
-        ensure!(sent.success(), "send SIG{name}");
-        Ok(())
+        signal(&self.0, name)
     }
+}
+
+/// Sends a child a signal.
+pub(crate) fn signal(child: &Child, name: &str) -> Result<()> {
+    let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status()?;
+    ensure!(sent.success(), "send SIG{name}");
+    Ok(())
 }
 
 fn spawn(programs: &[&str], arguments: &[&str]) -> Result<Child> {

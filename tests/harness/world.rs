@@ -69,7 +69,14 @@ pub struct World {
     starts: usize,
     /// What roles are started from.
     program: PathBuf,
+    /// Settings of single roles, by environment.
+    set: BTreeMap<String, Vec<(String, String)>>,
+    /// What single roles are started under: a program with its arguments, which in the end becomes the role.
+    under: BTreeMap<String, Vec<String>>,
 }
+
+/// What runs unless a story says otherwise. Billing first: it has posted what a worker may load.
+pub const STAFF: [&str; 5] = ["billing", "worker-1", "worker-2", "ingress-1", "api"];
 
 impl World {
     /// Everything in one process on embedded parts.
@@ -94,24 +101,35 @@ impl World {
         let world = Self::on_servers(Nats::with_keys()?, policy, settings)?;
         let made = world.provision(&["--json"])?;
         ensure!(!made.contains("\"there\"") && made.contains("\"made\""), "a new broker has nothing: {made}");
-        world.staffed().await
+        world.staffed(&STAFF).await
     }
 
     /// On a broker that lets everybody in, programs without a key too.
     pub async fn nats_without_keys(policy: &str) -> Result<Self> {
-        Self::on_servers(Nats::start()?, policy, "")?.staffed().await
+        Self::on_servers(Nats::start()?, policy, "")?.staffed(&STAFF).await
     }
 
-    fn on_servers(nats: Nats, policy: &str, settings: &str) -> Result<Self> {
+    /// Servers on which nothing runs and nothing is provisioned yet.
+    pub fn on_servers(nats: Nats, policy: &str, settings: &str) -> Result<Self> {
         Self::new(Place::Nats { nats, redis: Redis::start()? }, policy, settings)
     }
 
-    async fn staffed(mut self) -> Result<Self> {
-        // Billing first: it has posted what a worker may load.
-        for role in ["billing", "worker-1", "worker-2", "ingress-1", "api"] {
+    /// With these roles running, in this order, and a price list.
+    pub async fn staffed(mut self, roles: &[&str]) -> Result<Self> {
+        for role in roles {
             self.start(role)?;
         }
         self.stock().await
+    }
+
+    /// A setting or another variable that one role has from its next start on.
+    pub fn set(&mut self, name: &str, variable: &str, value: impl Into<String>) {
+        self.set.entry(name.to_owned()).or_default().push((variable.to_owned(), value.into()));
+    }
+
+    /// The role is started under a program with these arguments, before its own.
+    pub fn start_under(&mut self, name: &str, words: &[&str]) {
+        self.under.insert(name.to_owned(), words.iter().map(|&word| word.to_owned()).collect());
     }
 
     /// Makes at the broker what the roles need.
@@ -127,6 +145,7 @@ impl World {
     fn provisioner(&self, noun: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(binary()?);
         command.arg("--config").arg(self.config()).arg(noun).args(arguments).envs(self.key_of("provision"));
+        command.envs(self.set.get("provision").into_iter().flatten().cloned());
         let done = command.output().context("run callbus")?;
         ensure!(done.status.success(), "callbus {noun} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
         Ok(String::from_utf8(done.stdout)?)
@@ -149,6 +168,8 @@ impl World {
             http: client(),
             starts: 0,
             program: binary()?,
+            set: BTreeMap::new(),
+            under: BTreeMap::new(),
         };
         fs::write(world.config(), world.settings() + settings)?;
         Ok(world)
@@ -204,10 +225,19 @@ impl World {
         let port = self.port(&metrics_of(name))?;
         settings.push(("CALLBUS__TELEMETRY__METRICS".to_owned(), format!("127.0.0.1:{port}")));
         settings.extend(self.key_of(role));
+        settings.extend(self.set.get(name).into_iter().flatten().cloned());
         let arguments: &[&str] = if role == "all" { &[] } else { &[role] };
         self.starts += 1;
         let log = self.directory.path().join(format!("{name}.{}.log", self.starts));
-        let started = role::start(&self.program, &self.config(), arguments, &settings, log)?;
+        let command = match self.under.get(name).map(Vec::as_slice) {
+            Some([under, words @ ..]) => {
+                let mut command = Command::new(under);
+                command.args(words).arg(&self.program);
+                command
+            }
+            Some([]) | None => Command::new(&self.program),
+        };
+        let started = role::start(command, &self.config(), arguments, &settings, log)?;
         self.roles.insert(name.to_owned(), started);
         Ok(())
     }
@@ -227,6 +257,11 @@ impl World {
     pub fn kill(&mut self, name: &str) -> Result<()> {
         self.roles.remove(name).with_context(|| format!("{name} is not running"))?.kill();
         Ok(())
+    }
+
+    /// `STOP` freezes it, `CONT` has it go on.
+    pub fn signal(&self, name: &str, signal: &str) -> Result<()> {
+        self.roles.get(name).with_context(|| format!("{name} is not running"))?.signal(signal)
     }
 
     /// SIGTERM, and wait for the drain.

@@ -1,5 +1,4 @@
-//! Things break: processes are killed, the broker is away. Nothing acknowledged is lost, nothing is charged twice, and
-//! nobody waits longer than the deadline.
+//! What single calls hear and cost when something breaks. `tests/faults` breaks everything under load.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,6 @@ use proto::{CallId, Decided, DecisionKey, Kind, Outcome};
 use simulator::{CallFacts, CallResult, Ending, Platform, Reason, SignWith};
 use tests::World;
 use tests::world::{ALLOWED, POLICY, WALLET, now};
-use tokio::task::JoinSet;
 
 use crate::calls::script;
 
@@ -46,35 +44,6 @@ async fn all_billed(world: &World, calls: &[CallId], secs: u32, posted: &str) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_killed_in_the_middle_is_not_noticed() -> Result<()> {
-    let mut world = World::nats(POLICY).await?;
-    world.top_up(WALLET, "1000").await?;
-    let platform = world.platform(30)?;
-    let mut calling = JoinSet::new();
-    for _ in 0..40 {
-        let platform = platform.clone();
-        calling.spawn(async move {
-            let (facts, asked) = (platform.facts(&script(ALLOWED)), Instant::now());
-            let answer = ask(&platform, &facts).await?;
-            assert_eq!(answer.action.name(), "connectPstn");
-            assert!(asked.elapsed() < ANSWERED_WITHIN, "it took {:?}", asked.elapsed());
-            end(&platform, &facts, 10).await?;
-            anyhow::Ok(facts.call)
-        });
-    }
-    // Some asks are answered, the others are on their way or with this worker.
-    let mut calls = Vec::new();
-    for _ in 0..5 {
-        calls.push(calling.join_next().await.context("a call")???);
-    }
-    world.kill("worker-1")?;
-    while let Some(call) = calling.join_next().await {
-        calls.push(call??);
-    }
-    all_billed(&world, &calls, 10, "992").await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_workers_the_fallback_answers_in_time() -> Result<()> {
     let mut world = World::nats(POLICY).await?;
     world.top_up(WALLET, "100").await?;
@@ -105,76 +74,6 @@ async fn without_workers_the_fallback_answers_in_time() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_asked_to_stop_finishes_first() -> Result<()> {
-    let mut world = World::nats(POLICY).await?;
-    world.top_up(WALLET, "10000").await?;
-    let platform = world.platform(32)?;
-    let mut calling = JoinSet::new();
-    calling.spawn(async move {
-        for _ in 0..100 {
-            let answer = ask(&platform, &platform.facts(&script(ALLOWED))).await?;
-            assert_eq!(answer.action.name(), "connectPstn");
-        }
-        anyhow::Ok(())
-    });
-    world.terminate("worker-1")?;
-    while let Some(called) = calling.join_next().await {
-        called??;
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_broker_is_away_while_calls_end() -> Result<()> {
-    let mut world = World::nats(POLICY).await?;
-    world.top_up(WALLET, "100").await?;
-    let platform = world.platform(33)?;
-    let mut calls = Vec::new();
-    for _ in 0..8 {
-        let facts = platform.facts(&script(ALLOWED));
-        assert_eq!(ask(&platform, &facts).await?.action.name(), "connectPstn");
-        calls.push(facts);
-    }
-    world.servers()?.0.kill();
-    for facts in &calls {
-        let sent = Instant::now();
-        end(&platform, facts, 10).await?;
-        assert!(sent.elapsed() < ANSWERED_WITHIN);
-    }
-    let unserved = platform.facts(&script(ALLOWED));
-    assert_eq!(ask(&platform, &unserved).await?.action, Action::Hangup, "the fallback, since no worker can be reached");
-    world.servers()?.0.restart()?;
-    let ids: Vec<CallId> = calls.into_iter().map(|facts| facts.call).collect();
-    all_billed(&world, &ids, 10, "98.4").await?;
-    tests::eventually("the fallback is in the log as well", async || {
-        Ok((world.decisions(&unserved.call).await?.len() == 1).then_some(()))
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_ingress_killed_with_events_in_its_spool_loses_nothing() -> Result<()> {
-    let mut world = World::nats(POLICY).await?;
-    world.top_up(WALLET, "100").await?;
-    let platform = world.platform(34)?;
-    let mut calls = Vec::new();
-    for _ in 0..8 {
-        let facts = platform.facts(&script(ALLOWED));
-        ask(&platform, &facts).await?;
-        calls.push(facts);
-    }
-    world.servers()?.0.kill();
-    for facts in &calls {
-        end(&platform, facts, 10).await?;
-    }
-    world.kill("ingress-1")?;
-    world.servers()?.0.restart()?;
-    world.start("ingress-1")?;
-    let ids: Vec<CallId> = calls.into_iter().map(|facts| facts.call).collect();
-    all_billed(&world, &ids, 10, "98.4").await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_one_process_killed_and_started_again() -> Result<()> {
     let mut world = World::embedded(POLICY).await?;
     world.top_up(WALLET, "100").await?;
@@ -200,25 +99,6 @@ async fn the_one_process_killed_and_started_again() -> Result<()> {
     }
     let ids: Vec<CallId> = calls.into_iter().map(|(facts, _)| facts.call).collect();
     all_billed(&world, &ids, 10, "98.4").await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn billing_killed_goes_on_where_it_was() -> Result<()> {
-    let mut world = World::nats(POLICY).await?;
-    world.top_up(WALLET, "100").await?;
-    let platform = world.platform(36)?;
-    let mut calls = Vec::new();
-    for index in 0..12 {
-        let facts = platform.facts(&script(ALLOWED));
-        ask(&platform, &facts).await?;
-        if index == 6 {
-            world.kill("billing")?;
-        }
-        end(&platform, &facts, 10).await?;
-        calls.push(facts.call);
-    }
-    world.start("billing")?;
-    all_billed(&world, &calls, 10, "97.6").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,9 @@ pub enum Error {
     /// The tables were emptied, or somebody else wrote.
     #[error("write the tables of views: they are no longer as we left them")]
     Moved,
+    /// A broker lost its newest events, as by a power cut.
+    #[error("read on in {stream}: the log has another event at {seq}, or none, than the tables were written from")]
+    Lost { stream: &'static str, seq: u64 },
     #[error("read a row of the tables of views: {0}; were they made by another version?")]
     Row(#[from] serde_json::Error),
     #[error("make a file of the rows: {0}")]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Batch;
 use crate::entries::Wallets;
 use crate::error::Error;
-use crate::store::Store;
+use crate::store::{Cursor, Store};
 use crate::writer::Writer;
 
 /// Rows written together; the last event may bring a few hundred more.
@@ -45,6 +45,12 @@ impl Views {
             loop {
                 match self.follow().await {
                     Err(Error::Moved) => tracing::info!("the tables were emptied or written by another: reading anew"),
+                    Err(lost @ Error::Lost { .. }) => {
+                        tracing::warn!(%lost, "the tables are made anew");
+                        if let Err(error) = self.store.clear().await {
+                            tracing::warn!(%error, "the tables are emptied later");
+                        }
+                    }
                     Err(error) => tracing::warn!(%error, "views wait"),
                     Ok(never) => match never {},
                 }
@@ -107,23 +113,23 @@ struct Reading {
     /// Up to here rows are written.
     written: u64,
     /// Up to here events are read.
-    read: u64,
+    read: Cursor,
     events: Option<Events>,
     wallets: Wallets,
     /// Read while the batch before it was written.
-    next: Option<(u64, Batch)>,
+    next: Option<(Cursor, Batch)>,
 }
 
 impl Reading {
     async fn begin(bus: &Bus, store: &Store, stream: Stream) -> Result<Self, Error> {
-        let seq = store.seq(stream).await?;
-        let wallets = Wallets::begun_at(seq);
+        let read = store.cursor(stream).await?;
+        let wallets = Wallets::begun_at(read.seq);
         Ok(Self {
             bus: bus.clone(),
             store: store.clone(),
             stream,
-            written: seq,
-            read: seq,
+            written: read.seq,
+            read,
             events: None,
             wallets,
             next: None,
@@ -136,40 +142,64 @@ impl Reading {
             Some(next) => next,
             None => self.gather().await?,
         };
-        if to == self.written {
+        if to.seq == self.written {
             // Who empties the tables tells nobody.
-            return if self.store.seq(self.stream).await? == to { Ok(false) } else { Err(Error::Moved) };
+            return if self.store.seq(self.stream).await? == to.seq { Ok(false) } else { Err(Error::Moved) };
         }
         let statements = batch.into_statements(writer.engine());
         let (stream, from) = (self.stream, self.written);
-        let (written, next) = tokio::join!(writer.write(stream, from, to, statements), self.gather());
+        let (written, next) = tokio::join!(writer.write(stream, from, &to, statements), self.gather());
         written?;
-        self.written = to;
-        self.next = Some(next?).filter(|(next, _)| *next > to);
+        self.written = to.seq;
+        self.next = Some(next?).filter(|(next, _)| next.seq > to.seq);
         Ok(true)
     }
 
-    async fn gather(&mut self) -> Result<(u64, Batch), Error> {
+    async fn gather(&mut self) -> Result<(Cursor, Batch), Error> {
         let mut batch = Batch::default();
-        let filter = Filter::All(self.stream);
         let mut events = match self.events.take() {
             Some(events) => events,
-            None if self.bus.last_seq(&filter).await? <= self.read => return Ok((self.read, batch)),
-            None => self.bus.events(&filter, self.read),
+            None => match self.read_on().await? {
+                Some(events) => events,
+                None => return Ok((self.read.clone(), batch)),
+            },
         };
         while batch.rows() < BATCH_ROWS_MAX {
             let Some(recorded) = events.next().await? else {
-                self.read = events.passed_seq();
-                return Ok((self.read, batch));
+                self.passed(events.passed_seq());
+                return Ok((self.read.clone(), batch));
             };
             match self.stream {
                 Stream::Calls => batch.take(recorded.seq, &recorded.event),
                 Stream::Wallets => batch.entries.extend(self.wallets.rows(&self.bus, &recorded).await?),
                 Stream::Config => {}
             }
+            self.read = Cursor { seq: recorded.seq, id: Some(recorded.event.id.to_string()) };
         }
-        self.read = events.passed_seq();
+        self.passed(events.passed_seq());
         self.events = Some(events);
-        Ok((self.read, batch))
+        Ok((self.read.clone(), batch))
+    }
+
+    /// Behind the last event there may be something that is none.
+    fn passed(&mut self, seq: u64) {
+        if seq != self.read.seq {
+            self.read = Cursor { seq, id: None };
+        }
+    }
+
+    /// The events after the last one that was read, which must still be there; nothing where the log ends.
+    async fn read_on(&mut self) -> Result<Option<Events>, Error> {
+        let (filter, Cursor { seq, id }) = (Filter::All(self.stream), &self.read);
+        let lost = Error::Lost { stream: self.stream.name(), seq: *seq };
+        let end = self.bus.last_seq(&filter).await?;
+        let Some(id) = id.as_deref().filter(|_| end > *seq) else {
+            return if end < *seq { Err(lost) } else { Ok((end > *seq).then(|| self.bus.events(&filter, *seq))) };
+        };
+        let mut events = self.bus.events(&filter, seq.saturating_sub(1));
+        match events.next().await? {
+            Some(last) if last.seq == *seq && last.event.id.as_str() == id => Ok(Some(events)),
+            Some(_) | None => Err(lost),
+        }
     }
 }

@@ -25,12 +25,21 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 const LOCKED_WITHIN: Duration = Duration::from_secs(5);
 
 const TABLES: &str = include_str!("../migrations/1_tables.sql");
+const CURSOR_IDS: &str = include_str!("../migrations/2_cursor_ids.sql");
 
 /// Where the tables are. Clones share the connections; none is made before it is needed.
 #[derive(Debug, Clone)]
 pub enum Store {
     Sqlite { path: PathBuf, pool: SqlitePool },
     Postgres { options: Box<PgConnectOptions>, pool: PgPool },
+}
+
+/// A place in a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub seq: u64,
+    /// The event there; unknown where it is no event.
+    pub id: Option<String>,
 }
 
 /// A value for a place in a statement.
@@ -78,12 +87,17 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached, or has no tables yet.
     pub async fn seq(&self, stream: Stream) -> Result<u64, Error> {
-        let find = format!("select seq from view_cursors where stream = '{}'", stream.name());
-        let seq: i64 = match self {
-            Self::Sqlite { pool, .. } => sqlx::query_scalar(AssertSqlSafe(find)).fetch_one(pool).await,
-            Self::Postgres { pool, .. } => sqlx::query_scalar(AssertSqlSafe(find)).fetch_one(pool).await,
+        Ok(self.cursor(stream).await?.seq)
+    }
+
+    /// The same, and the event that is there.
+    pub(crate) async fn cursor(&self, stream: Stream) -> Result<Cursor, Error> {
+        let find = AssertSqlSafe(format!("select seq, id from view_cursors where stream = '{}'", stream.name()));
+        let (seq, id): (i64, Option<String>) = match self {
+            Self::Sqlite { pool, .. } => sqlx::query_as(find).fetch_one(pool).await,
+            Self::Postgres { pool, .. } => sqlx::query_as(find).fetch_one(pool).await,
         }?;
-        Ok(seq.unsigned_abs())
+        Ok(Cursor { seq: seq.unsigned_abs(), id })
     }
 
     /// Empties the tables: they are made again from the beginning of the log by whoever keeps them.
@@ -97,13 +111,13 @@ impl Store {
                 for emptied in ["calls", "decisions", "cdr_legs", "wallet_entries"] {
                     sqlx::query(AssertSqlSafe(format!("delete from {emptied}"))).execute(&mut *writing).await?;
                 }
-                sqlx::query("update view_cursors set seq = 0").execute(&mut *writing).await?;
+                sqlx::query("update view_cursors set seq = 0, id = null").execute(&mut *writing).await?;
                 writing.commit().await?;
             }
             Self::Postgres { pool, .. } => {
                 let mut writing = pool.begin().await?;
                 // First the cursors: in the order in which the writer takes its locks.
-                sqlx::query("update view_cursors set seq = 0").execute(&mut *writing).await?;
+                sqlx::query("update view_cursors set seq = 0, id = null").execute(&mut *writing).await?;
                 sqlx::query("truncate calls, decisions, cdr_legs, wallet_entries").execute(&mut *writing).await?;
                 writing.commit().await?;
             }
@@ -146,5 +160,6 @@ pub(crate) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
 /// What makes the tables. Each migration is for ever; a change is a new one.
 pub(crate) fn migrator() -> Migrator {
     let tables = Migration::new(1, "tables".into(), MigrationType::Simple, TABLES.into_sql_str(), false);
-    Migrator::with_migrations(vec![tables])
+    let ids = Migration::new(2, "cursor ids".into(), MigrationType::Simple, CURSOR_IDS.into_sql_str(), false);
+    Migrator::with_migrations(vec![tables, ids])
 }

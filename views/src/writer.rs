@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::batch::Statements;
 use crate::error::Error;
-use crate::store::{Store, migrator, sqlite_options};
+use crate::store::{Cursor, Store, migrator, sqlite_options};
 use crate::table::Engine;
 
 /// A batch is written within this, or the database counts as gone.
@@ -77,20 +77,21 @@ impl Writer {
         &mut self,
         stream: Stream,
         from: u64,
-        to: u64,
+        to: &Cursor,
         statements: Statements,
     ) -> Result<(), Error> {
         let written = timeout(WRITTEN_WITHIN, self.write_now(stream, from, to, statements)).await;
         written.unwrap_or(Err(Error::Silent { within_secs: WRITTEN_WITHIN.as_secs() }))
     }
 
-    async fn write_now(&mut self, stream: Stream, from: u64, to: u64, statements: Statements) -> Result<(), Error> {
-        let (stream, from, to) = (stream.name(), from.cast_signed(), to.cast_signed());
-        let advance = "update view_cursors set seq = $1 where stream = $2 and seq = $3";
+    async fn write_now(&mut self, stream: Stream, from: u64, to: &Cursor, statements: Statements) -> Result<(), Error> {
+        let (stream, from, to, id) = (stream.name(), from.cast_signed(), to.seq.cast_signed(), to.id.as_deref());
+        let advance = "update view_cursors set seq = $1, id = $2 where stream = $3 and seq = $4";
         match self {
             Self::Sqlite { connection, .. } => {
                 let mut writing = connection.begin_with("begin immediate").await?;
-                let moved = sqlx::query(advance).bind(to).bind(stream).bind(from).execute(&mut *writing).await?;
+                let moved = sqlx::query(advance).bind(to).bind(id).bind(stream).bind(from);
+                let moved = moved.execute(&mut *writing).await?;
                 if moved.rows_affected() != 1 {
                     return Err(Error::Moved);
                 }
@@ -101,7 +102,8 @@ impl Writer {
             }
             Self::Postgres { connection } => {
                 let mut writing = connection.begin().await?;
-                let moved = sqlx::query(advance).bind(to).bind(stream).bind(from).execute(&mut *writing).await?;
+                let moved = sqlx::query(advance).bind(to).bind(id).bind(stream).bind(from);
+                let moved = moved.execute(&mut *writing).await?;
                 if moved.rows_affected() != 1 {
                     return Err(Error::Moved);
                 }

@@ -58,6 +58,10 @@ impl MemoryAdmission {
         self.lock().entry(id.clone()).or_insert_with(|| Admission::load(wallet));
     }
 
+    pub(super) fn unload(&self, id: &WalletId) {
+        self.lock().remove(id);
+    }
+
     /// What was held is lost, as when Redis is.
     #[cfg(feature = "storm")]
     pub fn forget(&self) {

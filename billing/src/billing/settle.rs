@@ -79,15 +79,22 @@ impl Books {
                     // More than an amount can be: what was held is kept as an estimate.
                     Err(NotPosted::Refused(why)) => {
                         tracing::error!(%why, leg = %id, "a charge is not posted, the hold is kept in its place");
-                        self.ledger.post(&wallet, Intent::Expire { leg: id, answered_at: Some(ended.at) }).await?
+                        let expire = Intent::Expire { leg: id.clone(), answered_at: Some(ended.at) };
+                        self.ledger.post(&wallet, expire).await?
                     }
                     posted => posted?,
                 }
             }
-            (None, Some(answered_at)) => self.ledger.post(&wallet, Intent::Expire { leg: id, answered_at }).await?,
+            (None, Some(answered_at)) => {
+                self.ledger.post(&wallet, Intent::Expire { leg: id.clone(), answered_at }).await?
+            }
             (None, None) => return Ok(()),
         };
-        let charged = posted.charged.unwrap_or_default();
+        let Some(charged) = posted.charged else {
+            // The wallet does not know the leg: the broker has lost its hold since.
+            leg.placed = false;
+            return Err(NotPosted::Unavailable(format!("settle {id}: its hold is not in the log any more")));
+        };
         leg.note(charged, ending);
         if !posted.new
             && ending.and_then(|ending| ending.price(&leg.hold).ok()).is_some_and(|price| price.amount != charged)

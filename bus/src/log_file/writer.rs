@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::row::Row;
-use super::table;
+use super::{schema, table};
 use crate::bus::Appended;
 use crate::error::{AppendError, Unavailable};
 
@@ -163,6 +163,8 @@ pub(super) fn take(
             unanswered.into_iter().for_each(|answer| answer.fail(&error));
             // What was rolled back must not be remembered.
             *state = State::load(connection)?;
+            // The disk may have got larger, or others may have filled it.
+            schema::limit(connection)?;
         }
     }
     Ok(())
@@ -197,6 +199,8 @@ fn commit(
     batch: &mut Vec<Command>,
 ) -> Result<Vec<Answer>, (rusqlite::Error, Vec<Answer>)> {
     let mut answers = Vec::with_capacity(batch.len());
+    // First what may make room for the rest.
+    batch.sort_by_key(|command| matches!(command, Command::Append { .. }));
     let result = (|| {
         let transaction = connection.transaction()?;
         let mut first_error = None;

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use proto::{Filter, Partition, Stream};
@@ -43,6 +43,10 @@ pub(super) struct Forward {
     broker: Broker,
     keep: Duration,
     held_bytes: Arc<AtomicU64>,
+    /// Whoever records found none.
+    wants_room: Arc<AtomicBool>,
+    /// Until then nothing is kept that the broker has.
+    short_until: Option<Instant>,
     forwarded: watch::Sender<u64>,
     /// The broker that is being forwarded to; `None` before the first.
     server: Option<String>,
@@ -88,6 +92,8 @@ impl Forward {
             broker,
             keep,
             held_bytes: Arc::new(AtomicU64::new(held)),
+            wants_room: Arc::default(),
+            short_until: None,
             forwarded,
             server: None,
             is_prepared: false,
@@ -107,6 +113,11 @@ impl Forward {
     /// Bytes the spool holds; whoever records adds to it.
     pub(super) fn held_bytes(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.held_bytes)
+    }
+
+    /// Set by whoever records and finds no room.
+    pub(super) fn wants_room(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.wants_room)
     }
 
     /// Forwards for as long as the spool is open.
@@ -261,11 +272,21 @@ impl Forward {
         }
     }
 
-    /// Deletes what the broker has had time to put on its disk: a batch now, the next after the next turn.
+    /// Deletes what the broker has had time to put on its disk: a batch now, the next after the next turn. Where there
+    /// was no room for what is new, all goes for a while that the broker has, whether or not it had that time: better
+    /// that its power must not fail just then than that no call is answered.
     async fn forget(&mut self) {
         self.probe().await;
         let (Some(answered), true) = (self.answered, self.broker.server_id() == self.server) else { return };
-        let safe = self.acknowledged.iter().take_while(|(at, _, _)| *at + self.keep <= answered);
+        let now = Instant::now();
+        if self.wants_room.swap(false, Ordering::Relaxed) {
+            if self.short_until.is_none_or(|until| until <= now) {
+                tracing::warn!(for_secs = self.keep.as_secs(), "the spool is full: what the broker has is not kept");
+            }
+            self.short_until = Some(now + self.keep);
+        }
+        let keep = if self.short_until.is_some_and(|until| now < until) { Duration::ZERO } else { self.keep };
+        let safe = self.acknowledged.iter().take_while(|(at, _, _)| *at + keep <= answered);
         let safe: Vec<(Place, u64)> = safe.take(DELETED_MAX).map(|(_, place, size)| (*place, *size)).collect();
         if safe.is_empty() {
             return;
