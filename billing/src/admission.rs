@@ -225,7 +225,10 @@ impl Admission {
     /// When Redis cannot be reached in time.
     pub async fn unload(&self, id: &WalletId) -> Result<(), AdmissionError> {
         match self {
-            Self::Memory(memory) => Ok(memory.unload(id)),
+            Self::Memory(memory) => {
+                memory.unload(id);
+                Ok(())
+            }
             Self::Redis(redis) => redis.unload(id).await,
             #[cfg(feature = "storm")]
             Self::Storm(memory, gate) => lost(gate.around("unload", async { memory.unload(id) }).await),
