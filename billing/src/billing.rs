@@ -384,7 +384,7 @@ impl Books {
             steady.lost();
             return Ok(None);
         }
-        steady.look(self.clock.now());
+        steady.look(&self.clock);
         if standing.floor >= end {
             steady.level();
         }

@@ -47,7 +47,8 @@ pub(crate) struct Spool {
 impl Spool {
     pub(crate) async fn open(config: SpoolConfig, broker: Broker) -> Result<Self, OpenError> {
         let log = Arc::new(open_first_free(&config)?);
-        let keep = config.keep.max(config.sync_interval.saturating_mul(4));
+        let usual = config.keep.max(config.sync_interval.saturating_mul(4));
+        let keep = Keep { usual, least: config.sync_interval.saturating_add(Keep::MARGIN).min(usual) };
         let unreadable =
             |error: Unavailable| OpenError::File { path: log.directory().to_owned(), why: error.to_string() };
         let (forward, forwarded) = Forward::new(Arc::clone(&log), broker.clone(), keep).await.map_err(unreadable)?;
@@ -122,6 +123,19 @@ impl Spool {
     }
 }
 
+/// How long an event stays here after the broker has acknowledged it.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    usual: Duration,
+    /// Where there is no room for more: by then the broker has it on its own disk, as it says of itself.
+    least: Duration,
+}
+
+impl Keep {
+    /// A broker syncs when it comes to it.
+    const MARGIN: Duration = Duration::from_secs(1);
+}
+
 /// Room for events on their way to the disk. What was not kept is given back.
 struct Room {
     held_bytes: Arc<AtomicU64>,
@@ -166,7 +180,7 @@ fn open_first_free(config: &SpoolConfig) -> Result<LogFile, OpenError> {
 }
 
 /// Forwards what dead processes left behind, directory by directory.
-async fn adopt(dir: PathBuf, broker: Broker, keep: Duration) {
+async fn adopt(dir: PathBuf, broker: Broker, keep: Keep) {
     let mut adopted = JoinSet::new();
     let mut every = tokio::time::interval(ADOPT_EVERY);
     loop {
@@ -184,7 +198,7 @@ async fn adopt(dir: PathBuf, broker: Broker, keep: Duration) {
 }
 
 /// `None` when there is no such directory, or somebody holds it.
-async fn adopt_one(directory: PathBuf, broker: &Broker, keep: Duration) -> Result<Option<Forward>, Unavailable> {
+async fn adopt_one(directory: PathBuf, broker: &Broker, keep: Keep) -> Result<Option<Forward>, Unavailable> {
     const WHAT: &str = "open an abandoned spool";
     if !directory.is_dir() {
         return Ok(None);

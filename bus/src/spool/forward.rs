@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::{ENVELOPE_BYTES, size_of};
+use super::{ENVELOPE_BYTES, Keep, size_of};
 use crate::bus::Recorded;
 use crate::error::{AppendError, Unavailable};
 use crate::log_file::{LogFile, table};
@@ -41,11 +41,11 @@ type Place = (Stream, u64);
 pub(super) struct Forward {
     log: Arc<LogFile>,
     broker: Broker,
-    keep: Duration,
+    keep: Keep,
     held_bytes: Arc<AtomicU64>,
     /// Whoever records found none.
     wants_room: Arc<AtomicBool>,
-    /// Until then nothing is kept that the broker has.
+    /// Until then no more is kept of what the broker has than must be.
     short_until: Option<Instant>,
     forwarded: watch::Sender<u64>,
     /// The broker that is being forwarded to; `None` before the first.
@@ -80,7 +80,7 @@ impl Forward {
     pub(super) async fn new(
         log: Arc<LogFile>,
         broker: Broker,
-        keep: Duration,
+        keep: Keep,
     ) -> Result<(Self, watch::Receiver<u64>), Unavailable> {
         let (held, refused) = log.query(left_behind).await?;
         let (forwarded, watching) = watch::channel(0);
@@ -272,20 +272,20 @@ impl Forward {
         }
     }
 
-    /// Deletes what the broker has had time to put on its disk: a batch now, the next after the next turn. Where there
-    /// was no room for what is new, all goes for a while that the broker has, whether or not it had that time: better
-    /// that its power must not fail just then than that no call is answered.
+    /// Deletes what the broker has had time to put on its disk: a batch now, the next after the next turn. Usually it is
+    /// given several times as long as it takes by its own account; for a while after there was no room for what is new,
+    /// just as long.
     async fn forget(&mut self) {
         self.probe().await;
         let (Some(answered), true) = (self.answered, self.broker.server_id() == self.server) else { return };
         let now = Instant::now();
         if self.wants_room.swap(false, Ordering::Relaxed) {
             if self.short_until.is_none_or(|until| until <= now) {
-                tracing::warn!(for_secs = self.keep.as_secs(), "the spool is full: what the broker has is not kept");
+                tracing::warn!("the spool has no room: what the broker has is kept for as short as may be");
             }
-            self.short_until = Some(now + self.keep);
+            self.short_until = Some(now + self.keep.usual);
         }
-        let keep = if self.short_until.is_some_and(|until| now < until) { Duration::ZERO } else { self.keep };
+        let keep = self.keep_now(now);
         let safe = self.acknowledged.iter().take_while(|(at, _, _)| *at + keep <= answered);
         let safe: Vec<(Place, u64)> = safe.take(DELETED_MAX).map(|(_, place, size)| (*place, *size)).collect();
         if safe.is_empty() {
@@ -308,10 +308,14 @@ impl Forward {
         }
     }
 
+    fn keep_now(&self, now: Instant) -> Duration {
+        if self.short_until.is_some_and(|until| now < until) { self.keep.least } else { self.keep.usual }
+    }
+
     /// While nothing is recorded no acknowledgement comes, so the broker is asked for a sign of life when one is due.
     async fn probe(&mut self) {
         let Some((first, _, _)) = self.acknowledged.front() else { return };
-        let due = *first + self.keep;
+        let due = *first + self.keep_now(Instant::now());
         if Instant::now() < due || self.answered.is_some_and(|answered| answered >= due) {
             return;
         }
