@@ -37,7 +37,7 @@ impl Group {
         if self.0 == Share::WHOLE {
             return CONSUMER.to_owned();
         }
-        format!("{CONSUMER}-{}-of-{}", self.0.nth(), self.0.of())
+        format!("{CONSUMER}-{}-of-{}", self.0.nth(), self.0.count())
     }
 
     pub(crate) fn filter(self) -> Filter {

@@ -71,6 +71,7 @@ impl Spool {
 
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
         let recorded = self.record_if_it_fits(events).await;
+        // Be it that the bound is reached, or that the disk is full, which is one of the reasons why it cannot be written.
         if recorded.is_err() {
             self.wants_room.store(true, Ordering::Relaxed);
         }

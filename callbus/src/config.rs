@@ -31,7 +31,7 @@ use secret::Secret;
 
 /// Asks one worker works on at the same time.
 const CONCURRENCY_MAX: usize = 256;
-/// With fewer there is no other that has what one loses.
+/// The least of which a majority outlives one.
 const REPLICAS_MIN: usize = 3;
 /// The price list of an app that names none.
 const DECK: &str = "standard";
@@ -153,7 +153,7 @@ impl Config {
         {
             return Err(Fault::setting(
                 "[bus] durability = \"replicated\"",
-                "there is but one replica of the log, and the broker acknowledges before it is on its disk",
+                format!("with replicas = {} the log cannot lose one and go on", nats.replicas),
                 "set replicas = 3, for a cluster of three; or leave durability out",
             ));
         }

@@ -12,8 +12,10 @@ use crate::id::CallId;
 pub struct Partition(u8);
 
 impl Partition {
+    /// How many there are; for ever, since subjects name them.
     pub const COUNT: u8 = 64;
 
+    /// A call's own.
     pub fn of(call: &CallId) -> Self {
         Self::of_text(call.as_str())
     }
@@ -24,6 +26,7 @@ impl Partition {
         Self((hash % u32::from(Self::COUNT)) as u8)
     }
 
+    /// All of them, in order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).map(Self)
     }
@@ -34,6 +37,7 @@ impl Partition {
         index.parse().ok().filter(|index| *index < Self::COUNT).map(Self)
     }
 
+    /// From 0, below [`Partition::COUNT`].
     pub fn index(self) -> u8 {
         self.0
     }
@@ -54,7 +58,7 @@ impl fmt::Display for Partition {
 /// let second: Share = "2/4".parse()?;
 /// assert_eq!(second.partitions().count(), 16);
 /// assert!(!second.partitions().any(|partition| partition.index() == 0));
-/// # Ok::<(), String>(())
+/// # Ok::<(), proto::partition::NotAShare>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
@@ -72,28 +76,34 @@ impl Share {
         (1..=of).map(move |nth| Self { nth, of })
     }
 
-    pub fn of(self) -> u8 {
+    /// How many shares there are.
+    pub fn count(self) -> u8 {
         self.of
     }
 
+    /// Which of them this is, from 1.
     pub fn nth(self) -> u8 {
         self.nth
     }
 
+    /// What belongs to it.
     pub fn partitions(self) -> impl Iterator<Item = Partition> {
         Partition::all().filter(move |partition| partition.index() % self.of == self.nth - 1)
     }
 }
 
+/// Text that is no share of the calls.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a share: write 1/4 for the first of four, of {max} at most", max = Partition::COUNT)]
+pub struct NotAShare(String);
+
 impl FromStr for Share {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
+    type Err = NotAShare;
+    fn from_str(text: &str) -> Result<Self, NotAShare> {
         let share =
             text.split_once('/').and_then(|(nth, of)| Some(Self { nth: nth.parse().ok()?, of: of.parse().ok()? }));
         let can_be = |share: &Self| (1..=share.of).contains(&share.nth) && share.of <= Partition::COUNT;
-        let todo =
-            || format!("{text:?} is not a share: write 1/4 for the first of four, of {} at most", Partition::COUNT);
-        share.filter(can_be).ok_or_else(todo)
+        share.filter(can_be).ok_or_else(|| NotAShare(text.to_owned()))
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::told::NO_WORKERS;
 use crate::told::Told;
-use crate::{STAFF, installation, tables, under_load};
+use crate::{DOORS, STAFF, installation, tables, under_load};
 
 /// Long enough for every answer that was under way to come by fallback.
 const AWAY: Duration = Duration::from_secs(5);
@@ -60,6 +60,10 @@ async fn a_cluster_loses_its_leader() -> Result<()> {
     let mut world = World::on_servers(Nats::cluster()?, POLICY, "")?;
     world.set("provision", "CALLBUS__BUS__REPLICAS", "3");
     eventually("the cluster is one", async || Ok(world.provision(&[]).ok())).await?;
+    for door in DOORS {
+        world.set(door, "CALLBUS__BUS__REPLICAS", "3");
+        world.set(door, "CALLBUS__BUS__DURABILITY", "replicated");
+    }
     let told = under_load("leader of three NATS, kill -9", world.staffed(&STAFF).await?, async |world, load| {
         let nats = world.servers()?.0;
         let leader = leader_of_calls(nats).await?;

@@ -65,6 +65,7 @@ async fn the_clocks_of_a_worker_and_of_billing_jump() -> Result<()> {
         clocks.set("+0")
     });
     let told = told.await?;
+    ensure!(told.world.said("billing")?.contains("the clock was set"), "its clock was not set");
     ensure!(told.by_the_second_door() == 0, "the first door answers");
     // Asked five times by lot, once in 32 it is the one each time that thinks it is too late to answer.
     ensure!(told.answered_for(&NO_WORKERS) * 10 < told.calls.len(), "{:?}", told.books.reasons);

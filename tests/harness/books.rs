@@ -82,9 +82,8 @@ async fn read(bus: &Bus) -> Result<Log> {
             if *kind == Kind::Decided {
                 log.decided.entry(call).or_default().push(serde_json::from_slice(&event.data)?);
             } else if *kind == Kind::Settled {
-                // The newest stands; one that is unmatched never in the place of one that is not.
                 let cdr: Settled = serde_json::from_slice(&event.data)?;
-                if !cdr.unmatched || log.settled.get(&call).is_none_or(|standing| standing.unmatched) {
+                if log.settled.get(&call).is_none_or(|standing| cdr.replaces(standing)) {
                     log.settled.insert(call, cdr);
                 }
             }

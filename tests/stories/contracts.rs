@@ -225,7 +225,7 @@ async fn what_calls_write_is_as_the_contracts_say(world: World) -> Result<()> {
         })
         .cloned()
         .collect();
-    let seen = eventually("each type of event is written", async || {
+    eventually("each type of event is written", async || {
         let (log, mut seen) = (world.log().await?, BTreeSet::new());
         for stream in Stream::ALL {
             let events: Vec<_> = log.read(&Filter::All(stream), 0).try_collect().await?;
@@ -235,9 +235,7 @@ async fn what_calls_write_is_as_the_contracts_say(world: World) -> Result<()> {
                 seen.insert(event.subject.event_type());
             }
         }
-        Ok(expected.is_subset(&seen).then_some(seen))
+        Ok(expected.is_subset(&seen).then_some(()))
     })
-    .await?;
-    assert!(seen.is_superset(&expected));
-    Ok(())
+    .await
 }

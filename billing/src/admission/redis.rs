@@ -181,13 +181,13 @@ impl RedisAdmission {
         }
     }
 
-    /// What may be long, holds and ended legs, is staged in pieces under keys of its own first; then one call puts all
-    /// of it in place.
     /// Without its state a wallet is not loaded, and its next load leaves nothing of the rest.
     pub(super) async fn unload(&self, id: &WalletId) -> Result<(), AdmissionError> {
         self.call(redis::cmd("UNLINK").arg(self.slot(id))).await.map(drop)
     }
 
+    /// What may be long, holds and ended legs, is staged in pieces under keys of its own first; then one call puts all
+    /// of it in place.
     pub(super) async fn load(
         &self,
         id: &WalletId,

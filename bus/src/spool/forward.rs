@@ -281,7 +281,9 @@ impl Forward {
         let now = Instant::now();
         if self.wants_room.swap(false, Ordering::Relaxed) {
             if self.short_until.is_none_or(|until| until <= now) {
-                tracing::warn!("the spool has no room: what the broker has is kept for as short as may be");
+                tracing::warn!(
+                    "an event could not be kept: to make room, what the broker has is kept for as short as may be"
+                );
             }
             self.short_until = Some(now + self.keep.usual);
         }

@@ -255,7 +255,7 @@ fn unsafe_combinations_are_refused() {
     says(
         &alone.refuse_unsafe(Role::Ingress).expect_err("refused"),
         expect![[r#"
-        [bus] durability = "replicated": there is but one replica of the log, and the broker acknowledges before it is on its disk;
+        [bus] durability = "replicated": with replicas = 1 the log cannot lose one and go on;
         set replicas = 3, for a cluster of three;
         or leave durability out"#]],
     );
