@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use proto::{Event, EventId, Filter, Subject};
+use proto::{Event, EventId, Filter, Stream, Subject};
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -199,15 +199,17 @@ impl Embedded {
         self.log.change(move |log| log.execute(keep, params![name, seq]).map(drop)).await
     }
 
+    /// The file itself, for whoever copies events into it at places they have already.
     pub(crate) fn log_file(&self) -> &LogFile {
         &self.log
     }
 
-    /// Everything beside the events that is needed to go on from a copy of them.
+    /// How far each consumer is. They are callbus's own, which all work on the calls.
     pub(crate) async fn positions(&self) -> Result<Vec<Position>, Unavailable> {
         let query = "select name, floor from consumer order by name";
-        let position =
-            |row: &rusqlite::Row<'_>| Ok(Position { name: row.get(0)?, floor: row.get(1)?, filters: Vec::new() });
+        let position = |row: &rusqlite::Row<'_>| {
+            Ok(Position { name: row.get(0)?, stream: Stream::Calls, floor: row.get(1)?, filters: Vec::new() })
+        };
         self.log.query(move |log| log.prepare(query)?.query_map([], position)?.collect()).await
     }
 

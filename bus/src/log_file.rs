@@ -5,8 +5,9 @@
 //! ([`reader`]) and never hold the writer up. The file can be looked into with the `sqlite3` program: one table per
 //! stream, ids as blobs, times as text.
 
-use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -62,8 +63,7 @@ impl LogFile {
     /// Opens the file in `directory`, both made when missing, and holds the directory against other processes.
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let at = |source| OpenError::Directory { path: directory.to_owned(), source };
-        // It holds phone numbers: nobody else's business on a shared machine.
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at)?;
+        make_directory(directory)?;
         let lock = File::create(directory.join(LOCK_NAME)).map_err(at)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -210,14 +210,14 @@ impl LogFile {
         self.query(move |connection| connection.prepare_cached(&find)?.exists([id])).await
     }
 
-    /// Brings the file into one piece, for whoever copies it; nobody may have it open.
-    pub(crate) fn close(directory: &Path) -> Result<(), OpenError> {
+    /// Brings everything into the one file, for whoever copies it; nobody may have it open.
+    pub(crate) fn bring_into_one_file(directory: &Path) -> Result<(), OpenError> {
         let path = directory.join(FILE_NAME);
-        let closed = Connection::open(&path).and_then(|connection| {
+        let brought = Connection::open(&path).and_then(|connection| {
             connection.pragma_update(None, "wal_checkpoint", "truncate")?;
             connection.close().map_err(|(_, error)| error)
         });
-        closed.map_err(|error| OpenError::File { path, why: error.to_string() })
+        brought.map_err(|error| OpenError::File { path, why: error.to_string() })
     }
 
     /// Reads the file's other tables.
@@ -264,6 +264,25 @@ impl Drop for Threads {
 
 fn writer_gone() -> Unavailable {
     Unavailable::new("write to the log", "its writer has ended; see the errors before")
+}
+
+/// Makes the directory of a file, when it is missing.
+pub(crate) fn make_directory(directory: &Path) -> Result<(), OpenError> {
+    // It holds phone numbers: nobody else's business on a shared machine.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|source| OpenError::Directory { path: directory.to_owned(), source })
+}
+
+/// Whether a directory has such a file.
+pub(crate) fn is_in(directory: &Path) -> bool {
+    // Also one that cannot be looked at, or leads nowhere: it is nobody's to write over.
+    !matches!(fs::symlink_metadata(directory.join(FILE_NAME)), Err(error) if error.kind() == ErrorKind::NotFound)
+}
+
+/// Whether two directories have the same file, by whatever paths they were named.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let file = |directory: &Path| fs::metadata(directory.join(FILE_NAME)).ok().map(|file| (file.dev(), file.ino()));
+    file(one).is_some_and(|one| file(other) == Some(one))
 }
 
 /// The table of a stream.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::pull;
 use bus::{Backup, BackupError, Bus, Clock, ConsumerSpec, Manifest, Recorded, Subscription};
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -181,8 +182,8 @@ async fn whole(bus: &Bus, stream: Stream) -> Result<Vec<Recorded>> {
     Ok(all)
 }
 
-async fn take(bus: &Bus, directory: &TempDir) -> Result<Manifest> {
-    Ok(Backup::take(bus, directory.path(), Clock::System.now(), billing::made_from_log, |_| {}).await?)
+async fn take(bus: &Bus, directory: &TempDir) -> Result<Manifest, BackupError> {
+    Backup::take(bus, directory.path(), Clock::System.now(), billing::made_from_log, |_| {}).await
 }
 
 fn consumer(name: &str) -> ConsumerSpec {
@@ -218,13 +219,17 @@ async fn a_log_moves_between_a_broker_and_a_file() -> Result<()> {
         begin: bus::Begin::At(5),
     };
     from.subscribe(&crm).await?;
+    // A stranger's, of another stream: it is not ours to bring back, and not of the calls.
+    let jetstream = async_nats::jetstream::new(async_nats::connect(nats.url()).await?);
+    let audit = pull::Config { durable_name: Some("audit".to_owned()), ..pull::Config::default() };
+    jetstream.create_consumer_on_stream(audit, "WALLETS").await?;
 
     let copy = tempfile::tempdir()?;
     let manifest = take(&from, &copy).await?;
     assert_eq!((manifest.extent(Stream::Calls).events, manifest.extent(Stream::Calls).last_seq), (4, 6));
     let file = tempfile::tempdir()?;
     let embedded = Bus::embedded(file.path())?;
-    Backup::open(copy.path())?.restore(&embedded, &[consumer("billing")], |_| {}).await?;
+    Backup::open(copy.path())?.restore(&embedded, &[consumer("billing")], workers::document_of, |_| {}).await?;
     let calls = whole(&embedded, Stream::Calls).await?;
     assert_eq!(calls.iter().map(|it| it.seq).collect::<Vec<_>>(), [1, 4, 5, 6]);
     assert_eq!(embedded.consumer_floor(&Filter::All(Stream::Calls), "billing").await?, 4);
@@ -233,7 +238,7 @@ async fn a_log_moves_between_a_broker_and_a_file() -> Result<()> {
     // And back into another broker, from the file.
     let second = tempfile::tempdir()?;
     take(&embedded, &second).await?;
-    Backup::open(second.path())?.restore(&to, &[consumer("billing")], |_| {}).await?;
+    Backup::open(second.path())?.restore(&to, &[consumer("billing")], workers::document_of, |_| {}).await?;
     for stream in Stream::ALL {
         assert_eq!(whole(&to, stream).await?, whole(&embedded, stream).await?);
     }
@@ -248,10 +253,21 @@ async fn a_log_moves_between_a_broker_and_a_file() -> Result<()> {
     // From broker to broker also the consumers of others go on.
     let third = Nats::start()?;
     let third = Bus::nats(third.config("third")?).await?;
-    Backup::open(copy.path())?.restore(&third, &[consumer("billing")], |_| {}).await?;
+    Backup::open(copy.path())?.restore(&third, &[consumer("billing")], workers::document_of, |_| {}).await?;
     let lags = third.lags().await?;
     let left = |name: &str| lags.iter().find(|lag| lag.name == name).map(|lag| lag.pending);
-    assert_eq!((left("billing"), left("crm")), (Some(2), Some(2)));
+    assert_eq!((left("billing"), left("crm"), left("audit")), (Some(2), Some(2), None));
+
+    // Of two at once one is told why it cannot go on, and the log is whole or said not to be.
+    let last = Nats::start()?;
+    let (one, two) = (Bus::nats(last.config("one")?).await?, Bus::nats(last.config("two")?).await?);
+    let (ours, theirs) = (Backup::open(copy.path())?, Backup::open(copy.path())?);
+    let (first, second) = tokio::join!(
+        ours.restore(&one, &[], workers::document_of, |_| {}),
+        theirs.restore(&two, &[], workers::document_of, |_| {}),
+    );
+    let loser = first.err().or(second.err()).context("one must lose")?;
+    assert!(matches!(loser, BackupError::NotAlone(_) | BackupError::NotEmpty(_)), "{loser}");
     Ok(())
 }
 
@@ -271,10 +287,10 @@ async fn a_backup_that_is_not_whole_is_refused() -> Result<()> {
     // A run that did not end: the backup is what it was, and the next run goes on.
     fs::write(copy.path().join("backup.json"), &of_three)?;
     let backup = Backup::open(copy.path())?;
-    backup.check(|_| {}).await?;
+    backup.check(workers::document_of, |_| {}).await?;
     let scratch = tempfile::tempdir()?;
     let restored = Bus::embedded(scratch.path())?;
-    backup.restore(&restored, &[], |_| {}).await?;
+    backup.restore(&restored, &[], workers::document_of, |_| {}).await?;
     assert_eq!(whole(&restored, Stream::Calls).await?.len(), 3);
     assert_eq!(take(&log, &copy).await?.extent(Stream::Calls).events, 4);
 
@@ -295,7 +311,8 @@ async fn a_backup_that_is_not_whole_is_refused() -> Result<()> {
         database.close().await?;
         let scratch = tempfile::tempdir()?;
         let empty = Bus::embedded(scratch.path())?;
-        let refused = Backup::open(changed.path())?.restore(&empty, &[], |_| {}).await.expect_err(change);
+        let restored = Backup::open(changed.path())?.restore(&empty, &[], workers::document_of, |_| {}).await;
+        let refused = restored.expect_err(change);
         assert!(matches!(&refused, BackupError::Damaged(why) if why.starts_with("CALLS")), "{refused}");
         assert_eq!(empty.last_seq(&Filter::All(Stream::Calls)).await?, 0);
     }
@@ -304,13 +321,156 @@ async fn a_backup_that_is_not_whole_is_refused() -> Result<()> {
     let half = fs::read(&path)?;
     fs::write(&path, &half[..half.len() / 2])?;
     let refused = match Backup::open(torn.path()) {
-        Ok(backup) => backup.check(|_| {}).await.expect_err("half a file"),
+        Ok(backup) => backup.check(workers::document_of, |_| {}).await.expect_err("half a file"),
         Err(refused) => refused,
     };
     assert!(refused.to_string().contains("damaged"), "{refused}");
     let whole = copy_of(&copy)?;
-    Backup::open(whole.path())?.check(|_| {}).await?;
+    Backup::open(whole.path())?.check(workers::document_of, |_| {}).await?;
     Ok(())
+}
+
+/// Whatever lies in a directory that is no backup of this log may be the only one, and stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_no_backup_of_this_one_is_left_alone() -> Result<()> {
+    let (ours, other, copy) = (tempfile::tempdir()?, tempfile::tempdir()?, tempfile::tempdir()?);
+    let log = Bus::embedded(ours.path())?;
+    for text in ["a", "b", "c"] {
+        log.append(&call(text)?, None).await?;
+    }
+    let refused = async |from: &Bus, directory: &TempDir, why: &str| -> Result<()> {
+        let before = events_in(directory).await?;
+        let refused = take(from, directory).await.expect_err(why).to_string();
+        assert!(refused.contains(why) && refused.contains("name a directory that is empty"), "{refused}");
+        assert_eq!(events_in(directory).await?, before);
+        Ok(())
+    };
+
+    // The log itself, stopped, also by another name.
+    drop(log);
+    let source = Bus::embedded_read_only(ours.path())?;
+    refused(&source, &ours, "it is the log itself").await?;
+    let names = tempfile::tempdir()?;
+    let link = names.path().join("link");
+    std::os::unix::fs::symlink(ours.path(), &link)?;
+    let again = Backup::take(&source, &link, Clock::System.now(), billing::made_from_log, |_| {}).await;
+    assert!(again.is_err_and(|error| error.to_string().contains("it is the log itself")));
+    // Another installation's.
+    let bus = Bus::embedded(other.path())?;
+    bus.append(&call("theirs")?, None).await?;
+    drop(bus);
+    refused(&source, &other, "a log.db and no backup.json").await?;
+    // A backup that lost its manifest.
+    take(&source, &copy).await?;
+    let manifest = fs::read(copy.path().join("backup.json"))?;
+    fs::remove_file(copy.path().join("backup.json"))?;
+    refused(&source, &copy, "a log.db and no backup.json").await?;
+    fs::write(copy.path().join("backup.json"), manifest)?;
+    // A backup somebody served from.
+    let served = Bus::embedded(copy.path())?;
+    served.append(&call("served")?, None).await?;
+    drop(served);
+    refused(&source, &copy, "an event of CALLS at sequence 4 that the log has not").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_run_that_broke_off_goes_on() -> Result<()> {
+    let (file, copy) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let log = Bus::embedded(file.path())?;
+    for nth in 0..700 {
+        log.append(&call(&nth.to_string())?, None).await?;
+    }
+    log.put_document("deck/eu@1", Bytes::from_static(b"prefix")).await?;
+    {
+        let run = Backup::take(&log, copy.path(), Clock::System.now(), billing::made_from_log, |_| {});
+        let mut run = std::pin::pin!(run);
+        let begun = async {
+            eventually("the first events are copied", async || {
+                Ok((copy.path().join("log.db").exists() && !events_in(&copy).await?.is_empty()).then_some(()))
+            })
+            .await
+        };
+        tokio::select! {
+            biased;
+            begun = begun => begun?,
+            ended = &mut run => drop(ended?),
+        }
+    }
+    fs::write(copy.path().join("backup.json"), unfinished(&log).await?)?;
+    assert!(matches!(Backup::open(copy.path()), Err(BackupError::None(_))));
+    assert_eq!(take(&log, &copy).await?.extent(Stream::Calls).events, 700);
+    Backup::open(copy.path())?.check(workers::document_of, |_| {}).await?;
+
+    // A second run meanwhile hears what to do.
+    let held = Bus::embedded(copy.path())?;
+    let busy = take(&log, &copy).await.expect_err("busy");
+    assert!(matches!(busy, BackupError::Busy(_)), "{busy}");
+    drop(held);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_that_lacks_something_is_refused() -> Result<()> {
+    let (file, copy) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let log = Bus::embedded(file.path())?;
+    log.append(&call("a")?, None).await?;
+    log.restart_consumer(&consumer("billing"), 1).await?;
+    log.set_checkpoint("billing", 2).await?;
+    let put = proto::PolicyPutInForce {
+        revision: "r1".to_owned(),
+        file: "policy.yaml".to_owned(),
+        shadow: false,
+        origin: proto::PolicyOrigin::Push,
+        note: String::new(),
+    };
+    let data = Bytes::from(serde_json::to_vec(&put)?);
+    log.append(&Event { subject: Subject::Policy("acme".parse()?), data, ..call("policy")? }, None).await?;
+    take(&log, &copy).await?;
+    let lacks = Backup::open(copy.path())?.check(workers::document_of, |_| {}).await.expect_err("no document");
+    assert!(lacks.to_string().contains("names the document policy/r1"), "{lacks}");
+    log.put_document("policy/r1", Bytes::from_static(b"{}")).await?;
+    take(&log, &copy).await?;
+    Backup::open(copy.path())?.check(workers::document_of, |_| {}).await?;
+
+    let path = copy.path().join("backup.json");
+    let manifest: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    let changes: [(&str, fn(&mut Value)); 4] = [
+        ("a stream", |manifest| drop(manifest["streams"].as_object_mut().and_then(|it| it.remove("WALLETS")))),
+        ("a floor", |manifest| manifest["consumers"][0]["floor"] = 9.into()),
+        ("a checkpoint", |manifest| manifest["checkpoints"]["billing"] = 9.into()),
+        ("a document", |manifest| manifest["documents"] = serde_json::json!({})),
+    ];
+    for (what, change) in changes {
+        let mut changed = manifest.clone();
+        change(&mut changed);
+        assert_ne!(changed, manifest, "{what}");
+        fs::write(&path, changed.to_string())?;
+        assert!(matches!(Backup::open(copy.path()), Err(BackupError::Damaged(_))), "{what}");
+    }
+    fs::write(&path, manifest.to_string())?;
+    for name in ["log.db", "log.db-shm", "log.db-wal"] {
+        // The last two are there when somebody has read the backup.
+        drop(fs::remove_file(copy.path().join(name)));
+    }
+    assert!(matches!(Backup::open(copy.path()), Err(BackupError::Damaged(_))), "no log");
+    assert!(matches!(take(&log, &copy).await, Err(BackupError::Damaged(_))), "no log");
+    let left: Vec<_> = fs::read_dir(copy.path())?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    assert!(left.iter().all(|name| name == "backup.json" || name == "lock"), "{left:?}");
+    Ok(())
+}
+
+/// What a directory says before its first run has ended.
+async fn unfinished(log: &Bus) -> Result<Vec<u8>> {
+    let broken = tempfile::tempdir()?;
+    // Where the log's file is to come lies something else: the run ends behind its first step.
+    fs::create_dir(broken.path().join("lock"))?;
+    take(log, &broken).await.expect_err("no file can be made there");
+    Ok(fs::read(broken.path().join("backup.json"))?)
+}
+
+async fn events_in(directory: &TempDir) -> Result<Vec<Recorded>> {
+    whole(&Bus::embedded_read_only(directory.path())?, Stream::Calls).await
 }
 
 /// The two files that are a backup.

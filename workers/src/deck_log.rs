@@ -187,6 +187,12 @@ async fn keep(bus: &Bus, name: &DeckName, deck: &Deck) -> Result<(), Unavailable
     Ok(())
 }
 
+/// Where the version lies that an event puts in force.
+pub(crate) fn document_of(name: &DeckName, event: &Event) -> Option<String> {
+    let put: DeckPutInForce = serde_json::from_slice(&event.data).ok()?;
+    Some(version_document(name, &put.version))
+}
+
 /// A deck's name holds no `@`, so that no deck's early document is another's version.
 fn version_document(name: &DeckName, version: &str) -> String {
     format!("deck/{name}@{version}")

@@ -25,12 +25,22 @@ pub mod status;
 mod worker;
 
 use bus::ConsumerSpec;
+use proto::{Event, Subject};
 
 pub use claim::recall;
 pub use deck_log::deck_document;
 pub use elsewhere::Asking;
 pub use handler::{AppCache, CallHandler, Context, Handler, HandlerError, Handlers};
 pub use worker::{App, Means, Worker, WorkerError, WorkerSettings};
+
+/// The document without which an event of the stream `CONFIG` says nothing, where there is one.
+pub fn document_of(event: &Event) -> Option<String> {
+    match &event.subject {
+        Subject::Policy(_) => policies::document_of(event),
+        Subject::Deck(name) => deck_log::document_of(name, event),
+        Subject::List(_) | Subject::Call { .. } | Subject::Wallet(_) => None,
+    }
+}
 
 /// The durable consumers workers work by.
 pub fn consumers() -> Vec<ConsumerSpec> {

@@ -158,6 +158,12 @@ pub fn newest_file(history: &[PutInForce]) -> Option<&PutInForce> {
     history.iter().rev().find(|put| put.what.origin == PolicyOrigin::File)
 }
 
+/// Where the text of the revision lies that an event puts in force; none where it ends a shadow.
+pub(crate) fn document_of(event: &Event) -> Option<String> {
+    let put: PolicyPutInForce = serde_json::from_slice(&event.data).ok()?;
+    Some(put.revision).filter(|revision| !revision.is_empty()).map(|revision| document(&revision))
+}
+
 fn document(revision: &str) -> String {
     format!("policy/{revision}")
 }

@@ -1,6 +1,7 @@
-//! What a backup holds, in a file that is written last and in one step.
+//! What a backup holds, in a file that is written in one step: before the first run as one that is no backup yet, and at
+//! the end of each run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -21,6 +22,8 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     version: u32,
+    /// Not before the first run has ended: until then there is no backup.
+    finished: bool,
     /// When the copy was begun: what came later may not be in it.
     pub taken_at: Timestamp,
     /// By the stream's name.
@@ -29,6 +32,8 @@ pub struct Manifest {
     pub documents: BTreeMap<String, String>,
     pub checkpoints: BTreeMap<String, u64>,
     pub consumers: Vec<Position>,
+    /// SHA-256 over all the rest.
+    digest: String,
 }
 
 /// What of a stream is in the backup.
@@ -42,9 +47,43 @@ pub struct Extent {
 }
 
 impl Manifest {
-    pub(super) fn new(taken_at: Timestamp, checkpoints: BTreeMap<String, u64>, consumers: Vec<Position>) -> Self {
-        let (streams, documents) = (BTreeMap::new(), BTreeMap::new());
-        Self { version: VERSION, taken_at, streams, documents, checkpoints, consumers }
+    /// Of a backup whose first run has begun.
+    pub(super) fn begun(taken_at: Timestamp) -> Self {
+        Self {
+            version: VERSION,
+            finished: false,
+            taken_at,
+            streams: Stream::ALL.map(|stream| (stream.name().to_owned(), Extent::default())).into(),
+            documents: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            consumers: Vec::new(),
+            digest: String::new(),
+        }
+    }
+
+    /// Of a run that has ended.
+    pub(super) fn finished(
+        taken_at: Timestamp,
+        extents: impl IntoIterator<Item = (Stream, Extent)>,
+        documents: BTreeMap<String, String>,
+        mut checkpoints: BTreeMap<String, u64>,
+        mut consumers: Vec<Position>,
+    ) -> Self {
+        let mut manifest = Self { finished: true, documents, ..Self::begun(taken_at) };
+        manifest.streams.extend(extents.into_iter().map(|(stream, extent)| (stream.name().to_owned(), extent)));
+        // What stood twice at the end of a log is not in the backup: its place is the next event's now.
+        for position in &mut consumers {
+            let last_seq = manifest.extent(position.stream).last_seq;
+            position.floor = position.floor.min(last_seq);
+            if let Some(checkpoint) = checkpoints.get_mut(&position.name) {
+                *checkpoint = (*checkpoint).min(last_seq + 1);
+            }
+        }
+        Self { checkpoints, consumers, ..manifest }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
     }
 
     /// What of a stream is in the backup.
@@ -57,11 +96,7 @@ impl Manifest {
         self.streams.values().map(|extent| extent.events).sum()
     }
 
-    pub(super) fn set_extent(&mut self, stream: Stream, extent: Extent) {
-        self.streams.insert(stream.name().to_owned(), extent);
-    }
-
-    /// `None` when no backup has ended here yet.
+    /// `None` when no backup was begun here.
     pub(super) fn find(directory: &Path) -> Result<Option<Self>, BackupError> {
         let path = directory.join(NAME);
         let bad = |why: String| BackupError::File { path: path.display().to_string(), why };
@@ -74,10 +109,40 @@ impl Manifest {
         if manifest.version != VERSION {
             return Err(bad(format!("it is of version {}, this callbus reads version {VERSION}", manifest.version)));
         }
+        manifest.hold_together()?;
         Ok(Some(manifest))
     }
 
-    pub(super) fn write(&self, directory: &Path) -> Result<(), BackupError> {
+    /// Nothing was changed, nothing is missing, and nobody is beyond the end.
+    fn hold_together(&self) -> Result<(), BackupError> {
+        let damaged = |why: String| Err(BackupError::Damaged(format!("backup.json {why}")));
+        if self.digest != self.digest_of_the_rest() {
+            return damaged("is not as it was written".to_owned());
+        }
+        if !self.streams.keys().map(String::as_str).eq(BTreeSet::from(Stream::ALL.map(Stream::name))) {
+            return damaged("names other streams than those of a log".to_owned());
+        }
+        for Position { name, stream, floor, .. } in &self.consumers {
+            let last_seq = self.extent(*stream).last_seq;
+            if *floor > last_seq {
+                return damaged(format!("has {name} at {floor} of {}, which ends at {last_seq}", stream.name()));
+            }
+            // It is where to begin, so it may be the next.
+            if let Some(checkpoint) = self.checkpoints.get(name).filter(|checkpoint| **checkpoint > last_seq + 1) {
+                let ends = format!("{} ends at {last_seq}", stream.name());
+                return damaged(format!("has the checkpoint of {name} at {checkpoint}, and {ends}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn digest_of_the_rest(&self) -> String {
+        // Maps of text and numbers always have a JSON form.
+        revision_of(&serde_json::to_vec(&Self { digest: String::new(), ..self.clone() }).unwrap_or_default())
+    }
+
+    pub(super) fn write(&mut self, directory: &Path) -> Result<(), BackupError> {
+        self.digest = self.digest_of_the_rest();
         let (path, beside) = (directory.join(NAME), directory.join("backup.json.new"));
         let written = (|| {
             let mut file = File::create(&beside)?;

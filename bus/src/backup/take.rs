@@ -6,10 +6,12 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use proto::{Filter, Stream};
 
-use super::{BATCH, Backup, BackupError, Extent, Manifest, ORDER, checkpoints, document_revisions, positions};
+use super::{
+    BATCH, Backup, BackupError, Extent, Manifest, ORDER, checkpoints, document_revisions, lost_its_log, positions,
+};
 use crate::bus::Bus;
 use crate::embedded::Embedded;
-use crate::error::ReadError;
+use crate::error::{OpenError, ReadError};
 use crate::log_file::{self, LogFile};
 
 impl Backup {
@@ -17,7 +19,8 @@ impl Backup {
     /// `made_from_log` are left out: a log makes its own. `copied` hears of each batch.
     ///
     /// # Errors
-    /// When something cannot be read or written: the backup that was there stays as it was. Two runs at once are refused.
+    /// When something cannot be read or written: the backup that was there stays as it was. Two runs at once are refused,
+    /// and so is a directory that holds anything but a backup of this log.
     pub async fn take(
         bus: &Bus,
         directory: &Path,
@@ -25,12 +28,15 @@ impl Backup {
         made_from_log: impl Fn(&str) -> bool,
         copied: impl Fn(u64),
     ) -> Result<Manifest, BackupError> {
-        let kept = Embedded::open(directory)?;
-        let before = Manifest::find(directory)?;
-        let mut manifest = Manifest::new(now, checkpoints(bus).await?, positions(bus).await?);
+        let (kept, before) = open(bus, directory, now)?;
+        // Before anything goes: what is beyond the backup must be in the log as well.
         for stream in ORDER {
-            let extent = before.as_ref().map(|before| before.extent(stream)).unwrap_or_default();
-            manifest.set_extent(stream, copy(bus, kept.log_file(), stream, extent, &copied).await?);
+            may_clear(bus, directory, kept.log_file(), stream, before.extent(stream).last_seq).await?;
+        }
+        let (checkpoints, consumers) = (checkpoints(bus).await?, positions(bus).await?);
+        let mut extents = Vec::with_capacity(ORDER.len());
+        for stream in ORDER {
+            extents.push((stream, copy(bus, kept.log_file(), stream, before.extent(stream), &copied).await?));
         }
         let there = kept.document_revisions().await?;
         for (name, revision) in document_revisions(bus).await? {
@@ -41,12 +47,81 @@ impl Backup {
                 kept.put_document(&name, document.bytes).await?;
             }
         }
-        manifest.documents = kept.document_revisions().await?;
+        let mut documents = kept.document_revisions().await?;
+        documents.retain(|name, _| !made_from_log(name));
         drop(kept);
-        LogFile::close(directory)?;
+        LogFile::bring_into_one_file(directory)?;
+        let mut manifest = Manifest::finished(now, extents, documents, checkpoints, consumers);
         manifest.write(directory)?;
         Ok(manifest)
     }
+}
+
+/// Opens a directory for a run, if it is empty or holds a backup, and says what that has.
+fn open(bus: &Bus, directory: &Path, now: Timestamp) -> Result<(Embedded, Manifest), BackupError> {
+    let refused = |why: &str| {
+        let directory = directory.display().to_string();
+        Err(BackupError::NotABackup { directory, why: why.to_owned() })
+    };
+    if let Bus::Embedded(log) = bus
+        && log_file::is_same(log.log_file().directory(), directory)
+    {
+        return refused("it is the log itself");
+    }
+    match (Manifest::find(directory)?, log_file::is_in(directory)) {
+        (None, true) => return refused("it has a log.db and no backup.json, so it is a log and no backup of one"),
+        (None, false) => {
+            log_file::make_directory(directory)?;
+            Manifest::begun(now).write(directory)?;
+        }
+        (Some(manifest), false) if manifest.is_finished() => return Err(lost_its_log()),
+        (Some(_), true | false) => {}
+    }
+    let kept = Embedded::open(directory).map_err(|error| match error {
+        OpenError::Held(held) => BackupError::Busy(held.display().to_string()),
+        OpenError::Directory { .. } | OpenError::File { .. } | OpenError::Broker { .. } | OpenError::Setting { .. } => {
+            error.into()
+        }
+    })?;
+    // Once more, now that nobody else writes there.
+    match Manifest::find(directory)? {
+        Some(manifest) => Ok((kept, manifest)),
+        None => Err(BackupError::None(directory.display().to_string())),
+    }
+}
+
+/// What a run that broke off has left beyond the backup will be copied again. Whatever the log does not have at that
+/// place, somebody has written here who took the backup for a log; then this is the only one that has it.
+async fn may_clear(
+    bus: &Bus,
+    directory: &Path,
+    file: &LogFile,
+    stream: Stream,
+    last_seq: u64,
+) -> Result<(), BackupError> {
+    let all = Filter::All(stream);
+    let (mut after, end) = (last_seq, file.last_seq(&all).await?);
+    if after >= end {
+        return Ok(());
+    }
+    let mut theirs = bus.events(&all, after);
+    while after < end {
+        let page = file.page(&all, after, end, BATCH).await?;
+        for ours in &page {
+            let mut their = theirs.next().await?;
+            while their.as_ref().is_some_and(|their| their.seq < ours.seq) {
+                their = theirs.next().await?;
+            }
+            if their.as_ref().map(|their| (their.seq, &their.event.id)) != Some((ours.seq, &ours.event.id)) {
+                let (stream, seq) = (stream.name(), ours.seq);
+                let why =
+                    format!("behind the backup it has an event of {stream} at sequence {seq} that the log has not");
+                return Err(BackupError::NotABackup { directory: directory.display().to_string(), why });
+            }
+        }
+        after = if page.len() < BATCH { end } else { page.last().map_or(end, |last| last.seq) };
+    }
+    Ok(())
 }
 
 /// Copies what a stream has beyond what the backup has of it.

@@ -9,6 +9,7 @@ use futures::future::try_join_all;
 use proto::Stream;
 
 use super::append::{headers_of, refusal};
+use super::subscriptions::Lag;
 use super::{Broker, documents, subscriptions};
 use crate::backup::Position;
 use crate::bus::Recorded;
@@ -59,7 +60,8 @@ async fn leave_out(broker: &Broker, stream: Stream, seq: u64) -> Result<(), Appe
 
 pub(super) async fn positions(broker: &Broker) -> Result<Vec<Position>, Unavailable> {
     let lags = subscriptions::lags(broker).await?.into_iter();
-    Ok(lags.map(|lag| Position { name: lag.name, floor: lag.floor, filters: lag.filters }).collect())
+    let position = |Lag { name, stream, floor, filters, .. }| Position { name, stream, floor, filters };
+    Ok(lags.map(position).collect())
 }
 
 pub(super) async fn checkpoints(broker: &Broker) -> Result<BTreeMap<String, u64>, Unavailable> {

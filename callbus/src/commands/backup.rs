@@ -84,7 +84,8 @@ pub(crate) async fn restore(
         }
     };
     let bar = output.bar(backup.manifest.events(), "events restored");
-    backup.restore(&to, &all_consumers(), |events| bar.inc(events)).await.map_err(failure)?;
+    let restored = backup.restore(&to, &all_consumers(), workers::document_of, |events| bar.inc(events)).await;
+    restored.map_err(failure)?;
     to.drain().await;
     bar.finish_and_clear();
     if output.json {
@@ -99,15 +100,21 @@ pub(crate) async fn restore(
 /// What a drill has found.
 #[derive(Debug, Serialize)]
 struct Drilled {
+    /// What came later is not in the backup.
     taken_at: jiff::Timestamp,
+    /// Event by event, as far as the backup goes.
     streams: Vec<Compared>,
+    /// Of all callbacks in the backup.
     signatures: verify::Tally,
-    /// Of the backup; those that are as they are now, and those that have moved on since.
+    /// Wallets that have a history in the backup.
     wallets: usize,
+    /// Of these, the ones whose history and balance are what they are now.
     wallets_same: usize,
+    /// Of these, the ones that have had postings since.
     wallets_moved_on: usize,
     /// Events the tables were made from.
     tables: u64,
+    /// Sentences; none when the backup is what runs.
     differences: Vec<String>,
 }
 
@@ -126,7 +133,8 @@ pub(crate) async fn drill(
     let scratch = TempDir::new()?;
     let restored = Bus::embedded(scratch.path())?;
     let bar = output.bar(backup.manifest.events(), "events restored");
-    backup.restore(&restored, &[], |events| bar.inc(events)).await.map_err(failure)?;
+    let put_back = backup.restore(&restored, &[], workers::document_of, |events| bar.inc(events)).await;
+    put_back.map_err(failure)?;
     bar.finish_and_clear();
 
     let streams = backup.compare(&live).await.map_err(failure)?;
@@ -139,7 +147,11 @@ pub(crate) async fn drill(
         differences.push(format!("{} signatures do not hold", signatures.failed));
     }
     let (mut wallets_same, mut wallets_moved_on) = (0, 0);
-    let wallets = wallets(&restored).await?;
+    let wallets = wallets(&restored, u64::MAX).await?;
+    let end = backup.manifest.extent(Stream::Wallets).last_seq;
+    for id in self::wallets(&live, end).await?.difference(&wallets) {
+        differences.push(format!("wallet {id}: it has postings before sequence {end}, and none in the backup"));
+    }
     for id in &wallets {
         let (then, now) = (billing::fold(&restored, id).await?, billing::fold(&live, id).await?);
         if then.last_seq() < now.last_seq() {
@@ -210,10 +222,10 @@ fn balance(wallet: &Wallet) -> String {
     format!("posted {}, held {} at sequence {}", facts.posted, facts.held, wallet.last_seq())
 }
 
-/// Who has a history.
-async fn wallets(bus: &Bus) -> Result<BTreeSet<WalletId>, Failure> {
+/// Who has a history, up to a sequence of the wallets.
+async fn wallets(bus: &Bus, up_to: u64) -> Result<BTreeSet<WalletId>, Failure> {
     let (mut wallets, mut events) = (BTreeSet::new(), bus.events(&Filter::All(Stream::Wallets), 0));
-    while let Some(recorded) = events.next().await? {
+    while let Some(recorded) = events.next().await?.filter(|recorded| recorded.seq <= up_to) {
         match recorded.event.subject {
             Subject::Wallet(wallet) => drop(wallets.insert(wallet)),
             Subject::Call { .. } | Subject::List(_) | Subject::Policy(_) | Subject::Deck(_) => {}
@@ -243,8 +255,11 @@ fn failure(error: BackupError) -> Failure {
         BackupError::None(_) => Exit::NotFound,
         BackupError::Damaged(_) | BackupError::AnotherLog { .. } => Exit::CheckFailed,
         BackupError::Unavailable(_) => Exit::Unreachable,
-        BackupError::File { .. }
+        BackupError::NotABackup { .. }
+        | BackupError::Busy(_)
+        | BackupError::File { .. }
         | BackupError::NotEmpty(_)
+        | BackupError::NotAlone(_)
         | BackupError::Open(_)
         | BackupError::Read(_)
         | BackupError::Append(_) => Exit::Failed,
