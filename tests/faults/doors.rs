@@ -58,22 +58,24 @@ fn own_mounts() -> Result<&'static [&'static str]> {
     )
 }
 
-/// A disk of an ingress's own. Of these 25,100 KB all but some 500 are left free for the write-ahead log.
-const DISK: &str = "mkdir -p $0 && mount -t tmpfs -o size=25100k tmpfs $0 && exec \"$@\"";
+/// A disk of an ingress's own. Of these 25,600 KB all but some 1,000 are left free for the write-ahead log.
+const DISK: &str = "mkdir -p $0 && mount -t tmpfs -o size=25600k tmpfs $0 && exec \"$@\"";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_disk_is_full_and_nats_is_gone() -> Result<()> {
     let (mut world, wire) = wired(&STAFF).await?;
     for door in DOORS {
         let data = world.data(door).display().to_string();
+        // So copies need not be kept for longer than a second where there is no room for them.
+        world.set(door, "CALLBUS__BUS__SYNC_INTERVAL", "250ms");
         world.start_under(door, &[own_mounts()?, &["sh", "-c", DISK, &data]].concat());
     }
     let told = under_load("disks full, NATS cut off", world.staffed(&STAFF).await?, async |_, load| {
         wire.cut();
-        sleep(Duration::from_secs(14)).await;
+        sleep(Duration::from_secs(22)).await;
         wire.mend();
         // Those that were under way.
-        load.more(60).await
+        load.more(200).await
     });
     let told = told.await?;
     ensure!(told.not_acknowledged() > 0, "what cannot be kept is not acknowledged");
