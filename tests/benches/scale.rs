@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use axum::Router;
-use axum::routing::post;
 use bus::{Bus, Clock};
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -53,11 +52,12 @@ async fn main() {
 async fn workers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
+    // Whatever the path: it is the one that Sinch signed.
     let answer = || async {
         tokio::time::sleep(ELSEWHERE).await;
         axum::Json(json!({ "action": { "name": "connectPstn", "number": "+46701234567", "maxDuration": 600 } }))
     };
-    tokio::spawn(axum::serve(listener, Router::new().route("/", post(answer))).into_future());
+    tokio::spawn(axum::serve(listener, Router::new().fallback(answer)).into_future());
     let policy = format!("version: 1\nice:\n  - {{ name: elsewhere, ask: {{ url: \"{url}\", on_error: deny }} }}\n");
     let settings = format!("[outbound]\nallow = [\"127.0.0.0/8\"]\n[worker]\nconcurrency_max = {AT_ONCE}\n");
 
