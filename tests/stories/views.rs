@@ -203,6 +203,11 @@ async fn postgres_is_away_while_calls_go_on() -> Result<()> {
 async fn calls_and_cdrs_are_found_and_exported() -> Result<()> {
     for world in [World::embedded(POLICY).await?, World::nats(POLICY).await?] {
         some_calls(&world).await?;
+        eventually("the tables have it all", async || {
+            let behind = world.get("/v1/views").await?;
+            Ok((behind["calls"]["behind"] == 0 && behind["wallets"]["behind"] == 0).then_some(()))
+        })
+        .await?;
         let listed = |arguments: &[&str]| -> Result<Vec<Value>> {
             let output = world.callbus(&[&["--json", "call", "ls"], arguments].concat())?;
             anyhow::ensure!(output.status.success(), "{arguments:?}: {}", said(&output));
