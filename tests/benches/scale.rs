@@ -136,9 +136,9 @@ async fn long_log() {
     println!("All started again in {:?}:{started} the last rows are theirs.", begun.elapsed());
 }
 
-/// 200 calls a second, whatever the answers take.
+/// Calls come at a rate that leaves two cores idle half of the time: a queue would be measured otherwise.
 fn steadily(world: &World) -> Value {
-    let told = bench(world, &["--rate", "200", "--for", "20s"]);
+    let told = bench(world, &["--rate", "60", "--for", "30s"]);
     assert_eq!((&told["late"], &told["not_acknowledged"]), (&json!(0), &json!(0)), "{told}");
     told
 }

@@ -9,14 +9,13 @@ use bus::Bus;
 use proto::{Filter, Stream};
 use tests::nats::{self, Nats};
 use tests::postgres::Postgres;
-use tests::wire::Wire;
 use tests::world::POLICY;
 use tests::{World, eventually};
 use tokio::time::sleep;
 
 use crate::told::NO_WORKERS;
 use crate::told::Told;
-use crate::{DOORS, STAFF, installation, tables, under_load};
+use crate::{DOORS, STAFF, installation, tables, under_load, wired};
 
 /// Long enough for every answer that was under way to come by fallback.
 const AWAY: Duration = Duration::from_secs(5);
@@ -40,12 +39,7 @@ async fn nats_is_killed() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_is_cut_off() -> Result<()> {
-    let mut world = World::on_servers(Nats::with_keys()?, POLICY, "")?;
-    world.provision(&[])?;
-    let wire = Wire::to(world.servers()?.0.port()).await?;
-    for role in STAFF {
-        world.set(role, "CALLBUS__BUS__URL", format!("nats://127.0.0.1:{}", wire.port()));
-    }
+    let (world, wire) = wired(&STAFF).await?;
     let told = under_load("NATS cut off, silently", world.staffed(&STAFF).await?, async |_, _| {
         wire.cut();
         sleep(AWAY).await;

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tests::World;
-use tests::nats::Nats;
-use tests::world::POLICY;
 use tokio::time::sleep;
 
 use crate::told::NO_WORKERS;
-use crate::{STAFF, under_load};
+use crate::{STAFF, provisioned, under_load};
 
 const JUMPED: Duration = Duration::from_secs(5);
 
@@ -48,15 +46,9 @@ fn library() -> Result<PathBuf> {
     found.find(|path| Path::exists(path)).context("this fault needs libfaketime: tests/run installs it")
 }
 
-fn servers() -> Result<World> {
-    let world = World::on_servers(Nats::with_keys()?, POLICY, "")?;
-    world.provision(&[])?;
-    Ok(world)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clocks_of_a_worker_and_of_billing_jump() -> Result<()> {
-    let mut world = servers()?;
+    let mut world = provisioned("")?;
     let clocks = Clocks::of(&mut world, &["worker-1", "billing"])?;
     let world = world.staffed(&STAFF).await?;
     let told = under_load("clocks of a worker and billing 1 h ahead", world, async |_, _| {
@@ -74,7 +66,7 @@ async fn the_clocks_of_a_worker_and_of_billing_jump() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clock_of_an_ingress_jumps() -> Result<()> {
-    let mut world = servers()?;
+    let mut world = provisioned("")?;
     let clocks = Clocks::of(&mut world, &["ingress-1"])?;
     let told = under_load("an ingress' clock 10 min ahead", world.staffed(&STAFF).await?, async |_, _| {
         clocks.set("+600")?;

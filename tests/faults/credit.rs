@@ -4,13 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use money::Micros;
-use tests::nats::Nats;
+use tests::books;
 use tests::wire::Wire;
-use tests::world::POLICY;
-use tests::{World, books};
 use tokio::time::sleep;
 
-use crate::{STAFF, installation, suffer, under_load};
+use crate::{STAFF, installation, provisioned, suffer, under_load};
 
 const AWAY: Duration = Duration::from_secs(4);
 /// What a call is held for, before it is known what it costs.
@@ -41,8 +39,7 @@ async fn redis_is_killed() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_is_slow() -> Result<()> {
-    let mut world = World::on_servers(Nats::with_keys()?, POLICY, "")?;
-    world.provision(&[])?;
+    let mut world = provisioned("")?;
     let wire = Wire::to(world.servers()?.1.port()).await?;
     for role in STAFF {
         world.set(role, "CALLBUS__ADMISSION__URL", format!("redis://127.0.0.1:{}", wire.port()));

@@ -4,25 +4,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::World;
-use tests::nats::Nats;
-use tests::wire::Wire;
-use tests::world::POLICY;
 use tokio::time::sleep;
 
 use crate::told::NO_WORKERS;
-use crate::{DOORS, STAFF, TOP_UP, suffer, under_load};
-
-/// With a wire of their own between these roles and the broker.
-async fn wired(roles: &[&str]) -> Result<(World, Wire)> {
-    let mut world = World::on_servers(Nats::with_keys()?, POLICY, "")?;
-    world.provision(&[])?;
-    let wire = Wire::to(world.servers()?.0.port()).await?;
-    for role in roles {
-        world.set(role, "CALLBUS__BUS__URL", format!("nats://127.0.0.1:{}", wire.port()));
-    }
-    Ok((world, wire))
-}
+use crate::{DOORS, STAFF, TOP_UP, suffer, under_load, wired};
 
 /// The spools lie side by side on a disk that both ingresses see.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use tests::load::Load;
 use tests::nats::Nats;
+use tests::wire::Wire;
 use tests::world::{POLICY, WALLET};
 use tests::{World, books};
 
@@ -36,9 +37,24 @@ const STAFF: [&str; 6] = ["billing", "worker-1", "worker-2", "ingress-1", "ingre
 
 /// Two doors, two workers and billing, each a process, on NATS with keys and on Redis.
 async fn installation() -> Result<World> {
-    let world = World::on_servers(Nats::with_keys()?, POLICY, "")?;
+    provisioned("")?.staffed(&STAFF).await
+}
+
+/// Servers with all that roles need of them, and no role yet.
+fn provisioned(settings: &str) -> Result<World> {
+    let world = World::on_servers(Nats::with_keys()?, POLICY, settings)?;
     world.provision(&[])?;
-    world.staffed(&STAFF).await
+    Ok(world)
+}
+
+/// The same, with a wire of their own between these roles and the broker.
+async fn wired(roles: &[&str]) -> Result<(World, Wire)> {
+    let mut world = provisioned("")?;
+    let wire = Wire::to(world.servers()?.0.port()).await?;
+    for role in roles {
+        world.set(role, "CALLBUS__BUS__URL", format!("nats://127.0.0.1:{}", wire.port()));
+    }
+    Ok((world, wire))
 }
 
 /// Calls come in; something breaks and is mended again; calls go on as before; the books are counted.

@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tests::World;
-use tests::nats::Nats;
-use tests::world::POLICY;
 use tokio::time::sleep;
 
 use crate::told::NO_WORKERS;
-use crate::{STAFF, installation, under_load};
+use crate::{STAFF, installation, provisioned, under_load};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_is_killed() -> Result<()> {
@@ -93,8 +90,7 @@ async fn every_role_is_restarted_in_turn() -> Result<()> {
 /// Several share the calls; whoever works a group of them is followed by another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn billing_processes_are_killed_in_turn() -> Result<()> {
-    let world = World::on_servers(Nats::with_keys()?, POLICY, "[billing]\ngroups = 4\n")?;
-    world.provision(&[])?;
+    let world = provisioned("[billing]\ngroups = 4\n")?;
     let staff = ["billing", "billing-2", "billing-3", "worker-1", "worker-2", "ingress-1", "ingress-2", "api"];
     let told = under_load("kill -9 of three billings in turn", world.staffed(&staff).await?, async |world, load| {
         for victim in ["billing", "billing-2", "billing-3", "billing"] {

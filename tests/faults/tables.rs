@@ -2,20 +2,17 @@
 
 use anyhow::{Result, ensure};
 use proto::{Filter, Kind, Stream};
-use tests::nats::Nats;
 use tests::postgres::Postgres;
-use tests::world::POLICY;
 use tests::{World, eventually, tables};
 use views::Store;
 
 use crate::told::Told;
-use crate::{STAFF, under_load};
+use crate::{STAFF, provisioned, under_load};
 
 /// With views that keep the tables in PostgreSQL.
 pub(crate) async fn installation(postgres: &Postgres) -> Result<World> {
     let settings = format!("[views]\nurl = \"{}\"\n", postgres.url());
-    let world = World::on_servers(Nats::with_keys()?, POLICY, &settings)?;
-    world.provision(&[])?;
+    let world = provisioned(&settings)?;
     let [staff @ .., api] = STAFF;
     let with_views: Vec<&str> = staff.into_iter().chain(["views", api]).collect();
     world.staffed(&with_views).await

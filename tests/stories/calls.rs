@@ -6,6 +6,7 @@ use proto::svaml::Action;
 use proto::{CallId, Kind, Outcome};
 use simulator::{CallScript, Caller, Endpoint, Hangup, Input, Party, SignWith};
 use tests::World;
+pub(crate) use tests::load::script;
 use tests::world::{ALLOWED, POLICY, WALLET, now};
 
 /// Tells each story twice: embedded, and on servers.
@@ -37,10 +38,6 @@ stories! {
     super::POLICY => the_end_before_the_beginning,
     super::POLICY => a_call_nobody_answers_costs_nothing,
     super::MENU => a_menu_leads_to_sales,
-}
-
-pub(crate) fn script(to: &str) -> CallScript {
-    CallScript::new(Caller::Number("+46700000001".to_owned()), Endpoint::Number(to.to_owned()))
 }
 
 fn max_duration(answer: &proto::Svaml) -> Option<u32> {

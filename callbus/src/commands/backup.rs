@@ -83,11 +83,8 @@ pub(crate) async fn restore(
             connected.map_err(|error| Failure::new(Exit::Unreachable, error))?
         }
     };
-    let bar = output.bar(backup.manifest.events(), "events restored");
-    let restored = backup.restore(&to, &all_consumers(), workers::document_of, |events| bar.inc(events)).await;
-    restored.map_err(failure)?;
+    put_back(&backup, &to, &all_consumers(), output).await?;
     to.drain().await;
-    bar.finish_and_clear();
     if output.json {
         output.json(&backup.manifest);
         return Ok(());
@@ -95,6 +92,13 @@ pub(crate) async fn restore(
     output.line(format!("{} events restored, as of {}", backup.manifest.events(), backup.manifest.taken_at));
     output.line("when all runs again: callbus rebuild views, callbus log verify, callbus wallet verify --all");
     Ok(())
+}
+
+async fn put_back(backup: &Backup, to: &Bus, consumers: &[ConsumerSpec], output: Output) -> Result<(), Failure> {
+    let bar = output.bar(backup.manifest.events(), "events restored");
+    let restored = backup.restore(to, consumers, workers::document_of, |events| bar.inc(events)).await;
+    bar.finish_and_clear();
+    restored.map_err(failure)
 }
 
 /// What a drill has found.
@@ -132,10 +136,7 @@ pub(crate) async fn drill(
     let live = open_to_copy(config, environment).await?;
     let scratch = TempDir::new()?;
     let restored = Bus::embedded(scratch.path())?;
-    let bar = output.bar(backup.manifest.events(), "events restored");
-    let put_back = backup.restore(&restored, &[], workers::document_of, |events| bar.inc(events)).await;
-    put_back.map_err(failure)?;
-    bar.finish_and_clear();
+    put_back(&backup, &restored, &[], output).await?;
 
     let streams = backup.compare(&live).await.map_err(failure)?;
     let signatures = verify::tally(config, &restored).await?;
