@@ -8,6 +8,7 @@ use bus::{Bus, Cache, Clock};
 use bytes::Bytes;
 use ingress::Rejections;
 use jiff::Timestamp;
+use outbound::{OpenError, Outbound, OutboundSettings};
 use proto::{AppName, CallId, Event, EventId, Kind, Partition, Subject};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -27,6 +28,12 @@ struct World {
     _directory: TempDir,
 }
 
+/// Calls the loopback, beside what is public.
+fn outbound() -> Result<Outbound, OpenError> {
+    let allow = "127.0.0.0/8".parse().into_iter().collect();
+    Outbound::new(OutboundSettings { allow, user_agent: "callbus/test".to_owned() })
+}
+
 impl World {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("directory");
@@ -36,7 +43,7 @@ impl World {
         let settings = ApiSettings { listen, token: Token::new(TOKEN).expect("token"), apps };
         let store = Store::sqlite(directory.path());
         store.prepare().await.expect("tables");
-        let api = Api::build(settings, bus.clone(), store.clone()).await;
+        let api = Api::build(settings, bus.clone(), store.clone(), outbound().expect("client")).await;
         let api = api.expect("api");
         let base = format!("http://{}", api.address());
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use proto::event::TRACEPARENT;
-use proto::{AppName, Asked, CallId, Filter, Kind, Partition, Stream, Subject};
+use proto::{AppName, Asked, CallId, Filter, Group, Kind, Partition, Stream, Subject};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
@@ -23,7 +23,7 @@ use crate::admission::Admission;
 use crate::call::Call;
 use crate::enquiry::{Enquiries, Question};
 use crate::expiry::Expiries;
-use crate::group::{self, Group};
+use crate::group;
 use crate::ledger::{Intent, Ledger, NotPosted};
 use crate::{order, rebuild, tombstone, verify};
 
@@ -139,7 +139,7 @@ impl Billing {
     /// When the log can no longer be consumed, or another number of groups was put in force.
     pub async fn run(self, stop: CancellationToken) -> Result<(), BillingError> {
         let Self { groups, office } = self;
-        if !group::put_in_force(&office.bus, groups, &stop).await? {
+        if !group::put_in_force(group::ONE.with(groups), &office.bus, &stop).await? {
             return Ok(());
         }
         // Should one part fail, the others end with it.
@@ -200,8 +200,10 @@ impl Office {
             if let Err(why) = self.expire_grants(&mut expiries).await {
                 tracing::warn!(why, "grants expire later");
             }
-            match group::in_force(&self.bus).await {
-                Ok(in_force) if in_force != groups => return Err(BillingError::Groups { groups, in_force }),
+            match group::ONE.in_force(&self.bus).await {
+                Ok(in_force) if in_force.of != groups => {
+                    return Err(BillingError::Groups { groups, in_force: in_force.of });
+                }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "the number of groups is looked up later"),
             }
@@ -250,8 +252,8 @@ impl Books {
     }
 
     async fn consume(self: Arc<Self>, stop: CancellationToken) -> Result<(), BillingError> {
-        let (bus, consumer, beginning) = (self.bus.clone(), self.group.consumer(), Arc::clone(&self));
-        let begin = move || {
+        let (bus, consumer, beginning) = (self.bus.clone(), group::ONE.consumer(self.group), Arc::clone(&self));
+        let begin = move |_| {
             let books = Arc::clone(&beginning);
             async move { books.begin().await }
         };
@@ -265,7 +267,7 @@ impl Books {
     /// This process works from here on: it reads the calls that are still needed, from the oldest to what is done.
     /// Nothing is posted, it was.
     async fn begin(&self) -> Result<(), Unavailable> {
-        let (name, filter) = (self.group.name(), self.group.filter());
+        let (name, filter) = (group::ONE.name(self.group), self.group.filter());
         let done = self.bus.consumer_floor(&filter, &name).await?;
         let from = self.bus.checkpoint(&name).await?.unwrap_or_default();
         let mut lanes = Vec::new();
@@ -459,7 +461,7 @@ impl Books {
                 }
             }
             if oldest.is_some() && oldest != kept {
-                match self.bus.set_checkpoint(&self.group.name(), oldest.unwrap_or_default()).await {
+                match self.bus.set_checkpoint(&group::ONE.name(self.group), oldest.unwrap_or_default()).await {
                     Ok(()) => kept = oldest,
                     Err(error) => tracing::warn!(%error, "checkpoint not moved"),
                 }
@@ -472,8 +474,11 @@ impl Books {
     async fn sweep(&self, steady_since: &mut Option<Timestamp>) -> Result<Option<u64>, String> {
         let unreachable = |error: Unavailable| error.to_string();
         let end = self.bus.last_seq(&CALLS).await.map_err(unreachable)?;
-        let standing =
-            self.bus.consumer_standing(&self.group.filter(), &self.group.name()).await.map_err(unreachable)?;
+        let standing = self
+            .bus
+            .consumer_standing(&self.group.filter(), &group::ONE.name(self.group))
+            .await
+            .map_err(unreachable)?;
         if !standing.ours {
             *steady_since = None;
             return Ok(None);
@@ -537,7 +542,9 @@ fn key_of(recorded: &Recorded) -> Option<(Kind, CallKey)> {
         | Subject::Wallet(_)
         | Subject::List(_)
         | Subject::Policy(_)
-        | Subject::Deck(_) => None,
+        | Subject::Deck(_)
+        | Subject::Destination(_)
+        | Subject::Delivery { .. } => None,
         Subject::Call { kind, app, .. } => {
             let call = CallId::new(recorded.event.about.as_str()).ok()?;
             Some((*kind, (app.clone(), call)))

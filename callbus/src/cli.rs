@@ -61,6 +61,12 @@ pub(crate) enum Operation {
     /// Lists that policies ask, edited while calls go on.
     #[command(subcommand)]
     List(ListCommand),
+    /// Destinations: whom events are delivered to.
+    #[command(subcommand)]
+    Destination(DestinationCommand),
+    /// Deliveries: what became of them, and delivering again.
+    #[command(subcommand)]
+    Delivery(DeliveryCommand),
     /// Play many calls, and say how fast they were answered and what it cost. They spend the wallet's credit as real
     /// calls do.
     Bench(Bench),
@@ -654,6 +660,73 @@ pub(crate) enum ListCommand {
     Replace(ListEdit),
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum DestinationCommand {
+    /// All of them.
+    Ls,
+    /// One, and whether it can be reached.
+    Show { name: String },
+    /// Put it as a JSON file says: url, kinds and more (docs/delivery.md). A new one is given a signing secret, which is
+    /// shown this once.
+    Put {
+        name: String,
+        /// `-` reads stdin.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Give it a new signing secret; the one before signs beside it for a day.
+    Rotate { name: String },
+    /// Send nothing; what comes is parked.
+    Pause { name: String },
+    /// Send what is parked, in order. Also brings back one that said it is gone.
+    Resume { name: String },
+    /// Remove it; what is not delivered is given up.
+    Rm { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeliveryCommand {
+    /// The newest first.
+    Ls {
+        #[arg(long, value_name = "NAME")]
+        destination: Option<String>,
+        /// queued, attempted, failed, delivered, dead.
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long, value_name = "ID")]
+        call: Option<String>,
+        #[arg(long, value_name = "COUNT")]
+        limit: Option<usize>,
+    },
+    /// One, by its id: the `webhook-id` the receiver saw.
+    Show { id: String },
+    /// What was given up, counted by destination and cause.
+    Dead {
+        #[arg(long, value_name = "NAME")]
+        destination: Option<String>,
+    },
+    /// Deliver again what was given up: one, or all of a destination.
+    Retry {
+        #[arg(conflicts_with = "all")]
+        id: Option<String>,
+        #[arg(long, value_name = "DESTINATION")]
+        all: Option<String>,
+        /// Only what happened since then.
+        #[arg(long, value_name = "TIME", value_parser = begin_of_day, requires = "all")]
+        since: Option<jiff::Timestamp>,
+    },
+    /// Deliver anew what happened in a stretch of time, with ids of its own. Says how many there are; --yes sends them.
+    Replay {
+        destination: String,
+        #[arg(long, value_name = "TIME", value_parser = begin_of_day)]
+        from: jiff::Timestamp,
+        #[arg(long, value_name = "TIME", value_parser = end_of_day)]
+        to: jiff::Timestamp,
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ListEdit {
     pub name: String,
@@ -726,6 +799,8 @@ pub(crate) enum Role {
     Worker,
     /// Settle calls and keep the wallets.
     Billing,
+    /// Deliver events to destinations.
+    Delivery,
     /// Keep the SQL tables.
     Views,
     /// Serve the REST API.
@@ -739,6 +814,7 @@ impl Role {
             Self::Ingress => "ingress",
             Self::Worker => "worker",
             Self::Billing => "billing",
+            Self::Delivery => "delivery",
             Self::Views => "views",
             Self::Api => "api",
         }

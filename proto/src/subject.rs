@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AppName, CallId, DeckName, ListName, WalletId};
+use crate::id::{AppName, CallId, DeckName, DestinationName, ListName, WalletId};
 use crate::kind::Kind;
 
 /// Tokens of a subject hold letters, digits, `-` and `_`; all else is percent-encoded, since `.`, `*`, `>` and blanks
@@ -20,12 +20,14 @@ pub enum Stream {
     Calls,
     /// Every posting of every wallet.
     Wallets,
-    /// What operators change while calls go on: lists, and which policy and which price lists are in force.
+    /// What operators change while calls go on: lists, which policy and which price lists are in force, destinations.
     Config,
+    /// What became of every delivery.
+    Deliveries,
 }
 
 impl Stream {
-    pub const ALL: [Self; 3] = [Self::Calls, Self::Wallets, Self::Config];
+    pub const ALL: [Self; 4] = [Self::Calls, Self::Wallets, Self::Config, Self::Deliveries];
 
     /// The broker's name of the stream.
     pub fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Stream {
             Self::Calls => "CALLS",
             Self::Wallets => "WALLETS",
             Self::Config => "CONFIG",
+            Self::Deliveries => "DELIVERIES",
         }
     }
 
@@ -42,6 +45,7 @@ impl Stream {
             Self::Calls => "calls.v1.>",
             Self::Wallets => "wallets.v1.>",
             Self::Config => "config.v1.>",
+            Self::Deliveries => "deliveries.v1.>",
         }
     }
 }
@@ -70,11 +74,58 @@ impl Partition {
     pub fn index(self) -> u8 {
         self.0
     }
+
+    /// Reads `p07`.
+    fn parse(token: &str) -> Option<Self> {
+        let index = token.strip_prefix('p').and_then(|index| index.parse().ok());
+        index.filter(|index| *index < Self::COUNT).map(Self)
+    }
 }
 
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "p{:02}", self.0)
+    }
+}
+
+/// One of the `of` groups the partitions are shared out to, so that several processes of a role share the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Group {
+    /// From 0.
+    pub index: u8,
+    /// One of [`Group::COUNTS`].
+    pub of: u8,
+}
+
+impl Group {
+    /// How many groups there may be: each divides the partitions evenly, and they are few enough that the broker can be
+    /// told of every consumer beforehand.
+    pub const COUNTS: [u8; 5] = [1, 2, 4, 8, 16];
+
+    pub fn all(of: u8) -> impl Iterator<Item = Self> {
+        (0..of).map(move |index| Self { index, of })
+    }
+
+    pub fn has(self, partition: Partition) -> bool {
+        partition.index() % self.of == self.index
+    }
+
+    /// Whether some partition is in both.
+    pub fn overlaps(self, other: Self) -> bool {
+        Partition::all().any(|partition| self.has(partition) && other.has(partition))
+    }
+
+    /// Its first partition, under which it files what is about all of them.
+    pub fn first(self) -> Partition {
+        Partition(self.index)
+    }
+
+    /// The events of its calls.
+    pub fn filter(self) -> Filter {
+        match self.of {
+            1 => Filter::All(Stream::Calls),
+            _ => Filter::Partitions(Partition::all().filter(|partition| self.has(*partition)).collect()),
+        }
     }
 }
 
@@ -91,6 +142,10 @@ pub enum Subject {
     Policy(AppName),
     /// `config.v1.deck.<deck>`: the versions that were put in force.
     Deck(DeckName),
+    /// `config.v1.destination.<destination>`: what it is and was.
+    Destination(DestinationName),
+    /// `deliveries.v1.<destination>.<pNN>`: the deliveries to one destination, by the call they are about.
+    Delivery { destination: DestinationName, partition: Partition },
 }
 
 impl Subject {
@@ -98,7 +153,8 @@ impl Subject {
         match self {
             Self::Call { .. } => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
-            Self::List(_) | Self::Policy(_) | Self::Deck(_) => Stream::Config,
+            Self::List(_) | Self::Policy(_) | Self::Deck(_) | Self::Destination(_) => Stream::Config,
+            Self::Delivery { .. } => Stream::Deliveries,
         }
     }
 
@@ -106,12 +162,17 @@ impl Subject {
     pub fn kind(&self) -> Option<Kind> {
         match self {
             Self::Call { kind, .. } => Some(*kind),
-            Self::Wallet(_) | Self::List(_) | Self::Policy(_) | Self::Deck(_) => None,
+            Self::Wallet(_)
+            | Self::List(_)
+            | Self::Policy(_)
+            | Self::Deck(_)
+            | Self::Destination(_)
+            | Self::Delivery { .. } => None,
         }
     }
 
     /// What must be kept in order together: a partition of calls, one wallet, one list, the policies of one
-    /// app, the versions of one price list.
+    /// app, the versions of one price list, one destination.
     pub fn lane(&self) -> Partition {
         match self {
             Self::Call { partition, .. } => *partition,
@@ -119,6 +180,8 @@ impl Subject {
             Self::List(list) => Partition::of_text(list.as_str()),
             Self::Policy(app) => Partition::of_text(app.as_str()),
             Self::Deck(deck) => Partition::of_text(deck.as_str()),
+            Self::Destination(destination) => Partition::of_text(destination.as_str()),
+            Self::Delivery { partition, .. } => *partition,
         }
     }
 
@@ -127,7 +190,12 @@ impl Subject {
     pub fn with_kind(&self, kind: Kind) -> Self {
         match self {
             Self::Call { app, partition, .. } => Self::Call { kind, app: app.clone(), partition: *partition },
-            Self::Wallet(_) | Self::List(_) | Self::Policy(_) | Self::Deck(_) => self.clone(),
+            Self::Wallet(_)
+            | Self::List(_)
+            | Self::Policy(_)
+            | Self::Deck(_)
+            | Self::Destination(_)
+            | Self::Delivery { .. } => self.clone(),
         }
     }
 
@@ -139,6 +207,8 @@ impl Subject {
             Self::List(_) => "callbus.list.changed.v1".to_owned(),
             Self::Policy(_) => "callbus.policy.put_in_force.v1".to_owned(),
             Self::Deck(_) => "callbus.deck.put_in_force.v1".to_owned(),
+            Self::Destination(_) => "callbus.destination.changed.v1".to_owned(),
+            Self::Delivery { .. } => "callbus.delivery.noted.v1".to_owned(),
         }
     }
 
@@ -149,11 +219,7 @@ impl Subject {
             ["calls", "v1", kind, app, partition] => Some(Self::Call {
                 kind: Kind::parse(kind)?,
                 app: AppName::new(*app).ok()?,
-                partition: partition
-                    .strip_prefix('p')
-                    .and_then(|index| index.parse().ok())
-                    .filter(|index| *index < Partition::COUNT)
-                    .map(Partition)?,
+                partition: Partition::parse(partition)?,
             }),
             ["wallets", "v1", wallet] => {
                 WalletId::new(percent_decode_str(wallet).decode_utf8().ok()?).ok().map(Self::Wallet)
@@ -161,6 +227,11 @@ impl Subject {
             ["config", "v1", "list", list] => ListName::new(*list).ok().map(Self::List),
             ["config", "v1", "policy", app] => AppName::new(*app).ok().map(Self::Policy),
             ["config", "v1", "deck", deck] => DeckName::new(*deck).ok().map(Self::Deck),
+            ["config", "v1", "destination", name] => DestinationName::new(*name).ok().map(Self::Destination),
+            ["deliveries", "v1", destination, partition] => Some(Self::Delivery {
+                destination: DestinationName::new(*destination).ok()?,
+                partition: Partition::parse(partition)?,
+            }),
             _ => None,
         }
     }
@@ -174,6 +245,8 @@ impl fmt::Display for Subject {
             Self::List(list) => write!(f, "config.v1.list.{list}"),
             Self::Policy(app) => write!(f, "config.v1.policy.{app}"),
             Self::Deck(deck) => write!(f, "config.v1.deck.{deck}"),
+            Self::Destination(destination) => write!(f, "config.v1.destination.{destination}"),
+            Self::Delivery { destination, partition } => write!(f, "deliveries.v1.{destination}.{partition}"),
         }
     }
 }
@@ -201,6 +274,12 @@ pub enum Filter {
     Policy(AppName),
     /// The versions of one price list.
     Deck(DeckName),
+    /// What one destination is and was.
+    Destination(DestinationName),
+    /// What all destinations are and were.
+    Destinations,
+    /// All deliveries to one destination.
+    Deliveries(DestinationName),
 }
 
 impl Filter {
@@ -209,7 +288,10 @@ impl Filter {
             Self::All(stream) => *stream,
             Self::Kind(_) | Self::Partition(_) | Self::Partitions(_) => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
-            Self::List(_) | Self::Policy(_) | Self::Deck(_) => Stream::Config,
+            Self::List(_) | Self::Policy(_) | Self::Deck(_) | Self::Destination(_) | Self::Destinations => {
+                Stream::Config
+            }
+            Self::Deliveries(_) => Stream::Deliveries,
         }
     }
 
@@ -225,6 +307,9 @@ impl Filter {
             Self::List(list) => Subject::List(list.clone()).to_string(),
             Self::Policy(app) => Subject::Policy(app.clone()).to_string(),
             Self::Deck(deck) => Subject::Deck(deck.clone()).to_string(),
+            Self::Destination(destination) => Subject::Destination(destination.clone()).to_string(),
+            Self::Destinations => "config.v1.destination.*".to_owned(),
+            Self::Deliveries(destination) => format!("deliveries.v1.{destination}.*"),
         }]
     }
 }

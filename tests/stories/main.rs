@@ -6,6 +6,7 @@ mod broker;
 mod bus;
 mod calls;
 mod cli;
+mod delivery;
 mod door;
 mod elsewhere;
 mod faults;

@@ -25,6 +25,7 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 const LOCKED_WITHIN: Duration = Duration::from_secs(5);
 
 const TABLES: &str = include_str!("../migrations/1_tables.sql");
+const DELIVERIES: &str = include_str!("../migrations/2_deliveries.sql");
 
 /// Where the tables are. Clones share the connections; none is made before it is needed.
 #[derive(Debug, Clone)]
@@ -94,7 +95,7 @@ impl Store {
         match self {
             Self::Sqlite { pool, .. } => {
                 let mut writing = pool.begin_with("begin immediate").await?;
-                for emptied in ["calls", "decisions", "cdr_legs", "wallet_entries"] {
+                for emptied in ["calls", "decisions", "cdr_legs", "wallet_entries", "deliveries"] {
                     sqlx::query(AssertSqlSafe(format!("delete from {emptied}"))).execute(&mut *writing).await?;
                 }
                 sqlx::query("update view_cursors set seq = 0").execute(&mut *writing).await?;
@@ -104,7 +105,9 @@ impl Store {
                 let mut writing = pool.begin().await?;
                 // First the cursors: in the order in which the writer takes its locks.
                 sqlx::query("update view_cursors set seq = 0").execute(&mut *writing).await?;
-                sqlx::query("truncate calls, decisions, cdr_legs, wallet_entries").execute(&mut *writing).await?;
+                sqlx::query("truncate calls, decisions, cdr_legs, wallet_entries, deliveries")
+                    .execute(&mut *writing)
+                    .await?;
                 writing.commit().await?;
             }
         }
@@ -146,5 +149,6 @@ pub(crate) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
 /// What makes the tables. Each migration is for ever; a change is a new one.
 pub(crate) fn migrator() -> Migrator {
     let tables = Migration::new(1, "tables".into(), MigrationType::Simple, TABLES.into_sql_str(), false);
-    Migrator::with_migrations(vec![tables])
+    let deliveries = Migration::new(2, "deliveries".into(), MigrationType::Simple, DELIVERIES.into_sql_str(), false);
+    Migrator::with_migrations(vec![tables, deliveries])
 }
