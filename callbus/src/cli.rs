@@ -26,6 +26,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     #[command(flatten)]
     Serve(Role),
+    /// Deliver events to destinations; or, with a command, see what became of deliveries, and deliver again.
+    Delivery {
+        #[command(subcommand)]
+        command: Option<DeliveryCommand>,
+    },
     #[command(flatten)]
     Operate(Operation),
 }
@@ -64,8 +69,8 @@ pub(crate) enum Operation {
     /// Destinations: whom events are delivered to.
     #[command(subcommand)]
     Destination(DestinationCommand),
-    /// Deliveries: what became of them, and delivering again.
-    #[command(subcommand)]
+    /// Typed as [`Command::Delivery`].
+    #[command(skip)]
     Delivery(DeliveryCommand),
     /// Play many calls, and say how fast they were answered and what it cost. They spend the wallet's credit as real
     /// calls do.
@@ -105,6 +110,7 @@ pub(crate) enum Operation {
     /// Exit 0 when what runs here is well, else 6.
     Health {
         /// Ask one role only; without it, the listeners.
+        #[arg(value_parser = role)]
         role: Option<Role>,
     },
 }
@@ -788,10 +794,10 @@ pub(crate) struct ConsumerAdd {
 }
 
 /// What one process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub(crate) enum Role {
     /// Everything, in one process: the default.
-    #[clap(skip)]
+    #[command(skip)]
     All,
     /// Take callbacks: verify, ask, record, answer.
     Ingress,
@@ -799,7 +805,8 @@ pub(crate) enum Role {
     Worker,
     /// Settle calls and keep the wallets.
     Billing,
-    /// Deliver events to destinations.
+    /// Deliver events to destinations. Typed as [`Command::Delivery`].
+    #[command(skip)]
     Delivery,
     /// Keep the SQL tables.
     Views,
@@ -808,6 +815,9 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// Those that are a process of their own.
+    const ALONE: [Self; 6] = [Self::Ingress, Self::Worker, Self::Billing, Self::Delivery, Self::Views, Self::Api];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -830,6 +840,11 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let found = Role::ALONE.into_iter().find(|role| role.as_str() == text);
+    found.ok_or_else(|| format!("write {}", Role::ALONE.map(Role::as_str).join(", ")))
 }
 
 /// A time, or the begin of a day in UTC.
@@ -895,6 +910,7 @@ mod tests {
         let role = |arguments: &[&str]| Cli::try_parse_from(arguments).map(|cli| cli.command);
         assert!(matches!(role(&["callbus"]), Ok(None)));
         assert!(matches!(role(&["callbus", "--config", "x", "worker"]), Ok(Some(Command::Serve(Role::Worker)))));
+        assert!(matches!(role(&["callbus", "delivery"]), Ok(Some(Command::Delivery { command: None }))));
         assert!(role(&["callbus", "all"]).is_err());
         assert!(role(&["callbus", "sim", "call"]).is_err(), "whom?");
         assert!(role(&["callbus", "sim", "call", "--to", "+1", "--busy", "--no-answer"]).is_err());

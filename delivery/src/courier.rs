@@ -113,14 +113,10 @@ enum Errand {
         next: u64,
     },
     NotRead,
-    /// What was read on waits, and where to read on from is written down.
+    /// It is written down that what was read waits; `next` is where to read on.
     ReadOn {
         queued: Vec<(EventId, u64)>,
-        caught_up: bool,
-        seq: u64,
-    },
-    BreakerNoted {
-        seq: u64,
+        next: u64,
     },
     Kept {
         after: u64,
@@ -153,10 +149,12 @@ impl Courier {
     /// Works until asked to stop; then begins nothing, and finishes what is on its way.
     pub(crate) async fn run(mut self, checkpoint: String) {
         let stop = self.bag.stop.clone();
+        for outcome in ["delivered", "failed", "dead"] {
+            self.bag.count(outcome, 0);
+        }
+        self.count();
         if let Some(from) = self.backlog {
-            let noted = DeliveryNoted::FellBehind { group: self.bag.group, from };
-            let Some(seq) = self.bag.note_of_lane(&noted).await else { return };
-            self.lane.backlog_noted(seq);
+            self.note_backlog(from).await;
         }
         loop {
             let wake_at = self.begin();
@@ -164,7 +162,7 @@ impl Courier {
                 biased;
                 () = stop.cancelled() => break,
                 Some(done) = self.errands.join_next() => match done {
-                    Ok(errand) => self.take(errand),
+                    Ok(errand) => self.take(errand).await,
                     // What it was about is lost to this courier; the next one reads it from the log.
                     Err(_) => break,
                 },
@@ -201,10 +199,7 @@ impl Courier {
                         let _ = durable.send(());
                     }
                     Offered::FellBehind { from } => {
-                        let noted = DeliveryNoted::FellBehind { group: self.bag.group, from };
-                        // Here and not beside: those that come next are left behind on the strength of it.
-                        if let Some(seq) = self.bag.note_of_lane(&noted).await {
-                            self.lane.backlog_noted(seq);
+                        if self.note_backlog(from).await {
                             let _ = durable.send(());
                         }
                     }
@@ -228,7 +223,7 @@ impl Courier {
                 self.lane.set(to.rules(self.bag.group.of));
                 self.to = to;
                 if anew && self.lane.mend(now) {
-                    self.note_breaker(DeliveryNoted::Mended { group: self.bag.group });
+                    self.note_breaker(DeliveryNoted::Mended { group: self.bag.group }).await;
                 }
             }
             Told::Again { wanted, taken } => {
@@ -253,7 +248,7 @@ impl Courier {
         }
     }
 
-    fn take(&mut self, errand: Errand) {
+    async fn take(&mut self, errand: Errand) {
         let now = self.bag.tools.clock.now();
         match errand {
             Errand::Queued(queued) => queued.iter().for_each(|(id, seq)| self.lane.noted(id, *seq, now)),
@@ -268,40 +263,48 @@ impl Courier {
                 match self.lane.settle(&id, &answer, judgement, seq, now) {
                     Some(Change::Mended) => {
                         tracing::info!(destination = %self.bag.destination, "it can be reached again");
-                        self.note_breaker(DeliveryNoted::Mended { group });
+                        self.note_breaker(DeliveryNoted::Mended { group }).await;
                     }
                     Some(Change::Broke { gone }) => {
                         let cause = cause_of(&answer);
                         tracing::warn!(destination = %self.bag.destination, cause, gone, "deliveries are parked");
-                        self.note_breaker(DeliveryNoted::Broke { group, cause, gone });
+                        self.note_breaker(DeliveryNoted::Broke { group, cause, gone }).await;
                     }
                     None => {}
                 }
             }
             Errand::Read { deliveries, next } => {
-                let (new, caught_up) = self.lane.read_on(deliveries, next);
-                self.errands.spawn(Arc::clone(&self.bag).note_read(new, next, caught_up));
+                let new = self.lane.read_on(deliveries, next);
+                self.errands.spawn(Arc::clone(&self.bag).note_read(new, next));
             }
             Errand::NotRead => self.lane.not_read(),
-            Errand::ReadOn { queued, caught_up, seq } => {
-                for (id, seq) in queued {
-                    self.lane.noted(&id, seq, now);
-                }
-                if !caught_up {
-                    self.lane.backlog_noted(seq);
-                }
+            Errand::ReadOn { queued, next } => {
+                queued.iter().for_each(|(id, seq)| self.lane.noted(id, *seq, now));
+                self.note_backlog(next).await;
             }
-            Errand::BreakerNoted { seq } => self.lane.breaker_noted(seq),
             Errand::Kept { after } => self.kept = after,
             Errand::Nothing => {}
         }
     }
 
-    fn note_breaker(&mut self, noted: DeliveryNoted) {
-        let bag = Arc::clone(&self.bag);
-        self.errands.spawn(async move {
-            bag.note_of_lane(&noted).await.map_or(Errand::Nothing, |seq| Errand::BreakerNoted { seq })
-        });
+    /// What is about the whole lane is written down here and not beside: in its order, and before anything is done on
+    /// the strength of it.
+    async fn note_breaker(&mut self, noted: DeliveryNoted) {
+        if let Some(seq) = self.bag.note_of_lane(&noted).await {
+            self.lane.breaker_noted(seq);
+        }
+    }
+
+    /// The same of where something waits in the log; false when asked to stop first.
+    async fn note_backlog(&mut self, from: u64) -> bool {
+        let group = self.bag.group;
+        let Some(seq) = self.bag.note_of_lane(&DeliveryNoted::FellBehind { group, from }).await else { return false };
+        if self.lane.backlog_noted(seq)
+            && let Some(seq) = self.bag.note_of_lane(&DeliveryNoted::CaughtUp { group }).await
+        {
+            self.lane.saw(seq);
+        }
+        true
     }
 
     /// Writes down where a takeover has to begin to read, where that has moved.
@@ -423,13 +426,17 @@ impl Bag {
                 ("dead", DeliveryNoted::Dead { delivery, attempt, status, cause })
             }
         };
-        metrics::counter!("callbus_deliveries_total", "destination" => self.destination.to_string(), "outcome" => what)
-            .increment(1);
+        self.count(what, 1);
         let id = EventId::of(&[what, delivery.id.as_str(), &attempt.to_string()]);
         match self.note(id, Partition::of_text(&call), &call, &noted).await {
             Some(seq) => Errand::Settled { id: delivery.id, noted_seq, answer, judgement, seq },
             None => Errand::Nothing,
         }
+    }
+
+    fn count(&self, outcome: &'static str, attempts: u64) {
+        let labels = [("destination", self.destination.to_string()), ("outcome", outcome.to_owned())];
+        metrics::counter!("callbus_deliveries_total", &labels).increment(attempts);
     }
 
     /// Reads the log of the calls on from a place.
@@ -455,22 +462,15 @@ impl Bag {
         }
     }
 
-    /// Writes down that what was read waits, and only then where to read on.
-    async fn note_read(self: Arc<Self>, read: Vec<(Delivery, String)>, next: u64, caught_up: bool) -> Errand {
+    /// Writes down that what was read waits.
+    async fn note_read(self: Arc<Self>, read: Vec<(Delivery, String)>, next: u64) -> Errand {
         let mut queued = Vec::new();
         for (delivery, call) in read {
             let id = delivery.id.clone();
             let Some(seq) = self.note_queued(delivery, &call).await else { return Errand::Nothing };
             queued.push((id, seq));
         }
-        let noted = match caught_up {
-            true => DeliveryNoted::CaughtUp { group: self.group },
-            false => DeliveryNoted::FellBehind { group: self.group, from: next },
-        };
-        match self.note_of_lane(&noted).await {
-            Some(seq) => Errand::ReadOn { queued, caught_up, seq },
-            None => Errand::Nothing,
-        }
+        Errand::ReadOn { queued, next }
     }
 
     /// Writes down what an operator asked for.

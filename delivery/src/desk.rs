@@ -219,8 +219,8 @@ impl Desk {
     async fn open(&self, to: Arc<InForce>, turn: &CancellationToken) -> Result<(Line, Courier), Unavailable> {
         let (bus, name) = (&self.tools.bus, to.name());
         let mut past = Past::new(self.group, to.rules(self.group.of));
-        let after = bus.checkpoint(&self.checkpoint(name)).await?.unwrap_or_default();
-        let mut events = bus.events(&Filter::Deliveries(name.clone()), after);
+        let kept = bus.checkpoint(&self.checkpoint(name)).await?;
+        let mut events = bus.events(&Filter::Deliveries(name.clone()), kept.unwrap_or_default());
         while let Some(Recorded { seq, event }) = events.next().await? {
             let Subject::Delivery { partition, .. } = event.subject else { continue };
             // One of the same name, removed since, has nothing to do with this one.
@@ -233,7 +233,10 @@ impl Desk {
                 Err(error) => tracing::warn!(%error, seq, "an event of a newer callbus is passed over"),
             }
         }
-        let (lane, backlog) = past.into_lane(bus.last_seq(&self.group.filter()).await?);
+        // What happened between its being put and its being known here waits in the log, as all that a lane has not seen.
+        let from = to.destination.from_seq.saturating_add(1);
+        let end = bus.last_seq(&self.group.filter()).await?;
+        let (lane, backlog) = past.into_lane(end, Some(from).filter(|_| kept.is_none()));
         let stop = turn.child_token();
         let (courier, tell) =
             Courier::new(self.tools.clone(), self.group, Arc::clone(&to), lane, backlog, stop.clone());

@@ -114,8 +114,10 @@ pub struct Destination {
     pub name: DestinationName,
     pub put: DestinationPut,
     pub paused: bool,
-    /// Events that happened before are not for it.
+    /// When it was first put; one of the same name, removed before, was another.
     pub since: Timestamp,
+    /// Events of the calls up to this sequence are not for it.
+    pub from_seq: u64,
     /// Place of its newest event in the stream `CONFIG`.
     pub seq: u64,
     /// From here on it is tried again, whatever happened before.
@@ -133,8 +135,11 @@ impl Destination {
     ) -> Option<Self> {
         match (changed, before) {
             (DestinationChanged::Put(put), before) => {
-                let (since, paused) = before.map_or((at, false), |before| (before.since, before.paused));
-                Some(Self { name: name.clone(), put: *put, paused, since, seq, tried_anew_at: at })
+                let (since, from_seq, paused) = match before {
+                    Some(before) => (before.since, before.from_seq, before.paused),
+                    None => (at, put.from_seq, false),
+                };
+                Some(Self { name: name.clone(), put: *put, paused, since, from_seq, seq, tried_anew_at: at })
             }
             (DestinationChanged::Paused { .. }, Some(before)) => Some(Self { paused: true, seq, ..before }),
             (DestinationChanged::Resumed { .. }, Some(before)) => {

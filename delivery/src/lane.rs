@@ -249,14 +249,12 @@ impl Lane {
         Offered::Queue
     }
 
-    /// What was read on from `CALLS`: those to be written down as waiting. `next` is where to read on; when that is past
-    /// all that was left there, the lane has caught up (`true`).
-    pub(crate) fn read_on(&mut self, read: Vec<(Delivery, String)>, next: u64) -> (Vec<(Delivery, String)>, bool) {
-        let Some(backlog) = &mut self.backlog else { return (Vec::new(), true) };
-        (backlog.from, backlog.reading) = (next, false);
-        let caught_up = next > backlog.told;
-        if caught_up {
-            self.backlog = None;
+    /// What was read on from `CALLS`: those to be written down as waiting. `next` is where to read on, to be written down
+    /// after them. Until then what comes is still left there: should this process end first, none of it must have been
+    /// written down before what was read.
+    pub(crate) fn read_on(&mut self, read: Vec<(Delivery, String)>, next: u64) -> Vec<(Delivery, String)> {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.from = next;
         }
         let mut new = Vec::new();
         for (delivery, call) in read {
@@ -265,7 +263,7 @@ impl Lane {
                 new.push((delivery, call));
             }
         }
-        (new, caught_up)
+        new
     }
 
     /// Reading on failed; it is tried again.
@@ -316,12 +314,21 @@ impl Lane {
         }
     }
 
-    /// It is written down where the backlog begins.
-    pub(crate) fn backlog_noted(&mut self, seq: u64) {
+    /// It is written down where the backlog begins. `true` when there is none any more: all that was left there is read.
+    pub(crate) fn backlog_noted(&mut self, seq: u64) -> bool {
         self.saw(seq);
-        if let Some(backlog) = &mut self.backlog {
-            backlog.noted_seq = seq;
+        let Some(backlog) = &mut self.backlog else { return false };
+        (backlog.noted_seq, backlog.reading) = (seq, false);
+        let caught_up = backlog.from > backlog.told;
+        if caught_up {
+            self.backlog = None;
         }
+        caught_up
+    }
+
+    /// Something about the whole lane is written down.
+    pub(crate) fn saw(&mut self, seq: u64) {
+        self.last_seq = max(self.last_seq, seq);
     }
 
     /// What is to be done now.
@@ -471,10 +478,6 @@ impl Lane {
 
     fn knows(&self, id: &EventId) -> bool {
         self.places.contains_key(id) || self.done.has(id)
-    }
-
-    fn saw(&mut self, seq: u64) {
-        self.last_seq = max(self.last_seq, seq);
     }
 
     fn line_up(&mut self, delivery: Delivery, call: &str, state: State) -> u64 {

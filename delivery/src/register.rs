@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::SignedDuration;
 use outbound::Outbound;
 use proto::event::json;
-use proto::{DestinationChanged, DestinationName, DestinationPut, Event, EventId, Filter, SigningKey, Subject};
+use proto::{DestinationChanged, DestinationName, DestinationPut, Event, EventId, Filter, SigningKey, Stream, Subject};
 
 use crate::destination::{BadDestination, Destination, DestinationSpec};
 use crate::signing::SigningSecret;
@@ -95,6 +95,7 @@ impl Register {
         outbound.look_up(&spec.url).await.map_err(BadDestination::Url)?;
         for _ in 0..ATTEMPTS_MAX {
             let (before, last) = self.last(name).await?;
+            let from_seq = self.bus.last_seq(&Filter::All(Stream::Calls)).await?;
             if before.is_none() && self.all().await?.len() >= DESTINATIONS_MAX {
                 return Err(RegisterError::TooMany);
             }
@@ -105,6 +106,7 @@ impl Register {
             }
             let changed = DestinationChanged::Put(Box::new(DestinationPut {
                 url: spec.url.clone(),
+                from_seq,
                 method: spec.method,
                 kinds: spec.kinds.clone(),
                 apps: spec.apps.clone(),

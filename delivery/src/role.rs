@@ -117,11 +117,13 @@ async fn put_in_force(groups: Groups, tools: &Tools, stop: &CancellationToken) -
     let bus = &tools.bus;
     let carry = async |before: Groups, _floor: u64| {
         for destination in Register::new(bus.clone(), tools.clock.clone()).all().await?.keys() {
-            let mut after = u64::MAX;
+            let mut after = Some(u64::MAX);
             for group in before.all() {
                 let kept = bus.checkpoint(&checkpoint(&before.name(group), destination)).await?;
-                after = after.min(kept.unwrap_or_default());
+                after = after.zip(kept).map(|(one, other)| one.min(other));
             }
+            // Without one of them, all there is of the destination is read.
+            let Some(after) = after else { continue };
             for group in groups.all() {
                 bus.set_checkpoint(&checkpoint(&groups.name(group), destination), after).await?;
             }

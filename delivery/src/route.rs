@@ -10,9 +10,10 @@ use crate::in_force::InForce;
 
 /// The delivery of an event to a destination in force, where it is for it.
 pub(crate) fn delivery_to(recorded: &Recorded, to: &InForce, body: &Body<'_>) -> Option<Delivery> {
-    let since = to.destination.since;
-    let delivery = delivery_of(recorded, &to.destination, to.condition.as_ref(), body, 0);
-    delivery.filter(|delivery| delivery.at >= since)
+    if recorded.seq <= to.destination.from_seq {
+        return None;
+    }
+    delivery_of(recorded, &to.destination, to.condition.as_ref(), body, 0)
 }
 
 /// The same for one whose condition was read, as part of a replay or (0) of none. A replay may reach back further than

@@ -76,6 +76,9 @@ pub enum DestinationChanged {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DestinationPut {
     pub url: String,
+    /// The stream `CALLS` ended here when it was put: of a new destination, events up to there are not for it.
+    #[serde(default)]
+    pub from_seq: u64,
     pub method: DeliveryMethod,
     /// At least one.
     pub kinds: Vec<Kind>,

@@ -88,10 +88,8 @@ fn show(output: Output, page: &Value) {
             (_, _, true) => output.toned(Tone::Note, "paused"),
             _ => output.toned(Tone::Good, "sending"),
         };
-        let behind = match &lane["behind_from"] {
-            Value::Null => String::new(),
-            from => format!(", more waits in the log from {from} on"),
-        };
+        let from = lane["behind_from"].as_u64();
+        let behind = from.map(|from| format!(", more waits in the log from {from} on")).unwrap_or_default();
         output.line(format!("  group {}: {state}, {} open{behind}", lane["group"]["index"], lane["open"]));
     }
 }

@@ -15,16 +15,21 @@ pub(crate) struct Past {
     /// Where in `CALLS` something waits, and which event says so: by the group that said it, which may be one of another
     /// number of groups, in force before.
     backlogs: BTreeMap<Group, (u64, u64)>,
+    /// Nothing tells that somebody had a lane for these calls.
+    is_new: bool,
 }
 
 impl Past {
     pub(crate) fn new(group: Group, rules: Rules) -> Self {
-        Self { group, lane: Lane::new(rules), backlogs: BTreeMap::new() }
+        Self { group, lane: Lane::new(rules), backlogs: BTreeMap::new(), is_new: true }
     }
 
     /// Takes one event in, filed under this partition about this call. An event that comes twice changes nothing.
     pub(crate) fn apply(&mut self, seq: u64, partition: Partition, call: &str, noted: DeliveryNoted) {
         self.lane.saw(seq);
+        if let DeliveryNoted::FellBehind { group, .. } | DeliveryNoted::CaughtUp { group } = &noted {
+            self.is_new &= !group.overlaps(self.group);
+        }
         let (ours, overlaps) = (|group: Group| group == self.group, |group: Group| group.overlaps(self.group));
         match noted {
             DeliveryNoted::FellBehind { group, from } if overlaps(group) => {
@@ -98,8 +103,13 @@ impl Past {
     }
 
     /// The lane, ready to go on. `end`: the log of the calls ended there when the group was taken over; all up to it may
-    /// have been left waiting. The second is what must be written down anew, since another number of groups said it.
-    pub(crate) fn into_lane(mut self, end: u64) -> (Lane, Option<u64>) {
+    /// have been left waiting. `from`: where the log begins for a lane nobody had before, `None` where somebody had. The
+    /// second is where something waits that must be written down anew, since nobody or another number of groups said it.
+    pub(crate) fn into_lane(mut self, end: u64, from: Option<u64>) -> (Lane, Option<u64>) {
+        if let Some(from) = from.filter(|_| self.is_new) {
+            self.lane.backlog = Some(Backlog { from, told: end, noted_seq: 0, reading: false });
+            return (self.lane, Some(from));
+        }
         let from = self.backlogs.values().map(|(from, _)| *from).min();
         let own = self.backlogs.get(&self.group).map(|(_, seq)| *seq);
         self.lane.backlog = from.map(|from| Backlog {

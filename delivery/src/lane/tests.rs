@@ -142,18 +142,15 @@ impl<F: FnMut(Timestamp, &Start) -> Answer> World<F> {
             if let Some(from) = next.read_from {
                 let read: Vec<_> = self.calls.iter().skip(from as usize - 1).take(250).cloned().collect();
                 let next = from + read.len() as u64;
-                let (new, caught_up) = self.lane.read_on(read, next);
+                let new = self.lane.read_on(read, next);
                 for (delivery, call) in new {
                     let id = delivery.id.clone();
                     let seq = self.note(&call, DeliveryNoted::Queued { delivery });
                     self.lane.noted(&id, seq, self.now);
                 }
-                let seq = match caught_up {
-                    true => self.note("", DeliveryNoted::CaughtUp { group: GROUP }),
-                    false => self.note("", DeliveryNoted::FellBehind { group: GROUP, from: next }),
-                };
-                if !caught_up {
-                    self.lane.backlog_noted(seq);
+                let seq = self.note("", DeliveryNoted::FellBehind { group: GROUP, from: next });
+                if self.lane.backlog_noted(seq) {
+                    self.note("", DeliveryNoted::CaughtUp { group: GROUP });
                 }
             }
             for start in std::mem::take(&mut self.flying) {
@@ -185,14 +182,13 @@ impl<F: FnMut(Timestamp, &Start) -> Answer> World<F> {
         for (seq, call, noted) in self.noted.iter().filter(|(seq, ..)| *seq >= oldest) {
             past.apply(*seq, Partition::of_text(call), call, noted.clone());
         }
-        self.lane = past.into_lane(self.calls.len() as u64).0;
+        self.lane = past.into_lane(self.calls.len() as u64, None).0;
     }
 
     fn delivered(&self) -> Vec<u64> {
         let by_id: HashMap<_, _> = self.calls.iter().map(|(delivery, _)| (&delivery.id, delivery.seq)).collect();
-        let delivered = |noted: &DeliveryNoted| match noted {
-            DeliveryNoted::Delivered { delivery, .. } => Some(by_id[delivery]),
-            _ => None,
+        let delivered = |noted: &DeliveryNoted| {
+            if let DeliveryNoted::Delivered { delivery, .. } = noted { Some(by_id[delivery]) } else { None }
         };
         self.noted.iter().filter_map(|(_, _, noted)| delivered(noted)).collect()
     }
