@@ -345,7 +345,7 @@ impl Bus {
         }
     }
 
-    /// Keeps a sequence under a name of letters, digits, `-`, `_`.
+    /// Keeps a sequence under a name of letters, digits, `-`, `_`, `.`.
     ///
     /// # Errors
     /// When it was not kept.

@@ -7,33 +7,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Appended, Bus, Clock, Recorded, Unavailable};
-use bytes::Bytes;
+use bus::{Bus, Clock, Recorded};
 use futures::future::pending;
 use jiff::Timestamp;
 use outbound::Outbound;
-use proto::event::json;
-use proto::{Delivery, DeliveryNoted, DestinationName, Event, EventId, Group, Partition, Stream, Subject};
+use proto::{Delivery, DeliveryNoted, DestinationName, EventId, Group};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::in_force::InForce;
-use crate::lane::{Answer, Change, Judgement, Lane, Offered, Start, Wanted};
+use crate::lane::{Change, Lane, Offered, Wanted};
 use crate::order::{Again, LaneStanding};
-use crate::route::{Body, call_of, delivery_to};
-use crate::webhook;
+use crate::route::call_of;
 
-/// The log cannot be written: wait, and try again.
-const NOTE_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Deliveries taken from the log in one go by a lane that reads on, and events looked at for them.
-const READ_ON_DELIVERIES: usize = 250;
-const READ_ON_EVENTS: usize = 10_000;
-/// Pause before a reading that failed is tried again.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// A cause stands in the log and on screens.
-const CAUSE_CHARS_MAX: usize = 200;
+mod errand;
+
+use errand::{Bag, Errand, cause_of};
+
 /// Said to a courier and not heard yet.
 const TOLD_MAX: usize = 64;
 
@@ -66,15 +58,6 @@ pub(crate) struct Tools {
     pub clock: Clock,
 }
 
-/// What the tasks of one courier share.
-#[derive(Debug)]
-struct Bag {
-    tools: Tools,
-    group: Group,
-    destination: DestinationName,
-    stop: CancellationToken,
-}
-
 /// The courier of one lane.
 #[derive(Debug)]
 pub(crate) struct Courier {
@@ -87,42 +70,6 @@ pub(crate) struct Courier {
     backlog: Option<u64>,
     /// Where its checkpoint stands.
     kept: u64,
-}
-
-/// What came of an errand.
-#[derive(Debug)]
-enum Errand {
-    /// It is written down that deliveries wait, each at its place.
-    Queued(Vec<(EventId, u64)>),
-    /// An attempt, written down at this place, was not taken.
-    Refused {
-        start: Start,
-        noted_seq: u64,
-        answer: Answer,
-    },
-    /// What became of a delivery is written down.
-    Settled {
-        id: EventId,
-        noted_seq: u64,
-        answer: Answer,
-        judgement: Judgement,
-        seq: u64,
-    },
-    Read {
-        deliveries: Vec<(Delivery, String)>,
-        next: u64,
-    },
-    NotRead,
-    /// It is written down that what was read waits; `next` is where to read on.
-    ReadOn {
-        queued: Vec<(EventId, u64)>,
-        next: u64,
-    },
-    Kept {
-        after: u64,
-    },
-    /// It was given up on the way out.
-    Nothing,
 }
 
 /// Name of the checkpoint of one lane: the place in `DELIVERIES` after which its events begin.
@@ -252,13 +199,11 @@ impl Courier {
         let now = self.bag.tools.clock.now();
         match errand {
             Errand::Queued(queued) => queued.iter().for_each(|(id, seq)| self.lane.noted(id, *seq, now)),
-            Errand::Refused { start, noted_seq, answer } => {
-                self.lane.attempted(&start.delivery.id, noted_seq);
+            Errand::Refused { start, answer } => {
                 let judgement = self.lane.judge(&start.delivery.id, &answer, now, fastrand::u16(0..=1000));
-                self.errands.spawn(Arc::clone(&self.bag).settle(start, noted_seq, answer, judgement));
+                self.errands.spawn(Arc::clone(&self.bag).settle(start, answer, judgement));
             }
-            Errand::Settled { id, noted_seq, answer, judgement, seq } => {
-                self.lane.attempted(&id, noted_seq);
+            Errand::Settled { id, answer, judgement, seq } => {
                 let group = self.bag.group;
                 match self.lane.settle(&id, &answer, judgement, seq, now) {
                     Some(Change::Mended) => {
@@ -337,200 +282,6 @@ impl Courier {
     }
 }
 
-impl Bag {
-    /// One attempt: written down, made, and where it was taken that, too.
-    async fn attempt(
-        self: Arc<Self>,
-        start: Start,
-        to: Arc<InForce>,
-        recorded: Option<Arc<Recorded>>,
-        durable: Option<oneshot::Sender<()>>,
-    ) -> Errand {
-        let Start { delivery, call, attempt, probe, useless } = start.clone();
-        let noted_seq = if useless {
-            0
-        } else {
-            let id = EventId::of(&["attempted", delivery.id.as_str(), &attempt.to_string()]);
-            let noted = DeliveryNoted::Attempted { delivery: delivery.clone(), attempt, probe };
-            let Some(seq) = self.note(id, Partition::of_text(&call), &call, &noted).await else {
-                return Errand::Nothing;
-            };
-            seq
-        };
-        // One that is useless comes again until it is written down that it is given up.
-        if let (Some(durable), false) = (durable, useless) {
-            let _ = durable.send(());
-        }
-        let answer = if useless {
-            Answer::Hopeless { cause: "it is too old to be of use".to_owned() }
-        } else {
-            self.send(&delivery, attempt, &to, recorded).await
-        };
-        let Answer::Taken { .. } = answer else { return Errand::Refused { start, noted_seq, answer } };
-        self.settle(start, noted_seq, answer, Judgement::Delivered).await
-    }
-
-    async fn send(&self, delivery: &Delivery, attempt: u32, to: &InForce, recorded: Option<Arc<Recorded>>) -> Answer {
-        let recorded = match recorded {
-            Some(recorded) => recorded,
-            None => match self.fetch(delivery.seq).await {
-                Some(Some(recorded)) => Arc::new(recorded),
-                Some(None) => return Answer::Hopeless { cause: "its event is not in the log any more".to_owned() },
-                None => return refused("it was interrupted"),
-            },
-        };
-        let now = self.tools.clock.now();
-        let request = webhook::request(to, &recorded, delivery.id.as_str(), attempt, now);
-        match self.tools.outbound.send(request).await {
-            Ok(reply) if (200..300).contains(&reply.status) => Answer::Taken { status: reply.status, took: reply.took },
-            Ok(reply) => Answer::Refused {
-                status: Some(reply.status),
-                cause: format!("it answers {}", reply.status),
-                retry_after: reply
-                    .header("retry-after")
-                    .filter(|_| matches!(reply.status, 429 | 503))
-                    .and_then(|value| webhook::retry_after(value, now)),
-            },
-            Err(error) => refused(&error.to_string()),
-        }
-    }
-
-    /// The event of a delivery. The outer `None`: asked to stop while the log could not be read.
-    async fn fetch(&self, seq: u64) -> Option<Option<Recorded>> {
-        loop {
-            match self.tools.bus.event(Stream::Calls, seq).await {
-                Ok(found) => return Some(found),
-                Err(error) => {
-                    tracing::warn!(%error, destination = %self.destination, "an event is fetched again");
-                    self.stop.run_until_cancelled(sleep(NOTE_AGAIN_AFTER)).await?;
-                }
-            }
-        }
-    }
-
-    /// Writes down what became of an attempt.
-    async fn settle(self: Arc<Self>, start: Start, noted_seq: u64, answer: Answer, judgement: Judgement) -> Errand {
-        let Start { delivery, call, attempt, .. } = start;
-        let (what, noted) = match (&answer, judgement) {
-            (Answer::Taken { status, took }, _) => {
-                let took_millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                let delivery = delivery.id.clone();
-                ("delivered", DeliveryNoted::Delivered { delivery, attempt, status: *status, took_millis })
-            }
-            (_, Judgement::Failed { used, next_at }) => {
-                let (delivery, status, cause) = (delivery.id.clone(), status_of(&answer), cause_of(&answer));
-                ("failed", DeliveryNoted::Failed { delivery, attempt, status, cause, used, next_at })
-            }
-            (_, Judgement::Dead | Judgement::Delivered) => {
-                let (delivery, status, cause) = (delivery.id.clone(), status_of(&answer), cause_of(&answer));
-                ("dead", DeliveryNoted::Dead { delivery, attempt, status, cause })
-            }
-        };
-        self.count(what, 1);
-        let id = EventId::of(&[what, delivery.id.as_str(), &attempt.to_string()]);
-        match self.note(id, Partition::of_text(&call), &call, &noted).await {
-            Some(seq) => Errand::Settled { id: delivery.id, noted_seq, answer, judgement, seq },
-            None => Errand::Nothing,
-        }
-    }
-
-    fn count(&self, outcome: &'static str, attempts: u64) {
-        let labels = [("destination", self.destination.to_string()), ("outcome", outcome.to_owned())];
-        metrics::counter!("callbus_deliveries_total", &labels).increment(attempts);
-    }
-
-    /// Reads the log of the calls on from a place.
-    async fn read_on(self: Arc<Self>, from: u64, to: Arc<InForce>) -> Errand {
-        let read = async {
-            let mut events = self.tools.bus.events(&self.group.filter(), from.saturating_sub(1));
-            let (mut deliveries, mut looked) = (Vec::new(), 0);
-            while deliveries.len() < READ_ON_DELIVERIES && looked < READ_ON_EVENTS {
-                let Some(recorded) = events.next().await? else { break };
-                looked += 1;
-                let delivery = delivery_to(&recorded, &to, &Body::of(&recorded));
-                deliveries.extend(delivery.map(|delivery| (delivery, call_of(&recorded).to_owned())));
-            }
-            Ok::<_, Unavailable>(Errand::Read { deliveries, next: events.passed_seq().saturating_add(1) })
-        };
-        match read.await {
-            Ok(read) => read,
-            Err(error) => {
-                tracing::warn!(%error, destination = %self.destination, "the log is read on later");
-                self.stop.run_until_cancelled(sleep(READ_AGAIN_AFTER)).await;
-                Errand::NotRead
-            }
-        }
-    }
-
-    /// Writes down that what was read waits.
-    async fn note_read(self: Arc<Self>, read: Vec<(Delivery, String)>, next: u64) -> Errand {
-        let mut queued = Vec::new();
-        for (delivery, call) in read {
-            let id = delivery.id.clone();
-            let Some(seq) = self.note_queued(delivery, &call).await else { return Errand::Nothing };
-            queued.push((id, seq));
-        }
-        Errand::ReadOn { queued, next }
-    }
-
-    /// Writes down what an operator asked for.
-    async fn note_again(
-        self: Arc<Self>,
-        mut known: Vec<EventId>,
-        queue: Vec<Again>,
-        taken: oneshot::Sender<Vec<EventId>>,
-    ) -> Errand {
-        let mut queued = Vec::new();
-        for Again { delivery, call, attempts } in queue {
-            // More attempts each time, so that it is another event each time.
-            let id = EventId::of(&["retried", delivery.id.as_str(), &attempts.to_string()]);
-            let asked = delivery.id.clone();
-            let noted = DeliveryNoted::Retried { delivery, attempts };
-            let Some(seq) = self.note(id, Partition::of_text(&call), &call, &noted).await else {
-                return Errand::Nothing;
-            };
-            queued.push((asked, seq));
-        }
-        known.extend(queued.iter().map(|(id, _)| id.clone()));
-        let _ = taken.send(known);
-        Errand::Queued(queued)
-    }
-
-    async fn note_queued(&self, delivery: Delivery, call: &str) -> Option<u64> {
-        let id = EventId::of(&["queued", delivery.id.as_str()]);
-        self.note(id, Partition::of_text(call), call, &DeliveryNoted::Queued { delivery }).await
-    }
-
-    /// What is about the whole lane lies under the group's first partition, and is about no call.
-    async fn note_of_lane(&self, noted: &DeliveryNoted) -> Option<u64> {
-        let now = self.tools.clock.now().to_string();
-        let id = EventId::of(&["lane", self.destination.as_str(), &now, &json(noted)]);
-        self.note(id, self.group.first(), "", noted).await
-    }
-
-    /// Writes an event down, however long it takes; `None` when asked to stop first.
-    async fn note(&self, id: EventId, partition: Partition, call: &str, noted: &DeliveryNoted) -> Option<u64> {
-        let event = Event {
-            id,
-            subject: Subject::Delivery { destination: self.destination.clone(), partition },
-            about: call.to_owned(),
-            source: "delivery".to_owned(),
-            time: self.tools.clock.now(),
-            extra: Vec::new(),
-            data: Bytes::from(json(noted)),
-        };
-        loop {
-            match self.tools.bus.append(&event, None).await {
-                Ok(Appended { seq, .. }) => return Some(seq),
-                Err(error) => {
-                    tracing::warn!(%error, destination = %self.destination, "nothing is sent while it cannot be recorded");
-                    self.stop.run_until_cancelled(sleep(NOTE_AGAIN_AFTER)).await?;
-                }
-            }
-        }
-    }
-}
-
 async fn until(wake_at: Option<Timestamp>, clock: &Clock) {
     match wake_at {
         Some(at) => {
@@ -539,24 +290,5 @@ async fn until(wake_at: Option<Timestamp>, clock: &Clock) {
             sleep(pause + Duration::from_millis(1)).await;
         }
         None => pending().await,
-    }
-}
-
-fn refused(cause: &str) -> Answer {
-    Answer::Refused { status: None, cause: cause.chars().take(CAUSE_CHARS_MAX).collect(), retry_after: None }
-}
-
-fn status_of(answer: &Answer) -> Option<u16> {
-    match answer {
-        Answer::Taken { status, .. } => Some(*status),
-        Answer::Refused { status, .. } => *status,
-        Answer::Hopeless { .. } => None,
-    }
-}
-
-fn cause_of(answer: &Answer) -> String {
-    match answer {
-        Answer::Taken { .. } => String::new(),
-        Answer::Refused { cause, .. } | Answer::Hopeless { cause } => cause.clone(),
     }
 }

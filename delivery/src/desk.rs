@@ -140,7 +140,7 @@ struct Tender {
     turn: CancellationToken,
     in_force: watch::Receiver<Arc<Destinations>>,
     lines: Vec<Line>,
-    couriers: JoinSet<DestinationName>,
+    couriers: JoinSet<()>,
 }
 
 impl Tender {
@@ -152,10 +152,11 @@ impl Tender {
             tokio::select! {
                 biased;
                 () = turn.cancelled() => break,
-                Some(ended) = self.couriers.join_next() => {
-                    // By itself only when something in it broke; another is sent.
-                    tracing::error!(?ended, "a courier has ended");
-                    self.lines.retain(|line| !line.tell.is_closed());
+                Some(_) = self.couriers.join_next() => {
+                    // Of a destination in force only when something in it broke; another is sent.
+                    for line in self.lines.extract_if(.., |line| line.tell.is_closed()) {
+                        tracing::error!(destination = %line.to.name(), "its courier has ended; another is sent");
+                    }
                 }
                 Ok(()) = self.in_force.changed() => {}
                 _ = ticks.tick() => self.tell_floor().await,
@@ -198,11 +199,7 @@ impl Tender {
         }
         drop(opening);
         for (line, courier) in opened {
-            let (name, kept) = (line.to.name().clone(), self.desk.checkpoint(line.to.name()));
-            self.couriers.spawn(async move {
-                courier.run(kept).await;
-                name
-            });
+            self.couriers.spawn(courier.run(self.desk.checkpoint(line.to.name())));
             self.lines.push(line);
         }
         *lock(&self.desk.lines) = Arc::new(self.lines.clone());

@@ -4,8 +4,8 @@
 //! * Within a call one delivery is on its way at a time, in the order they came; calls go side by side.
 //! * At most [`OPEN_MAX`] are open. What comes beyond waits where it lies, in the stream `CALLS`: the lane has *fallen
 //!   behind*, and reads on from there as places become free.
-//! * After [`BREAK_ATTEMPTS`] failures without a success, over [`BREAK_AFTER`] at least, the lane *breaks*: nothing is
-//!   sent but a probe now and then, the oldest delivery, whose plan does not go on by it. The first success mends it.
+//! * After ten failures without a success, over a minute at least, the lane *breaks* ([`breaker`]): nothing is sent but a
+//!   probe now and then, the oldest delivery, whose plan does not go on by it. The first success mends it.
 
 use std::cmp::{max, min};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -18,19 +18,18 @@ use crate::done::{Done, Over};
 use crate::order::LaneStanding;
 use crate::plan::Plan;
 
+mod breaker;
 pub(crate) mod past;
 #[cfg(test)]
 mod tests;
+
+use breaker::Breaker;
+pub(crate) use breaker::Change;
 
 /// Deliveries in memory. Beyond, the log itself is what waits.
 pub(crate) const OPEN_MAX: usize = 1000;
 /// A lane that has fallen behind reads on when it has no more than this.
 const OPEN_LOW: usize = OPEN_MAX / 2;
-pub(crate) const BREAK_ATTEMPTS: u32 = 10;
-pub(crate) const BREAK_AFTER: SignedDuration = SignedDuration::from_secs(60);
-/// Pause before the first probe; each that fails doubles it.
-const PROBE_AFTER: Duration = Duration::from_secs(30);
-const PROBE_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Attempts may be this far ahead of their rate, since timers are coarse.
 const RATE_SLACK: SignedDuration = SignedDuration::from_millis(100);
 /// A destination that asks for more patience is asked again after this.
@@ -77,7 +76,7 @@ struct Open {
     attempts: u32,
     /// Attempts of the plan that are used up.
     used: u32,
-    /// Place of its first event in `DELIVERIES`; 0 while that is being written.
+    /// Place of its first event in `DELIVERIES`, or one before it.
     noted_seq: u64,
 }
 
@@ -90,23 +89,6 @@ enum State {
     },
     Flying {
         probe: bool,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Breaker {
-    Closed {
-        failures: u32,
-        since: Option<Timestamp>,
-    },
-    Open {
-        probes: u32,
-        probe_at: Timestamp,
-        seq: u64,
-    },
-    /// It said that it is not to be asked any more.
-    Gone {
-        seq: u64,
     },
 }
 
@@ -193,13 +175,6 @@ pub(crate) enum Judgement {
     Dead,
 }
 
-/// The destination's state changed with an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    Broke { gone: bool },
-    Mended,
-}
-
 impl Lane {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
@@ -212,7 +187,7 @@ impl Lane {
             flying: 0,
             even_at: Timestamp::MIN,
             held_until: Timestamp::MIN,
-            breaker: Breaker::Closed { failures: 0, since: None },
+            breaker: Breaker::default(),
             backlog: None,
             done: Done::default(),
             last_seq: 0,
@@ -303,17 +278,6 @@ impl Lane {
         self.make_ready(place);
     }
 
-    /// An attempt is written down.
-    pub(crate) fn attempted(&mut self, id: &EventId, seq: u64) {
-        self.saw(seq);
-        let place = self.places.get(id);
-        if let Some(open) = place.and_then(|place| self.open.get_mut(place))
-            && open.noted_seq == 0
-        {
-            open.noted_seq = seq;
-        }
-    }
-
     /// It is written down where the backlog begins. `true` when there is none any more: all that was left there is read.
     pub(crate) fn backlog_noted(&mut self, seq: u64) -> bool {
         self.saw(seq);
@@ -326,7 +290,7 @@ impl Lane {
         caught_up
     }
 
-    /// Something about the whole lane is written down.
+    /// Something else is written down.
     pub(crate) fn saw(&mut self, seq: u64) {
         self.last_seq = max(self.last_seq, seq);
     }
@@ -419,7 +383,7 @@ impl Lane {
                 if let Some(asked) = retry_after {
                     self.held_until = max(self.held_until, later(now, min(*asked, RETRY_AFTER_MAX)));
                 }
-                self.failed(*status == Some(410), probe, now)
+                self.breaker.failed(*status == Some(410), probe, self.held_until, now)
             }
             Answer::Hopeless { .. } => None,
         }
@@ -428,31 +392,24 @@ impl Lane {
     /// It is written down that the lane broke.
     pub(crate) fn breaker_noted(&mut self, noted: u64) {
         self.saw(noted);
-        match &mut self.breaker {
-            Breaker::Open { seq, .. } | Breaker::Gone { seq } => *seq = noted,
-            Breaker::Closed { .. } => {}
-        }
+        self.breaker.noted(noted);
     }
 
     /// An operator wants the destination tried again, now; `true` when it had broken.
     pub(crate) fn mend(&mut self, now: Timestamp) -> bool {
         self.held_until = Timestamp::MIN;
-        let was_broken = self.is_broken();
-        self.breaker = Breaker::Closed { failures: 0, since: None };
+        let was_broken = self.breaker.is_broken();
+        self.breaker = Breaker::default();
         self.all_due(now);
         was_broken
     }
 
     /// Where a reading of `DELIVERIES` has to begin so that nothing of this lane is missing. `floor`: all events of the
-    /// calls up to there are done. `None` while that is being written down.
+    /// calls up to there are done. `None` while the state of the whole lane is being written down.
     pub(crate) fn oldest_needed(&self, floor: u64) -> Option<u64> {
         let open = self.open.values().map(|open| open.noted_seq);
-        let breaker = match self.breaker {
-            Breaker::Closed { .. } => None,
-            Breaker::Open { seq, .. } | Breaker::Gone { seq } => Some(seq),
-        };
         let backlog = self.backlog.map(|backlog| backlog.noted_seq);
-        let needed = open.chain(breaker).chain(backlog).chain(self.done.noted_above(floor));
+        let needed = open.chain(self.breaker.noted_seq()).chain(backlog).chain(self.done.noted_above(floor));
         Some(needed.min().unwrap_or(self.last_seq.saturating_add(1))).filter(|oldest| *oldest > 0)
     }
 
@@ -466,14 +423,10 @@ impl Lane {
         LaneStanding {
             group,
             open: self.open.len(),
-            broken: self.is_broken(),
+            broken: self.breaker.is_broken(),
             gone: matches!(self.breaker, Breaker::Gone { .. }),
             behind_from: self.backlog.map(|backlog| backlog.from),
         }
-    }
-
-    fn is_broken(&self) -> bool {
-        !matches!(self.breaker, Breaker::Closed { .. })
     }
 
     fn knows(&self, id: &EventId) -> bool {
@@ -486,7 +439,9 @@ impl Lane {
         self.places.insert(delivery.id.clone(), place);
         self.calls.entry(call.to_owned()).or_default().push_back(place);
         let call = call.to_owned();
-        self.open.insert(place, Open { delivery, call, state, attempts: 0, used: 0, noted_seq: 0 });
+        // What is written down from here on lies behind all that was seen.
+        let noted_seq = self.last_seq.saturating_add(1);
+        self.open.insert(place, Open { delivery, call, state, attempts: 0, used: 0, noted_seq });
         place
     }
 
@@ -498,7 +453,7 @@ impl Lane {
     /// Whether one that has just come may go at once: nothing is in its way, and nobody waits for the same.
     fn may_start(&self, now: Timestamp) -> bool {
         !self.rules.paused
-            && !self.is_broken()
+            && !self.breaker.is_broken()
             && self.flying < self.rules.concurrency_max
             && max(self.held_until, earlier(self.even_at, RATE_SLACK)) <= now
             && self.ready.first().is_none_or(|(due, _)| *due > now)
@@ -549,40 +504,12 @@ impl Lane {
     }
 
     fn succeeded(&mut self, now: Timestamp) -> Option<Change> {
-        let was_broken = self.is_broken();
-        self.breaker = Breaker::Closed { failures: 0, since: None };
+        let was_broken = self.breaker.is_broken();
+        self.breaker = Breaker::default();
         if was_broken {
             self.all_due(now);
         }
         was_broken.then_some(Change::Mended)
-    }
-
-    fn failed(&mut self, gone: bool, probe: bool, now: Timestamp) -> Option<Change> {
-        if gone {
-            let was_gone = matches!(self.breaker, Breaker::Gone { .. });
-            self.breaker = Breaker::Gone { seq: 0 };
-            return (!was_gone).then_some(Change::Broke { gone: true });
-        }
-        match &mut self.breaker {
-            Breaker::Closed { failures, since } => {
-                *failures = failures.saturating_add(1);
-                let since = *since.get_or_insert(now);
-                if *failures < BREAK_ATTEMPTS || now.duration_since(since) < BREAK_AFTER {
-                    return None;
-                }
-                self.breaker = Breaker::Open { probes: 0, probe_at: later(now, PROBE_AFTER), seq: 0 };
-                Some(Change::Broke { gone: false })
-            }
-            Breaker::Open { probes, probe_at, .. } => {
-                if probe {
-                    *probes = probes.saturating_add(1);
-                    let pause = PROBE_AFTER.saturating_mul(1 << (*probes).min(8)).min(PROBE_AFTER_MAX);
-                    *probe_at = max(later(now, pause), self.held_until);
-                }
-                None
-            }
-            Breaker::Gone { .. } => None,
-        }
     }
 
     /// All that wait may go, in the order they came.

@@ -18,7 +18,8 @@ pub(crate) const STANDING: &str = "delivery.v1.standing";
 /// All of them.
 pub(crate) const SUBJECTS: [&str; 2] = [AGAIN, STANDING];
 
-const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+/// On a broker an answer takes all of it, since nobody knows how many will come.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A delivery that is wanted again, or anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use proto::{Delivery, DeliveryNoted, EventId, Group, Partition};
 
-use super::{Backlog, Breaker, Lane, Rules, State};
+use super::breaker::Breaker;
+use super::{Backlog, Lane, Rules, State};
 
 /// The fold of a destination's events, as far as they are one group's.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Past {
                 };
             }
             DeliveryNoted::Mended { group } if ours(group) => {
-                self.lane.breaker = Breaker::Closed { failures: 0, since: None };
+                self.lane.breaker = Breaker::default();
             }
             DeliveryNoted::FellBehind { .. } | DeliveryNoted::Broke { .. } | DeliveryNoted::Mended { .. } => {}
             DeliveryNoted::Queued { .. }

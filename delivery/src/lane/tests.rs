@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use proto::{AppName, Delivery, DeliveryNoted, DestinationName, EventId, Group, Kind, Partition, RetryPlan};
 
+use super::breaker::BREAK_ATTEMPTS;
 use super::past::Past;
-use super::{Answer, BREAK_ATTEMPTS, Change, Judgement, Lane, OPEN_MAX, Offered, Rules, Start, Wanted};
+use super::{Answer, Change, Judgement, Lane, OPEN_MAX, Offered, Rules, Start, Wanted};
 use crate::plan::Plan;
 
 const GROUP: Group = Group { index: 0, of: 1 };
@@ -88,9 +89,8 @@ impl<F: FnMut(Timestamp, &Start) -> Answer> World<F> {
     fn take_off(&mut self, start: Start) {
         if !start.useless {
             let Start { delivery, attempt, probe, .. } = start.clone();
-            let id = delivery.id.clone();
             let seq = self.note(&start.call, DeliveryNoted::Attempted { delivery, attempt, probe });
-            self.lane.attempted(&id, seq);
+            self.lane.saw(seq);
             self.attempts.push((self.now, start.delivery.seq, attempt));
         }
         assert!(
@@ -386,6 +386,22 @@ fn a_pause_parks_and_a_resume_drains_in_order() {
     world.delivered().into_iter().for_each(|seq| by_call.entry(seq % 7).or_default().push(seq));
     assert!(by_call.values().all(|line| line.is_sorted()));
     assert_eq!(world.delivered().len(), 3 * OPEN_MAX);
+}
+
+#[test]
+fn a_checkpoint_moves_while_attempts_are_being_written_down() {
+    let mut world = World::new(&RetryPlan::Lasting, |_, _: &Start| taken());
+    (0..100).for_each(|call| {
+        world.event(&call.to_string());
+        world.step();
+    });
+    assert_eq!(world.lane.oldest_needed(100), Some(201), "nothing is open");
+    // Offered, and not written down yet: whatever others write meanwhile lies behind it.
+    let (delivery, call) = world.calls[0].clone();
+    let delivery = Delivery { id: EventId::of(&["new"]), seq: 101, ..delivery };
+    assert!(matches!(world.lane.offer(delivery, &call, world.now), Offered::Start(_)));
+    world.lane.saw(250);
+    assert_eq!(world.lane.oldest_needed(100), Some(201));
 }
 
 #[derive(Debug, Clone)]

@@ -46,6 +46,8 @@ async fn a_killed_replica_loses_nothing_and_repeats_little() -> Result<()> {
     let again = receiver.judge(&[])?;
     // What was on its way, at both kills, and what a takeover may find unacknowledged.
     assert!(again <= 2 * 16 * 4, "{again} came again");
+    let shown = world.get("/v1/destinations/crm").await?;
+    assert_eq!(shown["lanes"].as_array().map(Vec::len), Some(4), "each group is worked: {shown}");
     let delivered = |noted| if let DeliveryNoted::Delivered { delivery, .. } = noted { Some(delivery) } else { None };
     let delivered: BTreeSet<_> = noted(&world.log().await?, "crm").await?.into_iter().filter_map(delivered).collect();
     assert_eq!(delivered.len(), usize::try_from(3 * EVENTS)?);
