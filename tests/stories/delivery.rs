@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Place, contract};
 
 mod processes;
+mod verifies;
 
 contract!(
     what_is_settled_is_heard_of_signed_and_once,
