@@ -11,8 +11,8 @@ use delivery::{AGAIN_MAX, Again, Stretch};
 use jiff::Timestamp;
 use proto::{CallId, DestinationName, EventId, Stream};
 use serde::{Deserialize, Serialize};
-use views::DeliveryFilter;
 use views::deliveries::{DeadCount, DeliveryRow, DeliveryState};
+use views::{DeliveryFilter, Order};
 
 use crate::body;
 use crate::destinations::{name_of, problem};
@@ -106,7 +106,7 @@ pub(crate) async fn list(
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let ListQuery { destination, call, since, before, .. } = query;
     let filter = DeliveryFilter { destination, state, call, since, before };
-    let deliveries = desk.views.deliveries(&filter, limit).await.map_err(Problem::unavailable)?;
+    let deliveries = desk.views.deliveries(&filter, Order::NewestFirst, limit).await.map_err(Problem::unavailable)?;
     let next = deliveries.last().filter(|_| deliveries.len() == limit).map(|last| last.first_seq);
     Ok(Json(DeliveryPage { deliveries, next }))
 }
@@ -149,7 +149,8 @@ pub(crate) async fn retry_all(
     let filter = DeliveryFilter { destination: Some(destination.clone()), state, since, ..DeliveryFilter::default() };
     // So that what the step before asked for is not asked for again.
     desk.views.behind(&desk.bus, Stream::Deliveries, LEVEL_WITHIN).await.map_err(Problem::unavailable)?;
-    let dead = desk.views.deliveries(&filter, AGAIN_MAX).await.map_err(Problem::unavailable)?;
+    // The oldest first: a call's events are wanted in their order.
+    let dead = desk.views.deliveries(&filter, Order::OldestFirst, AGAIN_MAX).await.map_err(Problem::unavailable)?;
     let wanted = dead.len();
     let retried = if wanted == 0 { 0 } else { again(&desk, &destination, dead).await? };
     Ok(Json(Retried { retried, more: wanted > 0 }))

@@ -1,14 +1,15 @@
 //! `/v1/destinations`: whom events are delivered to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use bytes::Bytes;
-use delivery::{Destination, DestinationSpec, LaneStanding, RegisterError};
+use delivery::{Destination, DestinationSpec, LaneStanding, Preview, RegisterError};
 use jiff::Timestamp;
-use proto::{DestinationChanged, DestinationName, DestinationPut};
+use proto::{DestinationChanged, DestinationName, DestinationPut, Filter, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::body;
@@ -38,6 +39,23 @@ pub(crate) struct DestinationPage {
 #[derive(Debug, Serialize)]
 pub(crate) struct DestinationList {
     destinations: Vec<DestinationPage>,
+}
+
+/// `?seq=`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PreviewQuery {
+    seq: Option<u64>,
+}
+
+/// What would be sent. Phone numbers stand in it as the receiver gets them.
+#[derive(Debug, Serialize)]
+pub(crate) struct PreviewPage {
+    method: String,
+    url: String,
+    /// Without those that are secret, and those that are new in every attempt.
+    headers: BTreeMap<String, String>,
+    body: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -71,6 +89,32 @@ pub(crate) async fn put(
         body::parse(body, BODY_BYTES_MAX, "{url: \"https://…\", kinds: [\"settled\"], …} (docs/delivery.md)")?;
     let put = desk.destinations().put(&desk.outbound, &name, spec, BY).await.map_err(problem)?;
     Ok(Json(page(put.destination, put.made.map(|secret| secret.reveal()))))
+}
+
+/// What would be sent of an event: the newest that is of one of its kinds, or the one asked for.
+pub(crate) async fn preview(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+    query: Result<Query<PreviewQuery>, QueryRejection>,
+) -> Result<Json<PreviewPage>, Problem> {
+    let Query(PreviewQuery { seq }) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    let found = desk.destinations().find(&name_of(name)?).await.map_err(problem)?;
+    let mut newest = seq.unwrap_or(0);
+    if seq.is_none() {
+        for kind in &found.put.kinds {
+            newest = newest.max(desk.bus.last_seq(&Filter::Kind(*kind)).await.map_err(Problem::unavailable)?);
+        }
+    }
+    let event = desk.bus.event(Stream::Calls, newest).await.map_err(Problem::unavailable)?;
+    let event = event.ok_or_else(|| Problem::NotFound("such event yet; name one with seq".to_owned()))?;
+    let preview = delivery::preview(&desk.outbound, &found.put, &event).await;
+    let Preview { method, url, headers, body } = preview.map_err(|error| Problem::Conflict(format!("url: {error}")))?;
+    Ok(Json(PreviewPage {
+        method: method.to_string(),
+        url: url.into(),
+        headers: headers.into_iter().collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    }))
 }
 
 pub(crate) async fn rotate(

@@ -153,6 +153,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/lists/{name}", lists)
         .route("/destinations", get(destinations::all))
         .route("/destinations/{name}", put(destinations::put).get(destinations::show).delete(destinations::remove))
+        .route("/destinations/{name}/preview", get(destinations::preview))
         .route("/destinations/{name}/pause", post(destinations::pause))
         .route("/destinations/{name}/resume", post(destinations::resume))
         .route("/destinations/{name}/rotate", post(destinations::rotate))

@@ -680,6 +680,12 @@ pub(crate) enum DestinationCommand {
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
     },
+    /// What it would be sent: of the newest event of one of its kinds, or of one by its place in the log. Sends nothing.
+    Preview {
+        name: String,
+        #[arg(long, value_name = "SEQ")]
+        seq: Option<u64>,
+    },
     /// Give it a new signing secret; the one before signs beside it for a day.
     Rotate { name: String },
     /// Send nothing; what comes is parked.

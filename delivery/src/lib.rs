@@ -26,3 +26,4 @@ pub use register::{Put, Register, RegisterError};
 pub use replay::{ReplayPage, Stretch, replay};
 pub use role::{Dispatch, DispatchError, GROUPS, consumers, floor};
 pub use signing::{BadSecret, SigningSecret};
+pub use webhook::{Preview, preview};

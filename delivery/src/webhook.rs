@@ -10,9 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use bus::Recorded;
 use bytes::Bytes;
 use jiff::Timestamp;
-use outbound::{Method, Request};
-use proto::DeliveryMethod;
+use outbound::{BadUrl, Method, Outbound, Request, Url};
 use proto::event::json;
+use proto::{DeliveryMethod, DestinationPut};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -40,58 +40,101 @@ struct CloudEvent<'a> {
     data_base64: Option<String>,
 }
 
+/// What goes out, as far as it does not depend on when, and on secrets.
+#[derive(Debug)]
+struct Message {
+    method: Method,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+    /// What is signed.
+    content: Bytes,
+}
+
+impl Message {
+    fn of(method: DeliveryMethod, url: &Url, recorded: &Recorded) -> Self {
+        let Recorded { seq, event } = recorded;
+        let mut headers = vec![("webhook-sequence".to_owned(), seq.to_string())];
+        let mut say = |name: &str, value: String| headers.push((name.to_owned(), value));
+        match method {
+            DeliveryMethod::Post => {
+                say("content-type", "application/cloudevents+json".to_owned());
+                let body = Bytes::from(json(&CloudEvent::of(recorded)));
+                Self { method: Method::POST, headers, content: body.clone(), body }
+            }
+            DeliveryMethod::Get => {
+                // Names and values alike are fit for headers as they stand in the log.
+                for (name, value) in event.headers() {
+                    if let Some("id" | "type" | "source" | "subject" | "time" | "specversion") =
+                        name.strip_prefix("ce-")
+                    {
+                        say(&name, value);
+                    }
+                }
+                say("ce-sequence", seq.to_string());
+                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+                let content = Bytes::from(format!("GET {}{query}", url.path()));
+                Self { method: Method::GET, headers, content, body: Bytes::new() }
+            }
+        }
+    }
+}
+
+impl<'a> CloudEvent<'a> {
+    fn of(recorded: &'a Recorded) -> Self {
+        let Recorded { seq, event } = recorded;
+        let data = serde_json::from_slice::<&RawValue>(&event.data).ok();
+        Self {
+            specversion: "1.0",
+            id: event.id.as_str(),
+            r#type: event.subject.event_type(),
+            source: &event.source,
+            subject: &event.about,
+            time: event.time,
+            sequence: seq.to_string(),
+            datacontenttype: "application/json",
+            data_base64: data.is_none().then(|| STANDARD.encode(&event.data)),
+            data,
+        }
+    }
+}
+
 /// What is sent, at a time. `id` is the delivery's, the same on every attempt.
 pub(crate) fn request(to: &InForce, recorded: &Recorded, id: &str, attempt: u32, now: Timestamp) -> Request {
-    let Recorded { seq, event } = recorded;
-    let data = serde_json::from_slice::<&RawValue>(&event.data).ok();
-    let cloud_event = CloudEvent {
-        specversion: "1.0",
-        id: event.id.as_str(),
-        r#type: event.subject.event_type(),
-        source: &event.source,
-        subject: &event.about,
-        time: event.time,
-        sequence: seq.to_string(),
-        datacontenttype: "application/json",
-        data_base64: data.is_none().then(|| STANDARD.encode(&event.data)),
-        data,
-    };
-    let mut headers: Vec<(String, String)> =
-        to.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let mut say = |name: &str, value: String| headers.push((name.to_owned(), value));
-    let (method, content, body) = match to.destination.put.method {
-        DeliveryMethod::Post => {
-            say("content-type", "application/cloudevents+json".to_owned());
-            let body = Bytes::from(json(&cloud_event));
-            (Method::POST, body.clone(), body)
-        }
-        DeliveryMethod::Get => {
-            // Names and values alike are fit for headers as they stand in the log.
-            for (name, value) in event.headers() {
-                if let Some("id" | "type" | "source" | "subject" | "time" | "specversion") = name.strip_prefix("ce-") {
-                    say(&name, value);
-                }
-            }
-            say("ce-sequence", seq.to_string());
-            let query = to.url.query().map(|query| format!("?{query}")).unwrap_or_default();
-            (Method::GET, Bytes::from(format!("GET {}{query}", to.url.path())), Bytes::new())
-        }
-    };
+    let put = &to.destination.put;
+    let Message { method, mut headers, body, content } = Message::of(put.method, &to.url, recorded);
+    headers.extend(to.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
     let timestamp = now.as_second();
     let signatures: Vec<String> = to.keys(now).map(|key| key.sign(id, timestamp, &content)).collect();
-    say("webhook-id", id.to_owned());
-    say("webhook-timestamp", timestamp.to_string());
-    say("webhook-signature", signatures.join(" "));
-    say("webhook-sequence", seq.to_string());
-    say("webhook-attempt", attempt.to_string());
-    Request {
-        method,
-        url: to.url.clone(),
-        headers,
-        body,
-        timeout: Duration::from_secs(to.destination.put.timeout_secs.into()),
-        body_bytes_max: ANSWER_BYTES_MAX,
-    }
+    headers.extend(
+        [
+            ("webhook-id", id.to_owned()),
+            ("webhook-timestamp", timestamp.to_string()),
+            ("webhook-signature", signatures.join(" ")),
+            ("webhook-attempt", attempt.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    let timeout = Duration::from_secs(put.timeout_secs.into());
+    Request { method, url: to.url.clone(), headers, body, timeout, body_bytes_max: ANSWER_BYTES_MAX }
+}
+
+/// What would be sent of an event, to the byte, but for secrets and what is new in every attempt.
+#[derive(Debug)]
+pub struct Preview {
+    pub method: Method,
+    pub url: Url,
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
+}
+
+/// Shows what would be sent, and sends nothing. The address is checked as it will be when it is called.
+///
+/// # Errors
+/// When it would not be called.
+pub async fn preview(outbound: &Outbound, put: &DestinationPut, recorded: &Recorded) -> Result<Preview, BadUrl> {
+    let url = outbound.look_up(&put.url).await?;
+    let Message { method, headers, body, .. } = Message::of(put.method, &url, recorded);
+    Ok(Preview { method, url, headers, body })
 }
 
 /// What a destination asks for with `Retry-After`: seconds, or a date.

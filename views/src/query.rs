@@ -71,7 +71,7 @@ pub struct CdrPlace {
     pub leg_number: u64,
 }
 
-/// In which order CDRs come.
+/// In which order rows come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     OldestFirst,
@@ -190,8 +190,13 @@ impl Store {
         Ok(first.map(|row| row.first_seq))
     }
 
-    /// Deliveries, the newest first.
-    pub async fn deliveries(&self, filter: &DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>, Error> {
+    /// Deliveries, as they began.
+    pub async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<DeliveryRow>, Error> {
         let mut wanted = Where::new(self.engine());
         wanted.equal("destination", filter.destination.as_ref());
         wanted.equal("state", filter.state.map(DeliveryState::as_str));
@@ -201,7 +206,11 @@ impl Store {
             let place = wanted.integer(before);
             wanted.conditions.push(format!("first_seq < {place}"));
         }
-        let rest = format!("{} order by first_seq desc limit {limit}", wanted.sql());
+        let direction = match order {
+            Order::OldestFirst => "",
+            Order::NewestFirst => " desc",
+        };
+        let rest = format!("{} order by first_seq{direction} limit {limit}", wanted.sql());
         let rows = self.rows(DELIVERIES.select(self.engine(), &rest), wanted.arguments).await?;
         rows.iter().map(|row| Ok(serde_json::from_str(row)?)).collect()
     }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::cli::DestinationCommand;
-use crate::client::{ApiClient, segment};
+use crate::client::{ApiClient, Query, segment};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::output::{Output, Tone};
@@ -30,6 +30,12 @@ pub(crate) async fn run(config: &Config, output: Output, command: DestinationCom
         DestinationCommand::Put { name, file } => {
             let page: Value = api.put(&of(&name), read(&file)?.into_bytes()).await?;
             changed(output, &page, "it is in force within a second");
+        }
+        DestinationCommand::Preview { name, seq } => {
+            let mut query = Query::of(&format!("{}/preview", of(&name)));
+            query.and("seq", seq);
+            let page: Value = api.get(query.as_str()).await?;
+            preview(output, &page);
         }
         DestinationCommand::Rotate { name } => {
             let page: Value = api.post(&format!("{}/rotate", of(&name)), &json!({})).await?;
@@ -92,6 +98,17 @@ fn show(output: Output, page: &Value) {
         let behind = from.map(|from| format!(", more waits in the log from {from} on")).unwrap_or_default();
         output.line(format!("  group {}: {state}, {} open{behind}", lane["group"]["index"], lane["open"]));
     }
+}
+
+fn preview(output: Output, page: &Value) {
+    if output.json {
+        return output.json(page);
+    }
+    output.line(format!("{} {}", words(&page["method"]), words(&page["url"])));
+    for (name, value) in page["headers"].as_object().into_iter().flatten() {
+        output.line(format!("{name}: {}", words(value)));
+    }
+    output.line(format!("\n{}", words(&page["body"])));
 }
 
 fn changed(output: Output, page: &Value, what: &str) {

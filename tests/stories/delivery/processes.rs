@@ -90,6 +90,7 @@ async fn an_operator_sees_what_was_given_up_and_sends_it_again() -> Result<()> {
     let page = eventually("three are given up", dead).await?;
     assert_eq!(page["dead"][0]["cause"], "it answers 400");
     let listed = said(&world, &["delivery", "ls", "--state", "dead"])?;
+    assert_eq!(listed["deliveries"][0]["kind"], "settled", "the newest first");
     let id = listed["deliveries"][0]["id"].as_str().context("an id")?;
     assert_eq!(said(&world, &["delivery", "show", id])?["attempts"], 2);
     receiver.behave(|_| Reply::Status(200));
@@ -97,7 +98,14 @@ async fn an_operator_sees_what_was_given_up_and_sends_it_again() -> Result<()> {
     assert_eq!(said(&world, &["delivery", "retry", "--all", "crm"])?["retried"], 2);
     hears(&receiver, 3).await?;
     let sent = receiver.heard();
+    let taken: Vec<u64> = sent.iter().filter(|heard| heard.status == 200).map(|heard| heard.sequence).collect();
+    assert!(taken[1] < taken[2], "the oldest first");
     assert!(sent.iter().filter(|heard| heard.status == 200).all(|heard| heard.attempt == 3), "attempts are counted on");
+    // What a preview shows is what was sent.
+    let shown = said(&world, &["destination", "preview", "crm"])?;
+    let last = receiver.heard().into_iter().max_by_key(|heard| heard.sequence).context("the last")?;
+    assert_eq!(shown["body"].as_str().map(str::as_bytes), Some(&last.body[..]));
+    assert_eq!(shown["headers"]["webhook-sequence"], last.sequence.to_string());
     // All of it anew, with ids of its own.
     let (from, to) = (began.to_string(), tests::world::now().to_string());
     let replay = ["delivery", "replay", "crm", "--from", &from, "--to", &to];
