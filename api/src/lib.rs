@@ -22,6 +22,8 @@ mod wallet_statement;
 mod wallets;
 mod wallet_list;
 mod decks;
+mod destinations;
+mod deliveries;
 mod policies;
 mod lists;
 pub mod rejected;

@@ -11,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use bus::{Bus, Clock};
+use delivery::Register;
+use outbound::Outbound;
 use proto::AppName;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -24,7 +26,10 @@ use crate::lists::Lists;
 use crate::problem::Problem;
 use crate::token::Token;
 use crate::wallet_list::WalletList;
-use crate::{calls, cdrs, decks, flagged, lists, policies, rejected, standing, wallet_statement, wallets};
+use crate::{
+    calls, cdrs, decks, deliveries, destinations, flagged, lists, policies, rejected, standing, wallet_statement,
+    wallets,
+};
 
 /// Bodies other than price lists are short.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -53,6 +58,7 @@ pub struct Api {
     settings: ApiSettings,
     bus: Bus,
     views: Store,
+    outbound: Outbound,
 }
 
 /// What the routes share.
@@ -60,6 +66,8 @@ pub struct Api {
 pub(crate) struct Desk {
     pub bus: Bus,
     pub views: Store,
+    /// What may be called, for checking what is to be saved. It calls nobody.
+    pub outbound: Outbound,
     pub clock: Clock,
     pub token: Token,
     pub apps: Vec<AppName>,
@@ -72,6 +80,10 @@ impl Desk {
     pub(crate) fn policies(&self) -> Policies {
         Policies::new(self.bus.clone(), self.clock.clone())
     }
+
+    pub(crate) fn destinations(&self) -> Register {
+        Register::new(self.bus.clone(), self.clock.clone())
+    }
 }
 
 impl Api {
@@ -79,10 +91,10 @@ impl Api {
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub async fn build(settings: ApiSettings, bus: Bus, views: Store) -> Result<Self, BuildError> {
+    pub async fn build(settings: ApiSettings, bus: Bus, views: Store, outbound: Outbound) -> Result<Self, BuildError> {
         let address = settings.listen;
         let listener = TcpListener::bind(address).await.map_err(|cause| BuildError { address, cause })?;
-        Ok(Self { listener, settings, bus, views })
+        Ok(Self { listener, settings, bus, views, outbound })
     }
 
     /// Where it listens.
@@ -98,6 +110,7 @@ impl Api {
         let desk = Arc::new(Desk {
             bus: self.bus,
             views: self.views,
+            outbound: self.outbound,
             clock: Clock::System,
             token: self.settings.token,
             apps: self.settings.apps,
@@ -138,6 +151,18 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/policies/{app}/{revision}", get(policies::text))
         .route("/lists", get(lists::all))
         .route("/lists/{name}", lists)
+        .route("/destinations", get(destinations::all))
+        .route("/destinations/{name}", put(destinations::put).get(destinations::show).delete(destinations::remove))
+        .route("/destinations/{name}/preview", get(destinations::preview))
+        .route("/destinations/{name}/pause", post(destinations::pause))
+        .route("/destinations/{name}/resume", post(destinations::resume))
+        .route("/destinations/{name}/rotate", post(destinations::rotate))
+        .route("/destinations/{name}/retry", post(deliveries::retry_all))
+        .route("/destinations/{name}/replay", post(deliveries::replay))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/dead", get(deliveries::dead))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/retry", post(deliveries::retry))
         .route("/rejected", get(rejected::list))
         .route("/flagged", get(flagged::list))
         .fallback(nothing_here)
@@ -163,7 +188,7 @@ async fn require_token(State(desk): State<Arc<Desk>>, request: Request, next: Ne
 
 async fn nothing_here() -> Problem {
     Problem::NotFound(
-        "such address; see /v1/calls, /v1/cdrs, /v1/flagged, /v1/views, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/rejected"
+        "such address; see /v1/calls, /v1/cdrs, /v1/flagged, /v1/views, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/destinations, /v1/deliveries, /v1/rejected"
             .to_owned(),
     )
 }

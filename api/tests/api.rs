@@ -8,6 +8,7 @@ use bus::{Bus, Cache, Clock};
 use bytes::Bytes;
 use ingress::Rejections;
 use jiff::Timestamp;
+use outbound::{OpenError, Outbound, OutboundSettings};
 use proto::{AppName, CallId, Event, EventId, Kind, Partition, Subject};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -27,6 +28,12 @@ struct World {
     _directory: TempDir,
 }
 
+/// Calls the loopback, beside what is public.
+fn outbound() -> Result<Outbound, OpenError> {
+    let allow = "127.0.0.0/8".parse().into_iter().collect();
+    Outbound::new(OutboundSettings { allow, user_agent: "callbus/test".to_owned() })
+}
+
 impl World {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("directory");
@@ -36,7 +43,7 @@ impl World {
         let settings = ApiSettings { listen, token: Token::new(TOKEN).expect("token"), apps };
         let store = Store::sqlite(directory.path());
         store.prepare().await.expect("tables");
-        let api = Api::build(settings, bus.clone(), store.clone()).await;
+        let api = Api::build(settings, bus.clone(), store.clone(), outbound().expect("client")).await;
         let api = api.expect("api");
         let base = format!("http://{}", api.address());
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -238,4 +245,48 @@ async fn rejected_callbacks_are_asked_of_the_ingress() {
         tokio::task::yield_now().await;
     }
     assert_eq!(world.get("/v1/rejected").await, (200, json!({ "rejected": [] })));
+}
+
+#[tokio::test]
+async fn a_destination_is_checked_and_its_secrets_are_not_told_again() {
+    let world = World::start().await;
+    let put = async |spec: Value| answer(world.request(Method::PUT, "/v1/destinations/crm").json(&spec)).await;
+    let good =
+        json!({ "url": "http://127.0.0.1:9/hook", "kinds": ["settled"], "headers": { "authorization": "s3cret" } });
+    let with = |key: &str, value: Value| {
+        let mut spec = good.clone();
+        spec[key] = value;
+        spec
+    };
+    for (spec, said) in [
+        (with("url", json!("http://10.0.0.1/")), "[outbound] allow"),
+        (with("url", json!("ftp://example.com/")), "http"),
+        (with("kinds", json!([])), "settled"),
+        (with("kinds", json!(["setled"])), "settled"),
+        (with("wen", json!("true")), "when"),
+        (with("when", json!("event.kid == 'ice'")), "event.kind"),
+        (with("retry", json!({ "table": [] })), "pauses"),
+        (with("timeout_secs", json!(0)), "timeout_secs is 1 to 60"),
+        (with("headers", json!({ "webhook-id": "1" })), "webhook-id"),
+        (with("headers", json!({ "x-a": "1\r\nx-b: 2" })), "x-a"),
+        (with("secret", json!("short")), "whsec_"),
+    ] {
+        let (status, problem) = put(spec.clone()).await;
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(status == 422 && detail.contains(said), "{spec}: {status} {problem}");
+    }
+    let (status, made) = put(good).await;
+    let secret = made["secret"].as_str().expect("a secret");
+    assert!(status == 200 && secret.starts_with("whsec_"), "{made}");
+    for path in ["/v1/destinations/crm", "/v1/destinations"] {
+        let told = world.get(path).await.1.to_string();
+        assert!(!told.contains(secret) && !told.contains("s3cret") && told.contains("authorization"), "{told}");
+    }
+    let (_, rotated) = answer(world.request(Method::POST, "/v1/destinations/crm/rotate")).await;
+    assert!(rotated["secret"].is_string() && rotated["secret"] != made["secret"]);
+    assert_eq!(rotated["is"]["keys"].as_array().map(Vec::len), Some(2), "both sign for a while");
+    let (_, paused) = answer(world.request(Method::POST, "/v1/destinations/crm/pause")).await;
+    assert_eq!(paused["paused"], true);
+    assert_eq!(answer(world.request(Method::DELETE, "/v1/destinations/crm")).await.0, 200);
+    assert_eq!(world.get("/v1/destinations/crm").await.0, 404);
 }

@@ -4,6 +4,7 @@
 use api::{Api, ApiSettings, Token};
 use bus::{Bus, Clock};
 use jiff::{SignedDuration, Timestamp};
+use outbound::{Outbound, OutboundSettings};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,7 +31,9 @@ impl World {
             token: Token::new(TOKEN).expect("token"),
             apps: Vec::new(),
         };
-        let api = Api::build(settings, bus.clone(), Store::sqlite(directory.path())).await.expect("api");
+        let outbound = OutboundSettings { allow: Vec::new(), user_agent: "callbus/test".to_owned() };
+        let outbound = Outbound::new(outbound).expect("client");
+        let api = Api::build(settings, bus.clone(), Store::sqlite(directory.path()), outbound).await.expect("api");
         let base = format!("http://{}", api.address());
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut tasks = JoinSet::new();

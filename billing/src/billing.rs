@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use jiff::SignedDuration;
 use proto::event::TRACEPARENT;
-use proto::{Asked, Filter, Kind, Partition, Stream};
+use proto::{Asked, Filter, Kind, Partition, Share, Stream};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
@@ -22,7 +22,7 @@ use tracing::{Instrument, Span, info_span};
 use crate::admission::Admission;
 use crate::call::Call;
 use crate::enquiry::{Enquiries, Question};
-use crate::group::{self, Group};
+use crate::group;
 use crate::ledger::Ledger;
 use crate::steady::Steady;
 use crate::tombstone;
@@ -76,7 +76,7 @@ pub struct Billing {
 /// What the handlers of a group share.
 #[derive(Debug)]
 struct Books {
-    group: Group,
+    group: Share,
     bus: Bus,
     admission: Admission,
     cache: Cache,
@@ -115,12 +115,12 @@ impl Billing {
     /// When the log can no longer be consumed, or another number of groups was put in force.
     pub async fn run(self, stop: CancellationToken) -> Result<(), BillingError> {
         let Self { groups, office } = self;
-        if !group::put_in_force(&office.bus, groups, &stop).await? {
+        if !group::put_in_force(group::ONE.with(groups), &office.bus, &stop).await? {
             return Ok(());
         }
         // Should one part fail, the others end with it.
         let (stop, mut parts) = (stop.child_token(), JoinSet::new());
-        for group in Group::all(groups) {
+        for group in Share::all(groups) {
             let books = Arc::new(Books::new(group, &office));
             parts.spawn(Arc::clone(&books).consume(stop.clone()));
             let stop = stop.clone();
@@ -150,15 +150,15 @@ fn sweep_ticks() -> Interval {
 }
 
 impl Books {
-    fn new(group: Group, office: &Office) -> Self {
+    fn new(group: Share, office: &Office) -> Self {
         let Office { bus, admission, cache, clock, ledger, enquiries } = office.clone();
         let lanes = (0..Partition::COUNT).map(|_| Mutex::default()).collect();
         Self { group, bus, admission, cache, clock, ledger, enquiries, lanes }
     }
 
     async fn consume(self: Arc<Self>, stop: CancellationToken) -> Result<(), BillingError> {
-        let (bus, consumer, beginning) = (self.bus.clone(), self.group.consumer(), Arc::clone(&self));
-        let begin = move || {
+        let (bus, consumer, beginning) = (self.bus.clone(), group::ONE.consumer(self.group), Arc::clone(&self));
+        let begin = move |_| {
             let books = Arc::clone(&beginning);
             async move { books.begin().await }
         };
@@ -172,7 +172,7 @@ impl Books {
     /// This process works from here on: it reads the calls that are still needed, from the oldest to what is done.
     /// Nothing is posted, it was.
     async fn begin(&self) -> Result<(), Unavailable> {
-        let (name, filter) = (self.group.name(), self.group.filter());
+        let (name, filter) = (group::ONE.name(self.group), self.group.filter());
         let done = self.bus.consumer_floor(&filter, &name).await?;
         let from = self.bus.checkpoint(&name).await?.unwrap_or_default();
         let mut lanes = Vec::new();
@@ -365,7 +365,7 @@ impl Books {
                 }
             }
             if oldest.is_some() && oldest != kept {
-                match self.bus.set_checkpoint(&self.group.name(), oldest.unwrap_or_default()).await {
+                match self.bus.set_checkpoint(&group::ONE.name(self.group), oldest.unwrap_or_default()).await {
                     Ok(()) => kept = oldest,
                     Err(error) => tracing::warn!(%error, "checkpoint not moved"),
                 }
@@ -378,8 +378,11 @@ impl Books {
     async fn sweep(&self, steady: &mut Steady) -> Result<Option<u64>, String> {
         let unreachable = |error: Unavailable| error.to_string();
         let end = self.bus.last_seq(&CALLS).await.map_err(unreachable)?;
-        let standing =
-            self.bus.consumer_standing(&self.group.filter(), &self.group.name()).await.map_err(unreachable)?;
+        let standing = self
+            .bus
+            .consumer_standing(&self.group.filter(), &group::ONE.name(self.group))
+            .await
+            .map_err(unreachable)?;
         if !standing.ours {
             steady.lost();
             return Ok(None);

@@ -35,7 +35,7 @@ pub use manifest::{Extent, Manifest};
 const BATCH: usize = 500;
 
 /// The order events are copied in: see above.
-const ORDER: [Stream; 3] = [Stream::Config, Stream::Wallets, Stream::Calls];
+const ORDER: [Stream; 4] = [Stream::Config, Stream::Wallets, Stream::Deliveries, Stream::Calls];
 
 /// How far a durable consumer is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

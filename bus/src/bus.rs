@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use proto::event::TRACEPARENT;
-use proto::{Event, EventId, Filter, Subject};
+use proto::{Event, EventId, Filter, Stream, Subject};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
@@ -56,6 +56,10 @@ pub struct ConsumerSpec {
     pub filter: Filter,
     /// Handlers that run at the same time, each on a lane of its own.
     pub max_in_flight: usize,
+    /// Somebody works it also when there is nothing new, because there is more to do than to handle events: the last
+    /// event comes again to whoever is to begin. Without, a consumer with nothing to do may be nobody's. Only a
+    /// consumer that never had an event is left alone.
+    pub always_worked: bool,
 }
 
 /// What a handler says about an event it was handed.
@@ -201,9 +205,11 @@ impl Bus {
     /// remembered must be made good from the log, up to [`Bus::consumer_floor`]. It is awaited each time this process
     /// becomes the one that works, while no handler runs and before the first event is handed over. On the embedded
     /// log that is once per call. On NATS it is at every new pin, also when this process lost the pin and is given it
-    /// again; and a pin is only given with an event, so a consumer with nothing to do is nobody's. When `begin` fails
-    /// it is tried again after a pause, and nothing is handed over meanwhile. It is dropped where it waits when `stop`
-    /// comes or the pin is lost.
+    /// again; and a pin is only given with an event, so a consumer with nothing to do is nobody's, unless the spec wants
+    /// it [`ConsumerSpec::always_worked`]. When `begin` fails it is tried again after a pause, and nothing is handed
+    /// over meanwhile. It is dropped where it waits when `stop` comes or the pin is lost.
+    ///
+    /// The token `begin` is given ends with that work: what it has started on its own ends by it.
     ///
     /// # Errors
     /// When the log cannot be consumed; what was not done comes again with the next call.
@@ -215,7 +221,7 @@ impl Bus {
         stop: CancellationToken,
     ) -> Result<(), Unavailable>
     where
-        B: Fn() -> G + Send + Sync + 'static,
+        B: Fn(CancellationToken) -> G + Send + Sync + 'static,
         G: Future<Output = Result<(), Unavailable>> + Send + 'static,
         H: Fn(Recorded) -> F + Send + Sync + 'static,
         F: Future<Output = Verdict> + Send + 'static,
@@ -339,7 +345,7 @@ impl Bus {
         }
     }
 
-    /// Keeps a sequence under a name of letters, digits, `-`, `_`.
+    /// Keeps a sequence under a name of letters, digits, `-`, `_`, `.`.
     ///
     /// # Errors
     /// When it was not kept.
@@ -389,6 +395,40 @@ impl Bus {
         match self {
             Self::Embedded(embedded) => embedded.serve(spec, handler, stop).await,
             Self::Nats(nats) => nats.serve(spec, handler, stop).await,
+        }
+    }
+
+    /// One event by its place; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the log cannot be reached, or something else lies there.
+    pub async fn event(&self, stream: Stream, seq: u64) -> Result<Option<Recorded>, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.event(stream, seq).await,
+            Self::Nats(nats) => nats.event(stream, seq).await,
+        }
+    }
+
+    /// Keeps a secret under a name of letters, digits, `-`, `_`, `.`, in a place of its own, so that who may read
+    /// documents may not read it.
+    ///
+    /// # Errors
+    /// When it was not kept.
+    pub async fn put_secret(&self, name: &str, bytes: Bytes) -> Result<(), Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.put_secret(name, bytes).await,
+            Self::Nats(nats) => nats.put_secret(name, bytes).await,
+        }
+    }
+
+    /// A secret by its name.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn secret(&self, name: &str) -> Result<Option<Bytes>, Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.secret(name).await,
+            Self::Nats(nats) => nats.secret(name).await,
         }
     }
 

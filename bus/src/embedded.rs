@@ -109,7 +109,7 @@ impl Embedded {
         stop: CancellationToken,
     ) -> Result<(), Unavailable>
     where
-        B: Fn() -> G,
+        B: Fn(CancellationToken) -> G,
         G: Future<Output = Result<(), Unavailable>>,
         H: Fn(Recorded) -> F + Send + Sync + 'static,
         F: Future<Output = Verdict> + Send + 'static,
@@ -267,6 +267,23 @@ impl Embedded {
     {
         self.registry.serve(spec, handler, &self.clock, stop).await;
         Ok(())
+    }
+
+    pub(crate) async fn event(&self, stream: Stream, seq: u64) -> Result<Option<Recorded>, Unavailable> {
+        Ok(self.log.page(&Filter::All(stream), seq.saturating_sub(1), seq, 1).await?.pop())
+    }
+
+    pub(crate) async fn put_secret(&self, name: &str, bytes: Bytes) -> Result<(), Unavailable> {
+        let name = name.to_owned();
+        let keep = "insert into secret (name, bytes) values (?1, ?2) on conflict (name) do update set bytes = ?2";
+        self.log.change(move |log| log.execute(keep, params![name, &bytes[..]]).map(drop)).await
+    }
+
+    pub(crate) async fn secret(&self, name: &str) -> Result<Option<Bytes>, Unavailable> {
+        let name = name.to_owned();
+        let find = "select bytes from secret where name = ?1";
+        let found = self.log.query(move |log| log.query_row(find, [name], |row| row.get::<_, Vec<u8>>(0)).optional());
+        Ok(found.await?.map(Bytes::from))
     }
 
     pub(crate) async fn put_document(&self, name: &str, bytes: Bytes) -> Result<String, Unavailable> {

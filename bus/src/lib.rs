@@ -20,6 +20,7 @@ mod cache;
 mod ask;
 mod lanes;
 mod standing;
+mod groups;
 mod log_file;
 mod embedded;
 mod nats;
@@ -37,6 +38,7 @@ pub use clock::Clock;
 pub use embedded::Embedded;
 pub use error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 pub use events::Events;
+pub use groups::Groups;
 pub use nats::{
     Begin, BrokerUser, Durability, Lag, Nats, NatsConfig, Permissions, Piece, PieceState, SpoolConfig, Subscription,
     accounts,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use proto::{Event, Filter};
+use proto::{Event, Filter, Stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -176,7 +176,7 @@ impl Nats {
         stop: CancellationToken,
     ) -> Result<(), Unavailable>
     where
-        B: Fn() -> G + Send + Sync + 'static,
+        B: Fn(CancellationToken) -> G + Send + Sync + 'static,
         G: Future<Output = Result<(), Unavailable>> + Send + 'static,
         H: Fn(Recorded) -> F + Send + Sync + 'static,
         F: Future<Output = Verdict> + Send + 'static,
@@ -257,6 +257,18 @@ impl Nats {
         F: Future<Output = Bytes> + Send + 'static,
     {
         ask::serve(&self.broker, spec, handler, stop).await
+    }
+
+    pub(crate) async fn event(&self, stream: Stream, seq: u64) -> Result<Option<Recorded>, Unavailable> {
+        read::event(&self.broker, stream, seq).await
+    }
+
+    pub(crate) async fn put_secret(&self, name: &str, bytes: Bytes) -> Result<(), Unavailable> {
+        documents::put_secret(&self.broker, name, bytes).await
+    }
+
+    pub(crate) async fn secret(&self, name: &str) -> Result<Option<Bytes>, Unavailable> {
+        documents::secret(&self.broker, name).await
     }
 
     pub(crate) async fn put_document(&self, name: &str, bytes: Bytes) -> Result<String, Unavailable> {

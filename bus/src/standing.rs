@@ -68,11 +68,11 @@ impl Drop for Work {
 /// Runs `begin` until it succeeds; `false` when `stop` came first.
 pub(crate) async fn begun<B, G>(begin: &B, consumer: &str, stop: &CancellationToken) -> bool
 where
-    B: Fn() -> G,
+    B: Fn(CancellationToken) -> G,
     G: Future<Output = Result<(), Unavailable>>,
 {
     let beginning = async {
-        while let Err(error) = begin().await {
+        while let Err(error) = begin(stop.clone()).await {
             tracing::warn!(%error, consumer, "a consumer did not begin; it is tried again, and nothing is handed over");
             tokio::time::sleep(BEGIN_PAUSE).await;
         }

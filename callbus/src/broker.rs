@@ -52,18 +52,32 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .writes_documents();
     let billing =
         billing::GROUPS.into_iter().flat_map(billing::consumers).fold(billing, |may, spec| consumes(may, &spec));
+    let delivery = process()
+        .reads(Stream::Calls)
+        .reads(Stream::Config)
+        .reads(Stream::Deliveries)
+        .writes(Stream::Deliveries)
+        .keeps_checkpoints()
+        .serves_each("delivery.v1.>")
+        .reads_secrets();
+    let delivery =
+        delivery::GROUPS.into_iter().flat_map(delivery::consumers).fold(delivery, |may, spec| consumes(may, &spec));
     let api = process()
         .asks("billing.v1.>")
         .asks("ingress.v1.>")
         .asks("policy.v1.>")
+        .asks("delivery.v1.>")
         .reads(Stream::Calls)
         .reads(Stream::Wallets)
         .reads(Stream::Config)
         // How far billing is, in its groups.
         .reads_checkpoints()
         .reads_dead_letters()
+        .reads(Stream::Deliveries)
         .writes(Stream::Config)
-        .writes_documents();
+        .writes_documents()
+        // Of destinations. It reads none.
+        .writes_secrets("destination");
     let provision = Permissions::default().provisions().writes(Stream::Config).writes_documents();
     let backup = Stream::ALL.into_iter().fold(Permissions::default(), Permissions::reads);
     let backup = backup.reads_documents().reads_checkpoints().lists_consumers();
@@ -73,7 +87,8 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         (user(Role::Ingress), ingress),
         (user(Role::Worker), worker),
         (user(Role::Billing), billing),
-        (user(Role::Views), process().reads(Stream::Calls).reads(Stream::Wallets)),
+        (user(Role::Delivery), delivery),
+        (user(Role::Views), process().reads(Stream::Calls).reads(Stream::Wallets).reads(Stream::Deliveries)),
         (user(Role::Api), api),
         (PROVISION, provision),
         (BACKUP, backup),
@@ -85,9 +100,10 @@ fn consumes(permissions: Permissions, spec: &ConsumerSpec) -> Permissions {
     permissions.consumes(spec.filter.stream(), &spec.name)
 }
 
-/// The durable consumers of callbus itself, with billing in so many groups.
-pub(crate) fn consumers(groups: u8) -> Vec<ConsumerSpec> {
-    workers::consumers().into_iter().chain(billing::consumers(groups)).collect()
+/// The durable consumers of callbus itself, billing and delivery each in so many groups.
+pub(crate) fn consumers(billing_groups: u8, delivery_groups: u8) -> Vec<ConsumerSpec> {
+    let groups = billing::consumers(billing_groups).into_iter().chain(delivery::consumers(delivery_groups));
+    workers::consumers().into_iter().chain(groups).collect()
 }
 
 /// A connection for a process that works as this user.

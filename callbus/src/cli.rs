@@ -26,6 +26,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     #[command(flatten)]
     Serve(Role),
+    /// Deliver events to destinations; or, with a command, see what became of deliveries, and deliver again.
+    Delivery {
+        #[command(subcommand)]
+        command: Option<DeliveryCommand>,
+    },
     #[command(flatten)]
     Operate(Operation),
 }
@@ -61,6 +66,12 @@ pub(crate) enum Operation {
     /// Lists that policies ask, edited while calls go on.
     #[command(subcommand)]
     List(ListCommand),
+    /// Destinations: whom events are delivered to.
+    #[command(subcommand)]
+    Destination(DestinationCommand),
+    /// Typed as [`Command::Delivery`].
+    #[command(skip)]
+    Delivery(DeliveryCommand),
     /// Play many calls, and say how fast they were answered and what it cost. They spend the wallet's credit as real
     /// calls do.
     Bench(Bench),
@@ -113,6 +124,7 @@ pub(crate) enum Operation {
     /// Exit 0 when what runs here is well, else 6.
     Health {
         /// Ask one role only; without it, the listeners.
+        #[arg(value_parser = role)]
         role: Option<Role>,
     },
 }
@@ -668,6 +680,79 @@ pub(crate) enum ListCommand {
     Replace(ListEdit),
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum DestinationCommand {
+    /// All of them.
+    Ls,
+    /// One, and whether it can be reached.
+    Show { name: String },
+    /// Put it as a JSON file says: url, kinds and more (docs/delivery.md). A new one is given a signing secret, which is
+    /// shown this once.
+    Put {
+        name: String,
+        /// `-` reads stdin.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// What it would be sent: of the newest event of one of its kinds, or of one by its place in the log. Sends nothing.
+    Preview {
+        name: String,
+        #[arg(long, value_name = "SEQ")]
+        seq: Option<u64>,
+    },
+    /// Give it a new signing secret; the one before signs beside it for a day.
+    Rotate { name: String },
+    /// Send nothing; what comes is parked.
+    Pause { name: String },
+    /// Send what is parked, in order. Also brings back one that said it is gone.
+    Resume { name: String },
+    /// Remove it; what is not delivered is given up.
+    Rm { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeliveryCommand {
+    /// The newest first.
+    Ls {
+        #[arg(long, value_name = "NAME")]
+        destination: Option<String>,
+        /// queued, attempted, failed, delivered, dead.
+        #[arg(long)]
+        state: Option<String>,
+        #[arg(long, value_name = "ID")]
+        call: Option<String>,
+        #[arg(long, value_name = "COUNT")]
+        limit: Option<usize>,
+    },
+    /// One, by its id: the `webhook-id` the receiver saw.
+    Show { id: String },
+    /// What was given up, counted by destination and cause.
+    Dead {
+        #[arg(long, value_name = "NAME")]
+        destination: Option<String>,
+    },
+    /// Deliver again what was given up: one, or all of a destination.
+    Retry {
+        #[arg(conflicts_with = "all")]
+        id: Option<String>,
+        #[arg(long, value_name = "DESTINATION")]
+        all: Option<String>,
+        /// Only what happened since then.
+        #[arg(long, value_name = "TIME", value_parser = begin_of_day, requires = "all")]
+        since: Option<jiff::Timestamp>,
+    },
+    /// Deliver anew what happened in a stretch of time, with ids of its own. Says how many there are; --yes sends them.
+    Replay {
+        destination: String,
+        #[arg(long, value_name = "TIME", value_parser = begin_of_day)]
+        from: jiff::Timestamp,
+        #[arg(long, value_name = "TIME", value_parser = end_of_day)]
+        to: jiff::Timestamp,
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ListEdit {
     pub name: String,
@@ -739,10 +824,10 @@ pub(crate) struct ConsumerAdd {
 }
 
 /// What one process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub(crate) enum Role {
     /// Everything, in one process: the default.
-    #[clap(skip)]
+    #[command(skip)]
     All,
     /// Take callbacks: verify, ask, record, answer.
     Ingress,
@@ -750,6 +835,9 @@ pub(crate) enum Role {
     Worker,
     /// Settle calls and keep the wallets.
     Billing,
+    /// Deliver events to destinations. Typed as [`Command::Delivery`].
+    #[command(skip)]
+    Delivery,
     /// Keep the SQL tables.
     Views,
     /// Serve the REST API.
@@ -757,12 +845,16 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// Those that are a process of their own.
+    const ALONE: [Self; 6] = [Self::Ingress, Self::Worker, Self::Billing, Self::Delivery, Self::Views, Self::Api];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::All => "all",
             Self::Ingress => "ingress",
             Self::Worker => "worker",
             Self::Billing => "billing",
+            Self::Delivery => "delivery",
             Self::Views => "views",
             Self::Api => "api",
         }
@@ -778,6 +870,11 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let found = Role::ALONE.into_iter().find(|role| role.as_str() == text);
+    found.ok_or_else(|| format!("write {}", Role::ALONE.map(Role::as_str).join(", ")))
 }
 
 /// A time, or the begin of a day in UTC.
@@ -843,6 +940,7 @@ mod tests {
         let role = |arguments: &[&str]| Cli::try_parse_from(arguments).map(|cli| cli.command);
         assert!(matches!(role(&["callbus"]), Ok(None)));
         assert!(matches!(role(&["callbus", "--config", "x", "worker"]), Ok(Some(Command::Serve(Role::Worker)))));
+        assert!(matches!(role(&["callbus", "delivery"]), Ok(Some(Command::Delivery { command: None }))));
         assert!(role(&["callbus", "all"]).is_err());
         assert!(role(&["callbus", "sim", "call"]).is_err(), "whom?");
         assert!(role(&["callbus", "sim", "call", "--to", "+1", "--busy", "--no-answer"]).is_err());

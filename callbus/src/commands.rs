@@ -31,6 +31,8 @@ mod policy;
 mod explain;
 mod diff;
 mod list;
+mod destination;
+mod delivery;
 mod cdrs;
 mod reconcile;
 mod margin;
@@ -108,6 +110,8 @@ pub(crate) async fn run(
             explain::run(output, &file, given.as_deref(), callback.as_deref())
         }
         Operation::Policy(PolicyCommand::Diff(diff)) => diff::run(&config()?, environment, output, &diff).await,
+        Operation::Destination(command) => destination::run(&config()?, output, command).await,
+        Operation::Delivery(command) => delivery::run(&config()?, output, command).await,
         Operation::List(ListCommand::Ls) => list::ls(&config()?, output).await,
         Operation::List(ListCommand::Show { name }) => list::show(&config()?, output, &name).await,
         Operation::List(ListCommand::Has { name, entry }) => list::has(&config()?, output, &name, &entry).await,

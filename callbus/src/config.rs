@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub concurrency_max: usize,
     /// Among how many groups the calls are shared out to billing processes.
     pub billing_groups: u8,
+    /// The same for delivery processes.
+    pub delivery_groups: u8,
     /// Networks within which rules may ask elsewhere, though they are not public.
     pub outbound_allow: Vec<IpNet>,
     /// Base address of the platform's REST API; none: it is never asked how a call ended.
@@ -158,13 +160,15 @@ impl Config {
             ));
         }
         match (&self.bus, &self.admission, role) {
-            (Bus::Embedded, _, Role::Ingress | Role::Worker | Role::Billing | Role::Views | Role::Api) => {
-                Err(Fault::setting(
-                    "[bus] kind = \"embedded\"",
-                    format!("the embedded bus lives in one process, so a {role} of its own would reach nobody"),
-                    "run `callbus` without a role, or set [bus] kind = \"nats\"",
-                ))
-            }
+            (
+                Bus::Embedded,
+                _,
+                Role::Ingress | Role::Worker | Role::Billing | Role::Delivery | Role::Views | Role::Api,
+            ) => Err(Fault::setting(
+                "[bus] kind = \"embedded\"",
+                format!("the embedded bus lives in one process, so a {role} of its own would reach nobody"),
+                "run `callbus` without a role, or set [bus] kind = \"nats\"",
+            )),
             (Bus::Nats(_), Admission::Memory, Role::Ingress | Role::Worker | Role::Billing | Role::Api) => {
                 Err(Fault::setting(
                     "[admission] kind = \"memory\"",
@@ -172,13 +176,13 @@ impl Config {
                     "set [admission] kind = \"redis\" with its url, or run all roles in one process (`callbus`)",
                 ))
             }
-            (Bus::Embedded, _, Role::All) if self.billing_groups > 1 => Err(Fault::setting(
-                "[billing] groups",
+            (Bus::Embedded, _, Role::All) if self.billing_groups.max(self.delivery_groups) > 1 => Err(Fault::setting(
+                if self.billing_groups > 1 { "[billing] groups" } else { "[delivery] groups" },
                 "the embedded bus lives in one process, so there is nobody to share the calls with",
                 "leave it out, or set [bus] kind = \"nats\"",
             )),
             (Bus::Embedded, Admission::Memory | Admission::Redis { .. }, Role::All)
-            | (Bus::Nats(_), Admission::Memory, Role::All | Role::Views)
+            | (Bus::Nats(_), Admission::Memory, Role::All | Role::Delivery | Role::Views)
             | (Bus::Nats(_), Admission::Redis { .. }, _) => Ok(()),
         }
     }
@@ -246,6 +250,7 @@ impl Config {
             admission,
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
             billing_groups: file.billing.groups.0,
+            delivery_groups: file.delivery.groups.0,
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
             platform: file.platform.url.map(|base| base.0),
             views,

@@ -5,8 +5,8 @@ use money::{Hold, WalletEvent};
 use policy::Explanation;
 use proto::event::{DECISION_KEY, TRACEPARENT, signed};
 use proto::{
-    AppName, Asked, CallId, Decided, DeckName, DeckPutInForce, Emitted, Kind, ListChanged, ListName, Partition,
-    PolicyPutInForce, Settled, Subject, WalletId, callback,
+    AppName, Asked, CallId, Decided, DeckName, DeckPutInForce, DeliveryNoted, DestinationChanged, DestinationName,
+    Emitted, Kind, ListChanged, ListName, Partition, PolicyPutInForce, Settled, Subject, WalletId, callback,
 };
 use schemars::generate::SchemaSettings;
 use schemars::transform::RemoveRefSiblings;
@@ -84,6 +84,8 @@ fn subjects() -> Vec<Subject> {
             Subject::List(name(ListName::new, "list")),
             Subject::Policy(app.clone()),
             Subject::Deck(name(DeckName::new, "deck")),
+            Subject::Destination(name(DestinationName::new, "destination")),
+            Subject::Delivery { destination: name(DestinationName::new, "destination"), partition },
         ])
         .collect()
 }
@@ -108,6 +110,8 @@ fn described(subject: &Subject) -> (Schema, &'static str) {
         Subject::List(_) => (of::<ListChanged>(), "A live list was edited."),
         Subject::Policy(_) => (of::<PolicyPutInForce>(), "A policy was put in force."),
         Subject::Deck(_) => (of::<DeckPutInForce>(), "A version of a price list was put in force."),
+        Subject::Destination(_) => (of::<DestinationChanged>(), "A destination was put, paused, resumed or removed."),
+        Subject::Delivery { .. } => (of::<DeliveryNoted>(), "A delivery to a destination waits, is tried, or is done."),
     }
 }
 
@@ -185,6 +189,13 @@ fn address(subject: &Subject) -> (String, &'static [&'static str]) {
         Subject::List(_) => (text.replace(".list.list", ".list.{list}"), &["list"]),
         Subject::Policy(_) => (text.replace(".app", ".{app}"), &["app"]),
         Subject::Deck(_) => (text.replace(".deck.deck", ".deck.{deck}"), &["deck"]),
+        Subject::Destination(_) => {
+            (text.replace(".destination.destination", ".destination.{destination}"), &["destination"])
+        }
+        Subject::Delivery { partition, .. } => (
+            text.replace(&format!(".destination.{partition}"), ".{destination}.{partition}"),
+            &["destination", "partition"],
+        ),
     }
 }
 
@@ -321,8 +332,11 @@ fn headers(subject: &Subject) -> Value {
                 Kind::Emitted | Kind::Asked | Kind::Settled => {}
             }
         }
-        Subject::Wallet(_) | Subject::List(_) | Subject::Policy(_) | Subject::Deck(_) => {
+        Subject::Wallet(_) | Subject::List(_) | Subject::Policy(_) | Subject::Deck(_) | Subject::Destination(_) => {
             is("ce-subject", text("What the event is about, by its name."));
+        }
+        Subject::Delivery { .. } => {
+            is("ce-subject", text("The call id; absent where it is about the destination and not about one delivery."));
         }
     }
     let required = ["ce-specversion", "ce-type", "ce-id", "ce-source", "ce-time", "ce-datacontenttype"];
@@ -344,6 +358,7 @@ fn parameters() -> Value {
         "wallet": { "description": "The wallet's id; all but letters, digits, - and _ percent-encoded." },
         "list": { "description": "The list's name." },
         "deck": { "description": "The price list's name." },
+        "destination": { "description": "The destination's name." },
     })
 }
 

@@ -1,6 +1,6 @@
 //! Is what runs here well? For people, and for containers, whose health check is `callbus health ROLE`.
 //!
-//! Listeners are asked over HTTP. Workers, billing and views have none, so every process answers
+//! Listeners are asked over HTTP. Workers, billing, delivery and views have none, so every process answers
 //! `health.v1.<host>.<role>` on the bus: a check in the same container has the same host name and so asks exactly that
 //! process, by the way it works. (Two processes of one role on one host answer for each other.) The same way a process
 //! finds out that it is ready.
@@ -83,7 +83,9 @@ pub(crate) async fn check(
         }
         Some(Role::Ingress) => client::look(&callbacks).await?,
         Some(Role::Api) => client::look(&api).await?,
-        Some(role @ (Role::Worker | Role::Billing | Role::Views)) => ask(config, environment, role).await?,
+        Some(role @ (Role::Worker | Role::Billing | Role::Delivery | Role::Views)) => {
+            ask(config, environment, role).await?;
+        }
     }
     if output.json {
         output.json(&json!({ "status": "ok" }));

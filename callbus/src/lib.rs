@@ -13,7 +13,7 @@ use proto::AppName;
 use tokio::signal::unix::{SignalKind, signal};
 use workers::Handlers;
 
-use cli::{Cli, Command, Role};
+use cli::{Cli, Command, Operation, Role};
 use config::Config;
 use environment::Environment;
 use exit::Failure;
@@ -103,13 +103,16 @@ impl Program {
 }
 
 async fn run(cli: Cli, environment: &Environment, output: Output, handlers: Handlers) -> Result<(), Failure> {
+    let operate = async |operation| {
+        telemetry::start_quiet(environment)?;
+        commands::run(operation, &cli.config, environment, output).await
+    };
     let role = match cli.command {
         None => Role::All,
         Some(Command::Serve(role)) => role,
-        Some(Command::Operate(operation)) => {
-            telemetry::start_quiet(environment)?;
-            return commands::run(operation, &cli.config, environment, output).await;
-        }
+        Some(Command::Delivery { command: None }) => Role::Delivery,
+        Some(Command::Delivery { command: Some(command) }) => return operate(Operation::Delivery(command)).await,
+        Some(Command::Operate(operation)) => return operate(operation).await,
     };
     let config = Config::load(&cli.config, environment)?;
     let telemetry = telemetry::start(role, config.otlp.as_deref(), environment)?;

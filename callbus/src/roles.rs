@@ -8,6 +8,7 @@ use api::{Api, ApiSettings, Metrics};
 use billing::admission::{Admission, MemoryAdmission, RedisAdmission};
 use billing::{Billing, Credit, Enquiries};
 use bus::{Bus, Cache, Clock, SpoolConfig, Unavailable};
+use delivery::Dispatch;
 use futures::future::select_all;
 use ingress::{Apps, Ingress};
 use proto::{Filter, Stream};
@@ -98,8 +99,8 @@ impl Ground {
         let bus = open_bus(role, config, environment).await?;
         let clock = Clock::System;
         let (admission, cache, call_memory) = match (&config.admission, role) {
-            // Views have to do with neither.
-            (config::Admission::Memory, _) | (_, Role::Views) => {
+            // Views and delivery have to do with neither.
+            (config::Admission::Memory, _) | (_, Role::Views | Role::Delivery) => {
                 let [cache, call_memory] = [(); 2].map(|()| Cache::memory(MEMORY_ENTRIES_MAX, clock.clone()));
                 (Admission::Memory(MemoryAdmission::default()), cache, call_memory)
             }
@@ -123,13 +124,18 @@ impl Ground {
         environment: &Environment,
         handlers: Handlers,
     ) -> anyhow::Result<Running> {
-        let [mut doors, mut workers, mut books, mut tables, mut pulse] =
-            ["door", "workers", "billing", "views", "health"].map(Stage::new);
+        let [mut doors, mut workers, mut books, mut post, mut tables, mut pulse] =
+            ["door", "workers", "billing", "delivery", "views", "health"].map(Stage::new);
         // First, so that all that follows is counted.
         let mut metrics = None;
         if let Some(listen) = config.metrics {
             // An ingress may not read the log, not even where it ends.
-            let known = if role == Role::Ingress { Vec::new() } else { broker::consumers(config.billing_groups) };
+            let known = match role {
+                Role::Ingress => Vec::new(),
+                Role::All | Role::Worker | Role::Billing | Role::Delivery | Role::Views | Role::Api => {
+                    broker::consumers(config.billing_groups, config.delivery_groups)
+                }
+            };
             let counting = Metrics::build(listen, self.bus.clone(), known).await?;
             metrics = counting.address();
             pulse.run(move |stop| async move { Ok(counting.run(stop).await?) });
@@ -139,6 +145,11 @@ impl Ground {
         }
         if role.does(Role::Worker) {
             self.start_worker(&mut workers, config, environment, handlers).await?;
+        }
+        if role.does(Role::Delivery) {
+            let dispatch = Dispatch::new(self.bus.clone(), platform::outbound(config)?, self.clock.clone());
+            let dispatch = dispatch.in_groups(config.delivery_groups);
+            post.run(move |stop| async move { Ok(dispatch.run(stop).await?) });
         }
         let mut callbacks = None;
         if role.does(Role::Ingress) {
@@ -163,7 +174,7 @@ impl Ground {
             health::reached(&self.bus, role, environment.host()).await?;
         }
         let stages =
-            [doors, workers, books, tables, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
+            [doors, workers, books, post, tables, pulse].into_iter().filter(|stage| !stage.tasks.is_empty()).collect();
         Ok(Running { callbacks, api, metrics, bus: self.bus, stages })
     }
 
@@ -280,6 +291,7 @@ impl Ground {
             },
             self.bus.clone(),
             store(config)?,
+            platform::outbound(config)?,
         )
         .await?;
         let address = api.address();

@@ -114,7 +114,9 @@ fn provider(role: Role, otlp: &str, environment: &Environment) -> anyhow::Result
     if environment.get("OTEL_SERVICE_NAME").is_none() {
         resource = resource.with_service_name(match role {
             Role::All => "callbus".to_owned(),
-            Role::Ingress | Role::Worker | Role::Billing | Role::Views | Role::Api => format!("callbus-{role}"),
+            Role::Ingress | Role::Worker | Role::Billing | Role::Delivery | Role::Views | Role::Api => {
+                format!("callbus-{role}")
+            }
         });
     }
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build())

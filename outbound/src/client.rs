@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, Method, Response, Url, redirect, retry};
 use tokio::time::Instant;
+use url::Host;
 
 use crate::error::{BadUrl, OpenError, SendError};
 use crate::guard::{self, Guard};
@@ -54,6 +55,7 @@ pub struct OutboundSettings {
 pub struct Outbound {
     http: Client,
     guard: Guard,
+    names: Arc<Names>,
 }
 
 /// What is sent.
@@ -96,9 +98,10 @@ impl Outbound {
         // Only the first call sets it; every later one finds it set.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Guard::new(settings.allow);
+        let names = Arc::new(Names::new(guard.clone(), lookup));
         let http = Client::builder()
             .user_agent(settings.user_agent)
-            .dns_resolver(Arc::new(Names::new(guard.clone(), lookup)))
+            .dns_resolver(Arc::clone(&names))
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .no_proxy()
@@ -114,7 +117,7 @@ impl Outbound {
             .tls_certs_merge(certificates)
             .build()
             .map_err(|error| OpenError::Client(why(&error)))?;
-        Ok(Self { http, guard })
+        Ok(Self { http, guard, names })
     }
 
     /// Reads a URL that may be called, as far as can be told without looking its name up: for saving and trying out.
@@ -124,6 +127,21 @@ impl Outbound {
     pub fn check(&self, text: &str) -> Result<Url, BadUrl> {
         let url = guard::check_url(text)?;
         self.guard.check_host(&url)?;
+        Ok(url)
+    }
+
+    /// The same, and looks its name up as a call would. A name that has no address passes: it may have one when it is
+    /// called, and is looked at again then.
+    ///
+    /// # Errors
+    /// Says what is wrong with it, and with the address behind its name.
+    pub async fn look_up(&self, text: &str) -> Result<Url, BadUrl> {
+        let url = self.check(text)?;
+        if let Some(Host::Domain(name)) = url.host()
+            && let Err(NoAddress::Refused(refused)) = self.names.addresses(name).await
+        {
+            return Err(refused.into());
+        }
         Ok(url)
     }
 

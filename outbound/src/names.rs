@@ -52,6 +52,17 @@ impl Names {
         Self { guard, lookup, looking: Looking::default() }
     }
 
+    /// The addresses of a name that may be called.
+    pub(crate) fn addresses(&self, name: &str) -> impl Future<Output = Result<Vec<IpAddr>, NoAddress>> + use<> {
+        let (guard, found) = (self.guard.clone(), self.look_up(name));
+        async move {
+            let mut found = found?;
+            let found = found.wait_for(Option::is_some).await.map(|found| found.clone().unwrap_or(Ok(Vec::new())));
+            let found = found.unwrap_or_else(|_| Err("the look-up broke off".to_owned()));
+            passed(&guard, found.map_err(NoAddress::Unknown)?)
+        }
+    }
+
     /// Where the addresses of a name will be told.
     fn look_up(&self, name: &str) -> Result<watch::Receiver<Found>, NoAddress> {
         let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,12 +100,9 @@ impl Drop for UnderWay {
 
 impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let (guard, found) = (self.guard.clone(), self.look_up(name.as_str()));
+        let addresses = self.addresses(name.as_str());
         Box::pin(async move {
-            let mut found = found?;
-            let found = found.wait_for(Option::is_some).await.map(|found| found.clone().unwrap_or(Ok(Vec::new())));
-            let found = found.unwrap_or_else(|_| Err("the look-up broke off".to_owned()));
-            let passed = passed(&guard, found.map_err(NoAddress::Unknown)?)?;
+            let passed = addresses.await?;
             // The client puts the URL's port in.
             Ok(Box::new(passed.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
         })

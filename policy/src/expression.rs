@@ -78,10 +78,12 @@ impl Expression {
     }
 
     pub(crate) fn evaluate_in_cel(&self, variables: &Variables<'_>) -> Result<Value, String> {
-        variables.context().resolve(&self.ast).map_err(|error| {
-            let text = error.to_string();
-            text.chars().take(ERROR_MAX_CHARS).collect()
-        })
+        self.resolve(variables.context())
+    }
+
+    /// In a context of the caller's own.
+    pub(crate) fn resolve(&self, context: &Context<'_, '_>) -> Result<Value, String> {
+        context.resolve(&self.ast).map_err(|error| error.to_string().chars().take(ERROR_MAX_CHARS).collect())
     }
 
     pub(crate) fn reads_under(&self, name: &str) -> bool {

@@ -35,6 +35,7 @@ mod hours;
 mod template;
 mod expression;
 mod direct;
+mod condition;
 mod names;
 mod functions;
 mod country;
@@ -46,6 +47,7 @@ mod schema;
 
 pub use ask::{Ask, AskTo, OnAskError};
 pub use bundle::Bundle;
+pub use condition::Condition;
 pub use country::{country, is_country};
 pub use decision::{Decision, Verdict};
 pub use emit::{Emit, EmitFailed};

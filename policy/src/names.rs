@@ -18,6 +18,8 @@ pub(crate) enum Scope {
     Notify,
     /// The `wallet:` expression, which is asked for any event and before the wallet is known.
     Wallet,
+    /// Outside a policy: any recorded event, whatever is in it.
+    Event,
 }
 
 /// Names that the file itself gives.
@@ -98,7 +100,10 @@ const PRICE: Fields = &[
     ("currency", Shape::Leaf),
 ];
 
-/// Everything an expression can begin with.
+const EVENT: Fields =
+    &[("kind", Shape::Leaf), ("app", Shape::Leaf), ("call", Shape::Leaf), ("time", Shape::Leaf), ("id", Shape::Leaf)];
+
+/// Everything an expression of a policy can begin with.
 pub(crate) const ROOTS: &[&str] = &["call", "menu", "app", "wallet", "price", "lists", "hours", "now", "env"];
 
 /// A name that may not be read here.
@@ -128,6 +133,7 @@ impl Scope {
             Self::Dice => "dice",
             Self::Notify => "notify",
             Self::Wallet => "the wallet expression",
+            Self::Event => "an event",
         }
     }
 
@@ -139,12 +145,25 @@ impl Scope {
             Self::Dice => vec![COMMON, DICE],
             Self::Notify => vec![COMMON, NOTIFY],
             Self::Wallet => vec![COMMON, ICE, ACE, PIE],
+            Self::Event => Vec::new(),
         }
     }
 
     /// Checks a dotted name such as `call.to.endpoint`. Lists are checked elsewhere.
     pub(crate) fn check(self, path: &[&str], defined: &Defined) -> Result<(), Unknown> {
         let (root, fields) = path.split_first().map_or(("", path), |(root, fields)| (*root, fields));
+        if self == Self::Event {
+            return match (root, fields) {
+                ("event", [first, below @ ..]) => self.check_fields(root, first, below, &[EVENT]),
+                ("data", [_, ..]) => Ok(()),
+                ("event" | "data", []) => {
+                    Err(unknown(format!("{root} alone says nothing"), "name a field: event.kind"))
+                }
+                _ => {
+                    Err(unknown(format!("unknown name '{root}'"), crate::errors::suggestion(root, &["event", "data"])))
+                }
+            };
+        }
         let tables = match root {
             "call" => self.call_fields(),
             "menu" if self == Self::Pie => vec![MENU],

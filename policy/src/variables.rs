@@ -72,7 +72,7 @@ impl<'a> Variables<'a> {
 }
 
 /// JSON as CEL sees it. Integers are `int`: the crate would make them `uint`, and then arithmetic with literals fails.
-fn value(json: &Json) -> Value {
+pub(crate) fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(truth) => Value::Bool(*truth),

@@ -4,6 +4,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::id::AppName;
+use crate::kind::Kind;
+
 /// Body of `callbus.list.changed.v1`. A list is the fold of its events: what was added last and not removed since.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ListChanged {
@@ -54,4 +57,84 @@ pub struct DeckPutInForce {
     pub version: String,
     pub effective_from: Timestamp,
     pub prefixes: usize,
+}
+
+/// Body of `callbus.destination.changed.v1`. A destination is the fold of its events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum DestinationChanged {
+    /// From here on it is this; what was parked is tried at once.
+    Put(Box<DestinationPut>),
+    /// Nothing is sent; what comes is parked.
+    Paused { by: String },
+    /// What is parked is sent, in order. Also brings back one that asked not to be called any more.
+    Resumed { by: String },
+    /// What is not delivered is given up.
+    Removed { by: String },
+}
+
+/// Where events are delivered to, which, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DestinationPut {
+    pub url: String,
+    /// The stream `CALLS` ended here when it was put: of a new destination, events up to there are not for it.
+    #[serde(default)]
+    pub from_seq: u64,
+    pub method: DeliveryMethod,
+    /// At least one.
+    pub kinds: Vec<Kind>,
+    /// Empty: of every app.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apps: Vec<AppName>,
+    /// An expression that must be true of an event; empty: every event.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub when: String,
+    pub retry: RetryPlan,
+    /// For one attempt in all.
+    pub timeout_secs: u16,
+    /// Attempts at the same time.
+    pub concurrency_max: u16,
+    /// Attempts a second at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_sec: Option<u32>,
+    /// Names of further headers. Their values, which may be secret, lie elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<String>,
+    /// The secret under which the values of the headers lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_values: Option<String>,
+    /// What it is signed with, the newest first. The secrets themselves lie elsewhere, under these names.
+    pub keys: Vec<SigningKey>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+}
+
+/// One of the secrets a destination's events are signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SigningKey {
+    /// The secret's name.
+    pub name: String,
+    /// From here on nothing is signed with it; absent for the one in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retires_at: Option<Timestamp>,
+}
+
+/// How an event goes out: with a body, or as headers alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DeliveryMethod {
+    Get,
+    Post,
+}
+
+/// How long, and how often, a delivery is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryPlan {
+    /// For what is of no use after some minutes.
+    Live,
+    /// For what must arrive: 75 hours.
+    Lasting,
+    /// Seconds from one attempt to the next.
+    Table(Vec<u32>),
 }

@@ -113,6 +113,12 @@ name!(
     |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 );
 
+name!(
+    /// Whom events are delivered to, as operators call it.
+    DestinationName, "name of a destination", "1 to 64 letters, digits, '-' or '_'",
+    |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+);
+
 impl AppKey {
     /// The form under which keys are compared.
     pub fn folded(&self) -> String {

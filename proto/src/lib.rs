@@ -3,7 +3,8 @@
 //! A callback arrives as signed bytes ([`signature`]), is read leniently ([`callback`]), is answered with SVAML
 //! ([`svaml`]) and is recorded as an [`event`] under a [`subject`], in a [`partition`] of its call's own, with a derived [`id`]. What the worker said and why
 //! is [`decided`]; a named event a policy made of it is [`emitted`]; what the platform says of a call when it is asked
-//! is [`asked`], and what the call came to is [`settled`]. What operators change meanwhile is [`config`].
+//! is [`asked`], and what the call came to is [`settled`]. What operators change meanwhile is [`config`], and what became
+//! of telling others is [`delivery`].
 //!
 //! The rules of callbacks, SVAML and signatures are those of Sinch's Voice API, version 1 (developers.sinch.com,
 //! *Voice*); where its older pages and SDKs differ, both are read and the current one is written.
@@ -24,16 +25,21 @@ pub mod emitted;
 pub mod asked;
 pub mod settled;
 pub mod config;
+pub mod delivery;
 
 mod lenient;
 
 pub use asked::{Asked, CallInfo};
 pub use callback::Callback;
-pub use config::{DeckPutInForce, ListChanged, PolicyOrigin, PolicyPutInForce};
+pub use config::{
+    DeckPutInForce, DeliveryMethod, DestinationChanged, DestinationPut, ListChanged, PolicyOrigin, PolicyPutInForce,
+    RetryPlan, SigningKey,
+};
 pub use decided::{Decided, Outcome};
+pub use delivery::{Delivery, DeliveryNoted};
 pub use emitted::Emitted;
 pub use event::Event;
-pub use id::{AppKey, AppName, CallId, DecisionKey, DeckName, EventId, Leg, ListName, WalletId};
+pub use id::{AppKey, AppName, CallId, DecisionKey, DeckName, DestinationName, EventId, Leg, ListName, WalletId};
 pub use kind::Kind;
 pub use partition::{Partition, Share};
 pub use phone::PhoneNumber;

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::CallId;
+use crate::subject::{Filter, Stream};
 
 /// Where a call belongs: FNV-1a of the call id mod 64. Order is kept within a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -60,7 +62,9 @@ impl fmt::Display for Partition {
 /// assert!(!second.partitions().any(|partition| partition.index() == 0));
 /// # Ok::<(), proto::partition::NotAShare>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub struct Share {
     /// From 1.
     nth: u8,
@@ -88,7 +92,27 @@ impl Share {
 
     /// What belongs to it.
     pub fn partitions(self) -> impl Iterator<Item = Partition> {
-        Partition::all().filter(move |partition| partition.index() % self.of == self.nth - 1)
+        Partition::all().filter(move |partition| self.has(*partition))
+    }
+
+    /// Whether these calls belong to it.
+    pub fn has(self, partition: Partition) -> bool {
+        partition.index() % self.of == self.nth - 1
+    }
+
+    /// Whether some calls belong to both.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.partitions().any(|partition| other.has(partition))
+    }
+
+    /// Its first partition, under which it files what is about all of them.
+    pub fn first(self) -> Partition {
+        Partition(self.nth - 1)
+    }
+
+    /// The events of its calls.
+    pub fn filter(self) -> Filter {
+        if self.of == 1 { Filter::All(Stream::Calls) } else { Filter::Partitions(self.partitions().collect()) }
     }
 }
 
@@ -96,6 +120,25 @@ impl Share {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a share: write 1/4 for the first of four, of {max} at most", max = Partition::COUNT)]
 pub struct NotAShare(String);
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.nth, self.of)
+    }
+}
+
+impl From<Share> for String {
+    fn from(share: Share) -> Self {
+        share.to_string()
+    }
+}
+
+impl TryFrom<String> for Share {
+    type Error = NotAShare;
+    fn try_from(text: String) -> Result<Self, NotAShare> {
+        text.parse()
+    }
+}
 
 impl FromStr for Share {
     type Err = NotAShare;
@@ -118,6 +161,14 @@ mod tests {
             all.sort_unstable();
             assert_eq!(all, Partition::all().collect::<Vec<_>>(), "{of} shares");
         }
+    }
+
+    #[test]
+    fn shares_overlap_where_some_calls_are_in_both() {
+        let share = |text: &str| text.parse::<Share>().expect("share");
+        assert!(share("2/2").overlaps(share("4/4")));
+        assert!(!share("2/2").overlaps(share("3/4")));
+        assert!(share("1/1").overlaps(share("3/16")));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AppName, DeckName, ListName, WalletId};
+use crate::id::{AppName, DeckName, DestinationName, ListName, WalletId};
 use crate::kind::Kind;
 use crate::partition::Partition;
 
@@ -21,12 +21,14 @@ pub enum Stream {
     Calls,
     /// Every posting of every wallet.
     Wallets,
-    /// What operators change while calls go on: lists, and which policy and which price lists are in force.
+    /// What operators change while calls go on: lists, which policy and which price lists are in force, destinations.
     Config,
+    /// What became of every delivery.
+    Deliveries,
 }
 
 impl Stream {
-    pub const ALL: [Self; 3] = [Self::Calls, Self::Wallets, Self::Config];
+    pub const ALL: [Self; 4] = [Self::Calls, Self::Wallets, Self::Config, Self::Deliveries];
 
     /// The broker's name of the stream.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Stream {
             Self::Calls => "CALLS",
             Self::Wallets => "WALLETS",
             Self::Config => "CONFIG",
+            Self::Deliveries => "DELIVERIES",
         }
     }
 
@@ -43,6 +46,7 @@ impl Stream {
             Self::Calls => "calls.v1.>",
             Self::Wallets => "wallets.v1.>",
             Self::Config => "config.v1.>",
+            Self::Deliveries => "deliveries.v1.>",
         }
     }
 }
@@ -60,6 +64,10 @@ pub enum Subject {
     Policy(AppName),
     /// `config.v1.deck.<deck>`: the versions that were put in force.
     Deck(DeckName),
+    /// `config.v1.destination.<destination>`: what it is and was.
+    Destination(DestinationName),
+    /// `deliveries.v1.<destination>.<pNN>`: the deliveries to one destination, by the call they are about.
+    Delivery { destination: DestinationName, partition: Partition },
 }
 
 impl Subject {
@@ -67,7 +75,8 @@ impl Subject {
         match self {
             Self::Call { .. } => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
-            Self::List(_) | Self::Policy(_) | Self::Deck(_) => Stream::Config,
+            Self::List(_) | Self::Policy(_) | Self::Deck(_) | Self::Destination(_) => Stream::Config,
+            Self::Delivery { .. } => Stream::Deliveries,
         }
     }
 
@@ -75,12 +84,17 @@ impl Subject {
     pub fn kind(&self) -> Option<Kind> {
         match self {
             Self::Call { kind, .. } => Some(*kind),
-            Self::Wallet(_) | Self::List(_) | Self::Policy(_) | Self::Deck(_) => None,
+            Self::Wallet(_)
+            | Self::List(_)
+            | Self::Policy(_)
+            | Self::Deck(_)
+            | Self::Destination(_)
+            | Self::Delivery { .. } => None,
         }
     }
 
     /// What must be kept in order together: a partition of calls, one wallet, one list, the policies of one
-    /// app, the versions of one price list.
+    /// app, the versions of one price list, one destination.
     pub fn lane(&self) -> Partition {
         match self {
             Self::Call { partition, .. } => *partition,
@@ -88,6 +102,8 @@ impl Subject {
             Self::List(list) => Partition::of_text(list.as_str()),
             Self::Policy(app) => Partition::of_text(app.as_str()),
             Self::Deck(deck) => Partition::of_text(deck.as_str()),
+            Self::Destination(destination) => Partition::of_text(destination.as_str()),
+            Self::Delivery { partition, .. } => *partition,
         }
     }
 
@@ -96,7 +112,12 @@ impl Subject {
     pub fn with_kind(&self, kind: Kind) -> Self {
         match self {
             Self::Call { app, partition, .. } => Self::Call { kind, app: app.clone(), partition: *partition },
-            Self::Wallet(_) | Self::List(_) | Self::Policy(_) | Self::Deck(_) => self.clone(),
+            Self::Wallet(_)
+            | Self::List(_)
+            | Self::Policy(_)
+            | Self::Deck(_)
+            | Self::Destination(_)
+            | Self::Delivery { .. } => self.clone(),
         }
     }
 
@@ -108,6 +129,8 @@ impl Subject {
             Self::List(_) => "callbus.list.changed.v1".to_owned(),
             Self::Policy(_) => "callbus.policy.put_in_force.v1".to_owned(),
             Self::Deck(_) => "callbus.deck.put_in_force.v1".to_owned(),
+            Self::Destination(_) => "callbus.destination.changed.v1".to_owned(),
+            Self::Delivery { .. } => "callbus.delivery.noted.v1".to_owned(),
         }
     }
 
@@ -126,6 +149,11 @@ impl Subject {
             ["config", "v1", "list", list] => ListName::new(*list).ok().map(Self::List),
             ["config", "v1", "policy", app] => AppName::new(*app).ok().map(Self::Policy),
             ["config", "v1", "deck", deck] => DeckName::new(*deck).ok().map(Self::Deck),
+            ["config", "v1", "destination", name] => DestinationName::new(*name).ok().map(Self::Destination),
+            ["deliveries", "v1", destination, partition] => Some(Self::Delivery {
+                destination: DestinationName::new(*destination).ok()?,
+                partition: Partition::parse(partition)?,
+            }),
             _ => None,
         }
     }
@@ -139,6 +167,8 @@ impl fmt::Display for Subject {
             Self::List(list) => write!(f, "config.v1.list.{list}"),
             Self::Policy(app) => write!(f, "config.v1.policy.{app}"),
             Self::Deck(deck) => write!(f, "config.v1.deck.{deck}"),
+            Self::Destination(destination) => write!(f, "config.v1.destination.{destination}"),
+            Self::Delivery { destination, partition } => write!(f, "deliveries.v1.{destination}.{partition}"),
         }
     }
 }
@@ -166,6 +196,12 @@ pub enum Filter {
     Policy(AppName),
     /// The versions of one price list.
     Deck(DeckName),
+    /// What one destination is and was.
+    Destination(DestinationName),
+    /// What all destinations are and were.
+    Destinations,
+    /// All deliveries to one destination.
+    Deliveries(DestinationName),
 }
 
 impl Filter {
@@ -174,7 +210,10 @@ impl Filter {
             Self::All(stream) => *stream,
             Self::Kind(_) | Self::Partition(_) | Self::Partitions(_) => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
-            Self::List(_) | Self::Policy(_) | Self::Deck(_) => Stream::Config,
+            Self::List(_) | Self::Policy(_) | Self::Deck(_) | Self::Destination(_) | Self::Destinations => {
+                Stream::Config
+            }
+            Self::Deliveries(_) => Stream::Deliveries,
         }
     }
 
@@ -190,6 +229,9 @@ impl Filter {
             Self::List(list) => Subject::List(list.clone()).to_string(),
             Self::Policy(app) => Subject::Policy(app.clone()).to_string(),
             Self::Deck(deck) => Subject::Deck(deck.clone()).to_string(),
+            Self::Destination(destination) => Subject::Destination(destination.clone()).to_string(),
+            Self::Destinations => "config.v1.destination.*".to_owned(),
+            Self::Deliveries(destination) => format!("deliveries.v1.{destination}.*"),
         }]
     }
 }

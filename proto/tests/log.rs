@@ -5,8 +5,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proto::event::signed;
 use proto::{
-    AppName, Asked, CallId, Decided, DeckName, DeckPutInForce, Emitted, Event, EventId, Kind, ListChanged, ListName,
-    Partition, PolicyOrigin, PolicyPutInForce, Settled, Subject, WalletId,
+    AppName, Asked, CallId, Decided, DeckName, DeckPutInForce, DeliveryNoted, DestinationChanged, DestinationName,
+    Emitted, Event, EventId, Kind, ListChanged, ListName, Partition, PolicyOrigin, PolicyPutInForce, Settled, Subject,
+    WalletId,
 };
 
 #[test]
@@ -34,6 +35,12 @@ fn every_event_shape_decodes() {
         (deck.version.as_str(), deck.effective_from.to_string()),
         ("46d0dbd83d0c69ca", "2026-12-01T00:00:00Z".into())
     );
+    let destination = include_str!("../fixtures/events/destination_changed.v1.json");
+    let changed: Vec<DestinationChanged> = serde_json::from_str(destination).expect("destination");
+    assert_eq!(serde_json::to_value(changed).ok(), serde_json::from_str(destination).ok(), "nothing is lost");
+    let delivery = include_str!("../fixtures/events/delivery_noted.v1.json");
+    let noted: Vec<DeliveryNoted> = serde_json::from_str(delivery).expect("delivery");
+    assert_eq!(serde_json::to_value(noted).ok(), serde_json::from_str(delivery).ok(), "nothing is lost");
 }
 
 #[test]
@@ -62,7 +69,11 @@ fn any_subject() -> impl Strategy<Value = Subject> {
     let list = "[a-zA-Z][a-zA-Z0-9_]{0,63}".prop_map(|list| Subject::List(ListName::new(list).expect("list")));
     let policy = "[a-zA-Z0-9_-]{1,64}".prop_map(|app| Subject::Policy(AppName::new(app).expect("app")));
     let deck = "[a-zA-Z0-9_-]{1,64}".prop_map(|deck| Subject::Deck(DeckName::new(deck).expect("deck")));
-    prop_oneof![call, wallet, list, policy, deck]
+    let name = "[a-zA-Z0-9_-]{1,64}".prop_map(|name| DestinationName::new(name).expect("destination"));
+    let destination = name.clone().prop_map(Subject::Destination);
+    let delivery = (name, "\\PC{0,20}")
+        .prop_map(|(destination, call)| Subject::Delivery { destination, partition: Partition::of_text(&call) });
+    prop_oneof![call, wallet, list, policy, deck, destination, delivery]
 }
 
 proptest! {

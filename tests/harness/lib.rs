@@ -8,6 +8,7 @@ pub mod nats;
 pub mod ports;
 pub mod postgres;
 pub mod program;
+pub mod receiver;
 pub mod redis;
 pub mod role;
 mod server;

@@ -420,6 +420,12 @@ impl World {
         Ok((reply.status().as_u16(), reply.json().await?))
     }
 
+    /// The same, of a body that is put.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let reply = self.http.put(self.api(path)).bearer_auth("token-of-the-stories").json(body).send().await?;
+        Ok((reply.status().as_u16(), reply.json().await?))
+    }
+
     /// Money for a wallet, posted under an id of its own.
     pub async fn top_up(&self, wallet: &str, amount: &str) -> Result<()> {
         let order = json!({ "id": format!("top-up-{amount}"), "amount": amount, "currency": "EUR", "note": "story" });
@@ -437,6 +443,12 @@ impl World {
             Place::Embedded => Bus::embedded_read_only(&self.data("all"))?,
             Place::Nats { nats, .. } => Bus::nats(nats.config("story")?).await?,
         })
+    }
+
+    /// The broker's log, with the rights of a role: to write what the role would.
+    pub async fn log_as(&self, role: &str) -> Result<Bus> {
+        let Place::Nats { nats, .. } = &self.place else { bail!("the embedded log is another process's") };
+        Ok(Bus::nats(nats.config_as(role, "story")?).await?)
     }
 
     /// All events of a call, in order.

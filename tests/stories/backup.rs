@@ -187,7 +187,7 @@ async fn take(bus: &Bus, directory: &TempDir) -> Result<Manifest, BackupError> {
 }
 
 fn consumer(name: &str) -> ConsumerSpec {
-    ConsumerSpec { name: name.to_owned(), filter: Filter::All(Stream::Calls), max_in_flight: 1 }
+    ConsumerSpec { always_worked: false, name: name.to_owned(), filter: Filter::All(Stream::Calls), max_in_flight: 1 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,21 +37,21 @@ macro_rules! contract {
 pub(crate) use contract;
 
 /// Where a log lies, so that it can be opened again after its process has gone.
-enum Place {
+pub(crate) enum Place {
     Embedded(TempDir),
     Nats(Nats),
 }
 
 impl Place {
-    fn embedded() -> Result<Self> {
+    pub(crate) fn embedded() -> Result<Self> {
         Ok(Self::Embedded(tempfile::tempdir()?))
     }
 
-    fn nats() -> Result<Self> {
+    pub(crate) fn nats() -> Result<Self> {
         Nats::start().map(Self::Nats)
     }
 
-    async fn open(&self) -> Result<Bus> {
+    pub(crate) async fn open(&self) -> Result<Bus> {
         match self {
             // Tasks of the handle before may take a moment to let go.
             Self::Embedded(directory) => {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate, and the crates of the workspace it may use. A crate may use only what stands above it.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("proto", &[]),
     ("money", &["proto"]),
     ("policy", &["proto"]),
@@ -14,12 +14,26 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("ingress", &["proto", "bus"]),
     ("billing", &["proto", "money", "bus", "outbound"]),
     ("workers", &["proto", "money", "policy", "bus", "outbound", "billing"]),
+    ("delivery", &["proto", "policy", "bus", "outbound"]),
     ("views", &["proto", "money", "bus"]),
-    ("api", &["proto", "money", "policy", "bus", "ingress", "billing", "workers", "views"]),
+    ("api", &["proto", "money", "policy", "bus", "outbound", "ingress", "billing", "workers", "delivery", "views"]),
     ("simulator", &["proto"]),
     (
         "callbus",
-        &["proto", "money", "policy", "bus", "outbound", "ingress", "billing", "workers", "views", "api", "simulator"],
+        &[
+            "proto",
+            "money",
+            "policy",
+            "bus",
+            "outbound",
+            "ingress",
+            "billing",
+            "workers",
+            "delivery",
+            "views",
+            "api",
+            "simulator",
+        ],
     ),
     (
         "tests",

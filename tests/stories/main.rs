@@ -8,6 +8,7 @@ mod bus;
 mod calls;
 mod cli;
 mod contracts;
+mod delivery;
 mod door;
 mod elsewhere;
 mod faults;

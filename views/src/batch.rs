@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::calls::{self, CallRow};
 use crate::cdrs::{self, CdrLegRow};
 use crate::decisions::{DECISIONS, DecisionRow};
+use crate::deliveries::{self, DELIVERIES, DeliveryRow};
 use crate::entries::{ENTRIES, EntryRow};
 use crate::table::Engine;
 
@@ -23,6 +24,8 @@ pub(crate) struct Batch {
     decisions: Vec<DecisionRow>,
     cdr_legs: Vec<CdrLegRow>,
     pub entries: Vec<EntryRow>,
+    /// By id.
+    deliveries: BTreeMap<String, DeliveryRow>,
 }
 
 impl Batch {
@@ -37,8 +40,17 @@ impl Batch {
         }
     }
 
+    /// Takes an event of a delivery.
+    pub(crate) fn take_delivery(&mut self, seq: u64, event: &proto::Event) {
+        let Some(row) = DeliveryRow::of(seq, event) else { return };
+        match self.deliveries.entry(row.id.clone()) {
+            Entry::Vacant(vacant) => drop(vacant.insert(row)),
+            Entry::Occupied(mut known) => known.get_mut().merge(row),
+        }
+    }
+
     pub(crate) fn rows(&self) -> usize {
-        self.calls.len() + self.decisions.len() + self.cdr_legs.len() + self.entries.len()
+        self.calls.len() + self.decisions.len() + self.cdr_legs.len() + self.entries.len() + self.deliveries.len()
     }
 
     /// In the order in which one needs the other: a CDR is looked up by the decisions and the calls before it.
@@ -57,6 +69,9 @@ impl Batch {
         }
         if let Some(rows) = list(&self.entries) {
             write(ENTRIES.insert(engine, "on conflict do nothing"), &rows);
+        }
+        if let Some(rows) = list(&self.deliveries.into_values().collect::<Vec<_>>()) {
+            write(DELIVERIES.insert(engine, &deliveries::merge()), &rows);
         }
         statements
     }

@@ -9,7 +9,7 @@ use crate::table::Holds::{Boolean, Integer, Text, Time as Moment};
 use crate::table::Table;
 use crate::value::{Time, number, text};
 
-pub(crate) const CALLS: Table = Table {
+pub(crate) const CALLS: Table<'static> = Table {
     name: "calls",
     columns: &[
         ("app", Text),

@@ -12,7 +12,7 @@ use crate::table::Holds::{Boolean, Integer, Json, Micros, Text, Time as Moment};
 use crate::table::{Engine, Table};
 use crate::value::{Time, number, text};
 
-pub(crate) const CDR_LEGS: Table = Table {
+pub(crate) const CDR_LEGS: Table<'static> = Table {
     name: "cdr_legs",
     columns: &[
         ("cdr", Text),
@@ -89,7 +89,7 @@ pub struct CdrLegRow {
 }
 
 /// The CDRs that stand, each leg with the decision that let it through, or refused the call.
-pub(crate) const CDRS: Table = Table {
+pub(crate) const CDRS: Table<'static> = Table {
     name: "cdrs",
     columns: &[
         ("ended_at", Moment),

@@ -9,7 +9,7 @@ use crate::table::Holds::{Boolean, Integer, Json, Micros, Text, Time as Moment};
 use crate::table::Table;
 use crate::value::{Time, text};
 
-pub(crate) const DECISIONS: Table = Table {
+pub(crate) const DECISIONS: Table<'static> = Table {
     name: "decisions",
     columns: &[
         ("id", Text),

@@ -14,7 +14,7 @@ use crate::table::Holds::{Integer, Json, Micros, Text, Time as Moment};
 use crate::table::Table;
 use crate::value::{Time, text};
 
-pub(crate) const ENTRIES: Table = Table {
+pub(crate) const ENTRIES: Table<'static> = Table {
     name: "wallet_entries",
     columns: &[
         ("id", Text),

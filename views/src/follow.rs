@@ -23,7 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often it is counted how far the tables are behind.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// What the tables are made of.
-const STREAMS: [Stream; 2] = [Stream::Calls, Stream::Wallets];
+const STREAMS: [Stream; 3] = [Stream::Calls, Stream::Wallets, Stream::Deliveries];
 /// Who stands by asks for the lock this often.
 const STAND_BY: Duration = Duration::from_secs(1);
 
@@ -84,11 +84,16 @@ impl Views {
                 None => sleep(STAND_BY).await,
             }
         };
-        let mut calls = Reading::begin(&self.bus, &self.store, Stream::Calls).await?;
-        let mut wallets = Reading::begin(&self.bus, &self.store, Stream::Wallets).await?;
+        let mut readings = Vec::new();
+        for stream in STREAMS {
+            readings.push(Reading::begin(&self.bus, &self.store, stream).await?);
+        }
         loop {
-            let [calls_moved, wallets_moved] = [calls.step(&mut writer).await?, wallets.step(&mut writer).await?];
-            if !calls_moved && !wallets_moved {
+            let mut moved = false;
+            for reading in &mut readings {
+                moved |= reading.step(&mut writer).await?;
+            }
+            if !moved {
                 sleep(LOOK_AGAIN_AFTER).await;
             }
         }
@@ -172,6 +177,7 @@ impl Reading {
             match self.stream {
                 Stream::Calls => batch.take(recorded.seq, &recorded.event),
                 Stream::Wallets => batch.entries.extend(self.wallets.rows(&self.bus, &recorded).await?),
+                Stream::Deliveries => batch.take_delivery(recorded.seq, &recorded.event),
                 Stream::Config => {}
             }
             self.read = Cursor { seq: recorded.seq, id: Some(recorded.event.id.to_string()) };

@@ -3,7 +3,7 @@
 //!
 //! [`Views`] is the role: it follows the log and writes what each event says, and how far it is in the same
 //! transaction, into a [`Store`]: a file of SQLite or PostgreSQL. An event makes rows of [`calls`], [`decisions`],
-//! [`cdrs`] and [`entries`], gathered in a `batch` and written by the one `writer`. A `table` says it in the words of
+//! [`cdrs`], [`entries`] and [`deliveries`], gathered in a `batch` and written by the one `writer`. A `table` says it in the words of
 //! either engine. All of it can be emptied and made again ([`Store::clear`]).
 //!
 //! Who reads asks by [`query`]; [`export`] makes files of CDRs.
@@ -16,6 +16,7 @@ pub mod calls;
 pub mod decisions;
 pub mod cdrs;
 pub mod entries;
+pub mod deliveries;
 mod batch;
 
 mod store;
@@ -27,6 +28,6 @@ pub mod export;
 
 pub use error::Error;
 pub use follow::Views;
-pub use query::{CallFilter, Cdr, CdrFilter, CdrPlace, Order};
+pub use query::{CallFilter, Cdr, CdrFilter, CdrPlace, DeliveryFilter, Order};
 pub use store::Store;
 pub use value::Time;

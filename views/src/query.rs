@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use bus::Bus;
 use jiff::Timestamp;
-use proto::{AppName, CallId, Filter, Outcome, Stream, WalletId};
+use proto::{AppName, CallId, DestinationName, EventId, Filter, Outcome, Stream, WalletId};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::calls::{CALLS, CallRow};
 use crate::cdrs::{CDR_LEGS, CDRS, CdrLegRow};
 use crate::decisions::{DECISIONS, DecisionRow};
+use crate::deliveries::{DEAD, DELIVERIES, DeadCount, DeliveryRow, DeliveryState};
 use crate::error::Error;
 use crate::store::{Argument, Store};
-use crate::table::Engine;
+use crate::table::{Engine, Table};
 use crate::value::{Time, number};
 
 /// How often somebody who waits for the tables looks.
@@ -47,6 +48,18 @@ pub struct CdrFilter {
     pub until: Option<Timestamp>,
 }
 
+/// Which deliveries are wanted; all of it narrows.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryFilter {
+    pub destination: Option<DestinationName>,
+    pub state: Option<DeliveryState>,
+    pub call: Option<CallId>,
+    /// What happened at or after it.
+    pub since: Option<Timestamp>,
+    /// Deliveries that begin in `DELIVERIES` before this sequence: the next page.
+    pub before: Option<u64>,
+}
+
 /// One row of `cdrs`, by column.
 pub type Cdr = Map<String, Value>;
 
@@ -58,7 +71,7 @@ pub struct CdrPlace {
     pub leg_number: u64,
 }
 
-/// In which order CDRs come.
+/// In which order rows come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     OldestFirst,
@@ -175,6 +188,54 @@ impl Store {
         let rows = self.rows(CALLS.select(self.engine(), &rest), wanted.arguments).await?;
         let first: Option<CallRow> = rows.first().map(|row| serde_json::from_str(row)).transpose()?;
         Ok(first.map(|row| row.first_seq))
+    }
+
+    /// Deliveries, as they began.
+    pub async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<DeliveryRow>, Error> {
+        let mut wanted = Where::new(self.engine());
+        wanted.equal("destination", filter.destination.as_ref());
+        wanted.equal("state", filter.state.map(DeliveryState::as_str));
+        wanted.equal("call", filter.call.as_ref());
+        wanted.between("happened_at", filter.since, None);
+        if let Some(before) = filter.before {
+            let place = wanted.integer(before);
+            wanted.conditions.push(format!("first_seq < {place}"));
+        }
+        let direction = match order {
+            Order::OldestFirst => "",
+            Order::NewestFirst => " desc",
+        };
+        let rest = format!("{} order by first_seq{direction} limit {limit}", wanted.sql());
+        let rows = self.rows(DELIVERIES.select(self.engine(), &rest), wanted.arguments).await?;
+        rows.iter().map(|row| Ok(serde_json::from_str(row)?)).collect()
+    }
+
+    /// One delivery by its id.
+    pub async fn delivery(&self, id: &EventId) -> Result<Option<DeliveryRow>, Error> {
+        let mut wanted = Where::new(self.engine());
+        wanted.equal("id", Some(id));
+        let rows = self.rows(DELIVERIES.select(self.engine(), &wanted.sql()), wanted.arguments).await?;
+        Ok(rows.first().map(|row| serde_json::from_str(row)).transpose()?)
+    }
+
+    /// What is given up at a destination, by cause: how many, the most first.
+    pub async fn dead(&self, destination: Option<&DestinationName>, limit: usize) -> Result<Vec<DeadCount>, Error> {
+        let mut wanted = Where::new(self.engine());
+        wanted.equal("state", Some(DeliveryState::Dead.as_str()));
+        wanted.equal("destination", destination);
+        let counted = format!(
+            "(select destination, coalesce(cause, '') as cause, count(*) as count from deliveries {} group by 1, 2) c",
+            wanted.sql()
+        );
+        let table = Table { name: &counted, columns: DEAD };
+        let rest = format!("order by count desc, destination, cause limit {limit}");
+        let rows = self.rows(table.select(self.engine(), &rest), wanted.arguments).await?;
+        rows.iter().map(|row| Ok(serde_json::from_str(row)?)).collect()
     }
 
     /// The legs of the CDRs with these ids, each CDR's in order.

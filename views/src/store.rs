@@ -26,6 +26,7 @@ const LOCKED_WITHIN: Duration = Duration::from_secs(5);
 
 const TABLES: &str = include_str!("../migrations/1_tables.sql");
 const CURSOR_IDS: &str = include_str!("../migrations/2_cursor_ids.sql");
+const DELIVERIES: &str = include_str!("../migrations/3_deliveries.sql");
 
 /// Where the tables are. Clones share the connections; none is made before it is needed.
 #[derive(Debug, Clone)]
@@ -108,7 +109,7 @@ impl Store {
         match self {
             Self::Sqlite { pool, .. } => {
                 let mut writing = pool.begin_with("begin immediate").await?;
-                for emptied in ["calls", "decisions", "cdr_legs", "wallet_entries"] {
+                for emptied in ["calls", "decisions", "cdr_legs", "wallet_entries", "deliveries"] {
                     sqlx::query(AssertSqlSafe(format!("delete from {emptied}"))).execute(&mut *writing).await?;
                 }
                 sqlx::query("update view_cursors set seq = 0, id = null").execute(&mut *writing).await?;
@@ -118,7 +119,9 @@ impl Store {
                 let mut writing = pool.begin().await?;
                 // First the cursors: in the order in which the writer takes its locks.
                 sqlx::query("update view_cursors set seq = 0, id = null").execute(&mut *writing).await?;
-                sqlx::query("truncate calls, decisions, cdr_legs, wallet_entries").execute(&mut *writing).await?;
+                sqlx::query("truncate calls, decisions, cdr_legs, wallet_entries, deliveries")
+                    .execute(&mut *writing)
+                    .await?;
                 writing.commit().await?;
             }
         }
@@ -161,5 +164,6 @@ pub(crate) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
 pub(crate) fn migrator() -> Migrator {
     let tables = Migration::new(1, "tables".into(), MigrationType::Simple, TABLES.into_sql_str(), false);
     let ids = Migration::new(2, "cursor ids".into(), MigrationType::Simple, CURSOR_IDS.into_sql_str(), false);
-    Migrator::with_migrations(vec![tables, ids])
+    let deliveries = Migration::new(3, "deliveries".into(), MigrationType::Simple, DELIVERIES.into_sql_str(), false);
+    Migrator::with_migrations(vec![tables, ids, deliveries])
 }

@@ -25,9 +25,9 @@ pub(crate) enum Holds {
 
 /// A table, or a view of some; the columns as a struct of the same names has them.
 #[derive(Debug)]
-pub(crate) struct Table {
-    pub name: &'static str,
-    pub columns: &'static [(&'static str, Holds)],
+pub(crate) struct Table<'a> {
+    pub name: &'a str,
+    pub columns: &'a [(&'a str, Holds)],
 }
 
 impl Holds {
@@ -43,7 +43,7 @@ impl Holds {
     }
 }
 
-impl Table {
+impl Table<'_> {
     /// The column names with commas between.
     pub(crate) fn names(&self) -> String {
         self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")

@@ -126,7 +126,11 @@ impl Control {
                     changes.entry(app.clone()).or_default().extend(PutInForce::read(next.seq, &next.event));
                 }
                 // Price lists are followed by themselves.
-                Subject::Call { .. } | Subject::Wallet(_) | Subject::Deck(_) => {}
+                Subject::Call { .. }
+                | Subject::Wallet(_)
+                | Subject::Deck(_)
+                | Subject::Destination(_)
+                | Subject::Delivery { .. } => {}
             }
         }
         let mut unreachable = None;

@@ -33,14 +33,19 @@ pub(crate) async fn run(desk: &Arc<Desk>, kind: Kind, stop: CancellationToken) -
             async move { desk.emit(recorded).await }
         }
     };
-    desk.bus.consume(consumer(kind), async || Ok(()), handler, stop).await
+    desk.bus.consume(consumer(kind), async |_| Ok(()), handler, stop).await
 }
 
 /// The kinds of callback that named events are made of.
 pub(crate) const KINDS: [Kind; 2] = [Kind::Dice, Kind::Notify];
 
 pub(crate) fn consumer(kind: Kind) -> ConsumerSpec {
-    ConsumerSpec { name: format!("emit-{kind}"), filter: Filter::Kind(kind), max_in_flight: IN_FLIGHT_MAX }
+    ConsumerSpec {
+        name: format!("emit-{kind}"),
+        filter: Filter::Kind(kind),
+        max_in_flight: IN_FLIGHT_MAX,
+        always_worked: false,
+    }
 }
 
 impl Desk {

@@ -38,7 +38,11 @@ pub fn document_of(event: &Event) -> Option<String> {
     match &event.subject {
         Subject::Policy(_) => policies::document_of(event),
         Subject::Deck(name) => deck_log::document_of(name, event),
-        Subject::List(_) | Subject::Call { .. } | Subject::Wallet(_) => None,
+        Subject::List(_)
+        | Subject::Call { .. }
+        | Subject::Wallet(_)
+        | Subject::Destination(_)
+        | Subject::Delivery { .. } => None,
     }
 }
 

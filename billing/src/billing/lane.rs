@@ -57,7 +57,9 @@ pub(super) fn key_of(recorded: &Recorded) -> Option<(Kind, CallKey)> {
         | Subject::Wallet(_)
         | Subject::List(_)
         | Subject::Policy(_)
-        | Subject::Deck(_) => None,
+        | Subject::Deck(_)
+        | Subject::Destination(_)
+        | Subject::Delivery { .. } => None,
         Subject::Call { kind, app, .. } => {
             let call = CallId::new(recorded.event.about.as_str()).ok()?;
             Some((*kind, (app.clone(), call)))

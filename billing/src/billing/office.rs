@@ -62,8 +62,10 @@ impl Office {
             if let Err(why) = self.expire_grants(&mut expiries).await {
                 tracing::warn!(why, "grants expire later");
             }
-            match group::in_force(&self.bus).await {
-                Ok(in_force) if in_force != groups => return Err(BillingError::Groups { groups, in_force }),
+            match group::ONE.in_force(&self.bus).await {
+                Ok(in_force) if in_force.of != groups => {
+                    return Err(BillingError::Groups { groups, in_force: in_force.of });
+                }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "the number of groups is looked up later"),
             }

@@ -69,7 +69,8 @@ async fn place(to: &Bus, consumers: &[ConsumerSpec], position: &Position) -> Res
         (Bus::Nats(nats), Stream::Calls) if !filters.is_empty() => {
             nats.subscribe_to(name, filters.clone(), Begin::At(floor + 1)).await?;
         }
-        (Bus::Embedded(_), _) | (Bus::Nats(_), Stream::Calls | Stream::Wallets | Stream::Config) => {
+        (Bus::Embedded(_), _)
+        | (Bus::Nats(_), Stream::Calls | Stream::Wallets | Stream::Config | Stream::Deliveries) => {
             tracing::warn!(name, stream = stream.name(), floor, "a consumer of another program was not brought back");
         }
     }

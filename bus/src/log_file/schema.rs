@@ -78,7 +78,8 @@ pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
          ) strict;
          create table if not exists document (
              name text primary key, revision text not null, bytes blob not null
-         ) strict;",
+         ) strict;
+         create table if not exists secret (name text primary key, bytes blob not null) strict;",
     )?;
     transaction.commit()
 }

@@ -43,6 +43,7 @@ const DEAD_BYTES_MAX: i64 = 256 * 1024 * 1024;
 const DEAD_PER_CONSUMER_MAX: i64 = 1000;
 pub(crate) const DOCUMENTS: &str = "DOCUMENTS";
 pub(crate) const CHECKPOINTS: &str = "CHECKPOINTS";
+pub(crate) const SECRETS: &str = "SECRETS";
 
 #[derive(Clone)]
 pub(crate) struct Broker {
@@ -55,6 +56,7 @@ pub(crate) struct Broker {
     pub(crate) provisions: bool,
     documents: Arc<OnceCell<object_store::ObjectStore>>,
     checkpoints: Arc<OnceCell<kv::Store>>,
+    secrets: Arc<OnceCell<kv::Store>>,
 }
 
 impl Broker {
@@ -98,6 +100,7 @@ impl Broker {
             provisions: config.provisions,
             documents: Arc::default(),
             checkpoints: Arc::default(),
+            secrets: Arc::default(),
         };
         if may_be_down {
             // A moment, so that the usual start finds everything made; the spool sees to it otherwise.
@@ -257,20 +260,21 @@ impl Broker {
     }
 
     pub(crate) async fn checkpoints(&self) -> Result<&kv::Store, Unavailable> {
-        let make = async || {
-            if let Ok(store) = self.bounded("find the checkpoints", self.jetstream.get_key_value(CHECKPOINTS)).await? {
-                return Ok(store);
-            }
-            self.must_provision("the checkpoint store")?;
-            let config = kv::Config {
-                bucket: CHECKPOINTS.to_owned(),
-                history: 1,
-                num_replicas: self.replicas,
-                ..kv::Config::default()
-            };
-            self.call("make the checkpoint store", self.jetstream.create_key_value(config)).await
-        };
-        self.checkpoints.get_or_try_init(make).await
+        self.checkpoints.get_or_try_init(|| self.store(CHECKPOINTS, "the checkpoint store")).await
+    }
+
+    pub(crate) async fn secrets(&self) -> Result<&kv::Store, Unavailable> {
+        self.secrets.get_or_try_init(|| self.store(SECRETS, "the store of secrets")).await
+    }
+
+    async fn store(&self, bucket: &str, missing: &str) -> Result<kv::Store, Unavailable> {
+        if let Ok(store) = self.bounded("find a store", self.jetstream.get_key_value(bucket)).await? {
+            return Ok(store);
+        }
+        self.must_provision(missing)?;
+        let config =
+            kv::Config { bucket: bucket.to_owned(), history: 1, num_replicas: self.replicas, ..kv::Config::default() };
+        self.call("make a store", self.jetstream.create_key_value(config)).await
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn consume<B, G, H, F>(
     stop: CancellationToken,
 ) -> Result<(), Unavailable>
 where
-    B: Fn() -> G + Send + Sync + 'static,
+    B: Fn(CancellationToken) -> G + Send + Sync + 'static,
     G: Future<Output = Result<(), Unavailable>> + Send + 'static,
     H: Fn(Recorded) -> F + Send + Sync + 'static,
     F: Future<Output = Verdict> + Send + 'static,
@@ -135,7 +135,7 @@ struct Post<B, H> {
 
 impl<B, G, H, F> Post<B, H>
 where
-    B: Fn() -> G,
+    B: Fn(CancellationToken) -> G,
     G: Future<Output = Result<(), Unavailable>>,
     H: Fn(Recorded) -> F + Send + Sync + 'static,
     F: Future<Output = Verdict> + Send + 'static,
@@ -178,7 +178,7 @@ struct Turn {
 
 impl<B, G, H, F> Turns<B, H>
 where
-    B: Fn() -> G + Send + Sync + 'static,
+    B: Fn(CancellationToken) -> G + Send + Sync + 'static,
     G: Future<Output = Result<(), Unavailable>> + Send + 'static,
     H: Fn(Recorded) -> F + Send + Sync + 'static,
     F: Future<Output = Verdict> + Send + 'static,
@@ -309,13 +309,16 @@ where
 
     /// Nothing has come for a while. Another may be pinned by now. Or nobody is, yet events are held: a process died
     /// with them. Nothing would come until their time-out, unless something new is published; set back, they are there
-    /// at once.
+    /// at once. Where somebody is always to work, the last event comes again, since a pin is given with an event.
     async fn look(&mut self, consumer: &mut Consumer<pull::Config>) -> Result<(), Unavailable> {
         let broker = &self.post.broker;
         let info = broker.call(WHAT, consumer.get_info()).await?;
         let pin = pin_of(&info);
+        let done = info.ack_floor.stream_sequence;
         if pin.is_none() && info.num_ack_pending > 0 {
             broker.call(WHAT, consumer.reset(None)).await?;
+        } else if pin.is_none() && self.post.spec.always_worked && done > 0 && info.num_pending == 0 {
+            broker.call(WHAT, consumer.reset(Some(done))).await?;
         }
         if self.turn.as_ref().is_some_and(|turn| pin != Some(&turn.pin)) {
             self.lose();

@@ -1,4 +1,4 @@
-//! Documents in an object store, checkpoints in a key-value bucket.
+//! Documents in an object store, checkpoints and secrets in a key-value bucket each.
 
 use std::collections::HashMap;
 
@@ -62,6 +62,16 @@ pub(super) async fn revision(broker: &Broker, name: &str) -> Result<Option<Strin
             }
         },
     }
+}
+
+pub(super) async fn put_secret(broker: &Broker, name: &str, bytes: Bytes) -> Result<(), Unavailable> {
+    let store = broker.secrets().await?;
+    broker.call("keep a secret", store.put(name, bytes)).await.map(drop)
+}
+
+pub(super) async fn secret(broker: &Broker, name: &str) -> Result<Option<Bytes>, Unavailable> {
+    let store = broker.secrets().await?;
+    broker.call("read a secret", store.get(name)).await
 }
 
 pub(super) async fn checkpoint(broker: &Broker, name: &str) -> Result<Option<u64>, Unavailable> {

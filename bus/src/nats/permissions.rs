@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 
 use proto::{Filter, Kind, Stream};
 
-use super::broker::{ADVISORIES, CHECKPOINTS, DEAD_STREAM, DOCUMENTS};
+use super::broker::{ADVISORIES, CHECKPOINTS, DEAD_STREAM, DOCUMENTS, SECRETS};
 
 /// The account all of callbus lives in.
 const ACCOUNT: &str = "CALLBUS";
@@ -127,6 +127,19 @@ impl Permissions {
     pub fn keeps_checkpoints(mut self) -> Self {
         self.publish.insert(format!("$KV.{CHECKPOINTS}.>"));
         self.reads_checkpoints()
+    }
+
+    /// [`Bus::put_secret`](crate::Bus::put_secret), of those whose names begin so, and reading none.
+    #[must_use]
+    pub fn writes_secrets(mut self, folder: &str) -> Self {
+        self.publish.insert(format!("$KV.{SECRETS}.{folder}.>"));
+        self.looks_at(&format!("KV_{SECRETS}"))
+    }
+
+    /// [`Bus::secret`](crate::Bus::secret).
+    #[must_use]
+    pub fn reads_secrets(self) -> Self {
+        self.reads_stream(&format!("KV_{SECRETS}"))
     }
 
     /// [`Bus::ask`](crate::Bus::ask) and [`Bus::survey`](crate::Bus::survey).

@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{self, ConsumerErrorKind};
 
-use super::broker::{Broker, CHECKPOINTS, DOCUMENTS};
+use super::broker::{Broker, CHECKPOINTS, DOCUMENTS, SECRETS};
 use super::consume;
 use crate::bus::ConsumerSpec;
 use crate::error::Unavailable;
@@ -45,7 +45,12 @@ pub(super) async fn provision(
         let state = stream_state(broker, &config).await?;
         pieces.push(Piece { what: "stream", name: config.name, state });
     }
-    for (bucket, stream) in [(DOCUMENTS, format!("OBJ_{DOCUMENTS}")), (CHECKPOINTS, format!("KV_{CHECKPOINTS}"))] {
+    let stores = [
+        (DOCUMENTS, format!("OBJ_{DOCUMENTS}")),
+        (CHECKPOINTS, format!("KV_{CHECKPOINTS}")),
+        (SECRETS, format!("KV_{SECRETS}")),
+    ];
+    for (bucket, stream) in stores {
         let there = stream_info(broker, &stream).await?.is_some();
         let state = if there { PieceState::There } else { PieceState::Missing };
         pieces.push(Piece { what: "store", name: bucket.to_owned(), state });
@@ -66,6 +71,7 @@ async fn make(broker: &Broker, consumers: &[ConsumerSpec]) -> Result<(), Unavail
     broker.prepare().await.map_err(|error| Unavailable::new(WHAT, error))?;
     broker.documents().await?;
     broker.checkpoints().await?;
+    broker.secrets().await?;
     for spec in consumers {
         if consumer_state(broker, spec).await? == PieceState::Missing {
             let create = broker.jetstream.create_consumer_on_stream(consume::config(spec), spec.filter.stream().name());

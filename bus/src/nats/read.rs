@@ -5,11 +5,11 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use proto::event::NotAnEvent;
-use proto::{Event, Filter};
+use proto::{Event, Filter, Stream};
 
 use super::Broker;
 use crate::bus::Recorded;
@@ -107,6 +107,23 @@ pub(super) async fn last_seq(broker: &Broker, filter: &Filter) -> Result<u64, Un
         }
     }
     Ok(last_seq)
+}
+
+pub(super) async fn event(broker: &Broker, stream: Stream, seq: u64) -> Result<Option<Recorded>, Unavailable> {
+    let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(stream.name())).await?;
+    match broker.bounded(WHAT, stream.direct_get(seq)).await? {
+        Ok(found) => event_of(&found.headers, found.subject.as_str(), found.payload)
+            .map(|event| Some(Recorded { seq, event }))
+            .map_err(|error| Unavailable::new(WHAT, error)),
+        Err(error) => match error.kind() {
+            DirectGetErrorKind::NotFound => Ok(None),
+            DirectGetErrorKind::InvalidSubject
+            | DirectGetErrorKind::Request
+            | DirectGetErrorKind::ErrorResponse(..)
+            | DirectGetErrorKind::TimedOut
+            | DirectGetErrorKind::Other => Err(Unavailable::new(WHAT, error)),
+        },
+    }
 }
 
 pub(super) fn recorded(message: &Message) -> Result<Recorded, ReadError> {

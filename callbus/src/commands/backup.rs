@@ -229,7 +229,12 @@ async fn wallets(bus: &Bus, up_to: u64) -> Result<BTreeSet<WalletId>, Failure> {
     while let Some(recorded) = events.next().await?.filter(|recorded| recorded.seq <= up_to) {
         match recorded.event.subject {
             Subject::Wallet(wallet) => drop(wallets.insert(wallet)),
-            Subject::Call { .. } | Subject::List(_) | Subject::Policy(_) | Subject::Deck(_) => {}
+            Subject::Call { .. }
+            | Subject::List(_)
+            | Subject::Policy(_)
+            | Subject::Deck(_)
+            | Subject::Destination(_)
+            | Subject::Delivery { .. } => {}
         }
     }
     Ok(wallets)

@@ -154,7 +154,8 @@ async fn find(bus: &Bus, name: &str) -> Result<(), Failure> {
 
 /// Callbus's own consumers are made by `callbus provision`.
 fn refuse_own(name: &str) -> Result<(), Failure> {
-    let own = billing::GROUPS.into_iter().flat_map(broker::consumers).any(|own| own.name == name);
+    let own =
+        billing::GROUPS.into_iter().flat_map(|groups| broker::consumers(groups, groups)).any(|own| own.name == name);
     let is_own = own || broker::users().iter().any(|(own, _)| *own == name);
     if is_own {
         return Err(Failure::say(Exit::Usage, format!("{name} is callbus's own: choose another name")));

@@ -21,7 +21,7 @@ pub(crate) async fn run(
     let unreachable = |error: anyhow::Error| Failure::new(Exit::Unreachable, error);
     let bus = broker::connect_to_provision(nats, environment).await.map_err(unreachable)?;
     let pieces = bus
-        .provision(&broker::consumers(config.billing_groups), dry_run)
+        .provision(&broker::consumers(config.billing_groups, config.delivery_groups), dry_run)
         .await
         .map_err(|error| unreachable(error.into()))?;
     if !dry_run {

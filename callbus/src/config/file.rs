@@ -22,6 +22,7 @@ pub(super) struct File {
     pub admission: Admission,
     pub worker: Worker,
     pub billing: Billing,
+    pub delivery: Delivery,
     pub outbound: Outbound,
     pub platform: Platform,
     pub views: Views,
@@ -39,6 +40,7 @@ impl Default for File {
             admission: Admission::default(),
             worker: Worker::default(),
             billing: Billing::default(),
+            delivery: Delivery::default(),
             outbound: Outbound::default(),
             platform: Platform::default(),
             views: Views::default(),
@@ -201,6 +203,12 @@ pub(super) struct Billing {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Delivery {
+    pub groups: Groups,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Outbound {
     pub allow: Vec<Network>,
 }
@@ -252,7 +260,7 @@ impl Default for Groups {
 impl TryFrom<u8> for Groups {
     type Error = String;
     fn try_from(groups: u8) -> Result<Self, String> {
-        let can = billing::GROUPS.contains(&groups);
+        let can = bus::Groups::COUNTS.contains(&groups);
         can.then_some(Self(groups)).ok_or_else(|| format!("{groups} groups cannot be: write 1, 2, 4, 8 or 16"))
     }
 }

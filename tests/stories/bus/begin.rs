@@ -207,7 +207,7 @@ async fn what_runs_under_a_lost_pin_ends_before_the_next_beginning() -> Result<(
     };
     let (stop, mut tasks, consuming) = (CancellationToken::new(), JoinSet::new(), bus.clone());
     let stopping = stop.clone();
-    tasks.spawn(async move { consuming.consume(spec("c"), begin, handler, stopping).await });
+    tasks.spawn(async move { consuming.consume(spec("c"), move |_| begin(), handler, stopping).await });
     // "behind" waits in the lane of "1" and must not be begun under the lost pin.
     fill(&bus, "call", &["1", "behind"]).await?;
     let story_is =

@@ -28,7 +28,7 @@ contract!(
 );
 
 pub(super) fn spec(name: &str) -> ConsumerSpec {
-    ConsumerSpec { name: name.to_owned(), filter: Filter::All(Stream::Calls), max_in_flight: 8 }
+    ConsumerSpec { name: name.to_owned(), filter: Filter::All(Stream::Calls), max_in_flight: 8, always_worked: false }
 }
 
 /// A running consumer that tells what it was handed.
@@ -67,7 +67,7 @@ impl Running {
                 let _ = tell.send(recorded);
                 async move { verdict }
             };
-            bus.consume(spec, begin, handler, stopping).await
+            bus.consume(spec, move |_| begin(), handler, stopping).await
         });
         Self { stop, tasks, handed }
     }
@@ -246,7 +246,7 @@ async fn a_stop_finishes_what_runs(place: Place) -> Result<()> {
                 Verdict::Done
             }
         };
-        consuming.consume(spec("c"), async || Ok(()), handler, stopping).await
+        consuming.consume(spec("c"), async |_| Ok(()), handler, stopping).await
     });
     assert!(begun.recv().await.is_some());
     stop.cancel();
@@ -341,7 +341,7 @@ async fn a_handler_that_panics_ends_the_consumer_and_loses_nothing(place: Place)
     let bus = place.open().await?;
     fill(&bus, "call", &["1"]).await?;
     let handler = |_| async { panic!("a bug in a handler") };
-    assert!(bus.consume(spec("c"), async || Ok(()), handler, CancellationToken::new()).await.is_err());
+    assert!(bus.consume(spec("c"), async |_| Ok(()), handler, CancellationToken::new()).await.is_err());
     let mut running = Running::start(&bus, "c", |_| Verdict::Done);
     assert_eq!(running.next().await?, "1");
     running.stop().await

@@ -1,0 +1,209 @@
+//! `/v1/deliveries`: what became of every delivery, and delivering again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use bytes::Bytes;
+use delivery::{AGAIN_MAX, Again, Stretch};
+use jiff::Timestamp;
+use proto::{CallId, DestinationName, EventId, Stream};
+use serde::{Deserialize, Serialize};
+use views::deliveries::{DeadCount, DeliveryRow, DeliveryState};
+use views::{DeliveryFilter, Order};
+
+use crate::body;
+use crate::destinations::{name_of, problem};
+use crate::problem::Problem;
+use crate::server::{BODY_BYTES_MAX, Desk};
+
+/// Deliveries on one page.
+const PAGE: usize = 100;
+const PAGE_MAX: usize = 1000;
+/// How long the tables may take to be level with the log.
+const LEVEL_WITHIN: Duration = Duration::from_secs(2);
+
+/// `?destination=&state=&call=&since=&before=&limit=`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    destination: Option<DestinationName>,
+    state: Option<String>,
+    call: Option<CallId>,
+    since: Option<Timestamp>,
+    before: Option<u64>,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DeliveryPage {
+    deliveries: Vec<DeliveryRow>,
+    /// `before` of the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeadQuery {
+    destination: Option<DestinationName>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DeadPage {
+    dead: Vec<DeadCount>,
+}
+
+/// What was asked for again.
+#[derive(Debug, Serialize)]
+pub(crate) struct Retried {
+    retried: usize,
+    /// More is wanted: ask again. What was not taken has no place just now.
+    more: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetryAll {
+    /// What happened at or after it; without it, everything.
+    since: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Replay {
+    from: Timestamp,
+    to: Timestamp,
+    /// Say how many there are, and send nothing.
+    #[serde(default)]
+    count: bool,
+    /// What the answer before said, to go on.
+    #[serde(default)]
+    after_seq: u64,
+    replay: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Replayed {
+    /// Names the replay.
+    replay: u64,
+    /// In this step.
+    deliveries: usize,
+    /// All up to this sequence was looked at.
+    after_seq: u64,
+    /// There is more: ask again, with `after_seq` and `replay`.
+    more: bool,
+}
+
+pub(crate) async fn list(
+    State(desk): State<Arc<Desk>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<DeliveryPage>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    let state = query.state.as_deref().map(str::parse).transpose().map_err(Problem::Invalid)?;
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let ListQuery { destination, call, since, before, .. } = query;
+    let filter = DeliveryFilter { destination, state, call, since, before };
+    let deliveries = desk.views.deliveries(&filter, Order::NewestFirst, limit).await.map_err(Problem::unavailable)?;
+    let next = deliveries.last().filter(|_| deliveries.len() == limit).map(|last| last.first_seq);
+    Ok(Json(DeliveryPage { deliveries, next }))
+}
+
+pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<DeliveryRow>, Problem> {
+    Ok(Json(find(&desk, id).await?))
+}
+
+/// What was given up, by destination and cause.
+pub(crate) async fn dead(
+    State(desk): State<Arc<Desk>>,
+    query: Result<Query<DeadQuery>, QueryRejection>,
+) -> Result<Json<DeadPage>, Problem> {
+    let Query(DeadQuery { destination }) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    let dead = desk.views.dead(destination.as_ref(), PAGE_MAX).await.map_err(Problem::unavailable)?;
+    Ok(Json(DeadPage { dead }))
+}
+
+pub(crate) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<Retried>, Problem> {
+    let row = find(&desk, id).await?;
+    if row.state != DeliveryState::Dead {
+        return Err(Problem::Conflict(format!("it is {}: only what was given up is retried", row.state.as_str())));
+    }
+    let destination = name_of(row.destination.clone())?;
+    match again(&desk, &destination, vec![row]).await? {
+        0 => Err(Problem::Unavailable("nobody took it: is a delivery process running? try again".to_owned())),
+        retried => Ok(Json(Retried { retried, more: false })),
+    }
+}
+
+/// A step of retrying all that was given up; who asks goes on until there is no more.
+pub(crate) async fn retry_all(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Retried>, Problem> {
+    let destination = name_of(name)?;
+    let RetryAll { since } = body::parse(body, BODY_BYTES_MAX, "{since: \"2026-12-31T12:00:00Z\"} or {}")?;
+    let state = Some(DeliveryState::Dead);
+    let filter = DeliveryFilter { destination: Some(destination.clone()), state, since, ..DeliveryFilter::default() };
+    // So that what the step before asked for is not asked for again.
+    desk.views.behind(&desk.bus, Stream::Deliveries, LEVEL_WITHIN).await.map_err(Problem::unavailable)?;
+    // The oldest first: a call's events are wanted in their order.
+    let dead = desk.views.deliveries(&filter, Order::OldestFirst, AGAIN_MAX).await.map_err(Problem::unavailable)?;
+    let wanted = dead.len();
+    let retried = if wanted == 0 { 0 } else { again(&desk, &destination, dead).await? };
+    Ok(Json(Retried { retried, more: wanted > 0 }))
+}
+
+/// A step of a replay.
+pub(crate) async fn replay(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Replayed>, Problem> {
+    let shape = "{from: \"2026-12-31T12:00:00Z\", to: \"…\", count: true}";
+    let Replay { from, to, count, after_seq, replay } = body::parse(body, BODY_BYTES_MAX, shape)?;
+    let destination = desk.destinations().find(&name_of(name)?).await.map_err(problem)?;
+    let number = replay.unwrap_or_else(|| desk.clock.now().as_millisecond().unsigned_abs());
+    let mut stretch = Stretch { from, to, after_seq };
+    let mut deliveries = 0;
+    loop {
+        let page = delivery::replay(&desk.bus, &destination, stretch, number).await.map_err(Problem::unavailable)?;
+        if count {
+            deliveries += page.deliveries.len();
+            stretch.after_seq = page.passed_seq;
+            if page.is_last {
+                return Ok(Json(Replayed { replay: number, deliveries, after_seq: page.passed_seq, more: false }));
+            }
+            continue;
+        }
+        let wanted = page.deliveries.len();
+        let taken = match wanted {
+            0 => 0,
+            _ => {
+                let taken = delivery::again(&desk.bus, &destination.name, page.deliveries.clone()).await;
+                taken.map_err(Problem::unavailable)?.len()
+            }
+        };
+        // What was taken is known when it is asked for again, so a step that was cut short is asked for whole.
+        let done = taken == wanted;
+        let after_seq = if done { page.passed_seq } else { stretch.after_seq };
+        return Ok(Json(Replayed { replay: number, deliveries: taken, after_seq, more: !done || !page.is_last }));
+    }
+}
+
+async fn find(desk: &Desk, id: String) -> Result<DeliveryRow, Problem> {
+    let id = EventId::try_from(id).map_err(|error| Problem::Invalid(error.to_string()))?;
+    let found = desk.views.delivery(&id).await.map_err(Problem::unavailable)?;
+    found.ok_or_else(|| Problem::NotFound(format!("delivery {id}")))
+}
+
+/// How many of these were taken.
+async fn again(desk: &Desk, destination: &DestinationName, rows: Vec<DeliveryRow>) -> Result<usize, Problem> {
+    let again =
+        |row: &DeliveryRow| Some(Again { delivery: row.delivery()?, call: row.call.clone(), attempts: row.attempts });
+    let wanted = rows.iter().filter_map(again).collect();
+    let taken = delivery::again(&desk.bus, destination, wanted).await.map_err(Problem::unavailable)?;
+    Ok(taken.len())
+}

@@ -1,0 +1,184 @@
+//! `/v1/destinations`: whom events are delivered to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use bytes::Bytes;
+use delivery::{Destination, DestinationSpec, LaneStanding, Preview, RegisterError};
+use jiff::Timestamp;
+use proto::{DestinationChanged, DestinationName, DestinationPut, Filter, Stream};
+use serde::{Deserialize, Serialize};
+
+use crate::body;
+use crate::problem::Problem;
+use crate::server::{BODY_BYTES_MAX, Desk};
+
+/// How the log names who changes something here.
+const BY: &str = "api";
+
+/// A destination, without its secrets and what its headers say.
+#[derive(Debug, Serialize)]
+pub(crate) struct DestinationPage {
+    destination: DestinationName,
+    paused: bool,
+    since: Timestamp,
+    revision: u64,
+    #[serde(rename = "is")]
+    put: DestinationPut,
+    /// How it stands, by group; of those that some process works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lanes: Option<Vec<LaneStanding>>,
+    /// The secret that was made for it. It is shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct DestinationList {
+    destinations: Vec<DestinationPage>,
+}
+
+/// `?seq=`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PreviewQuery {
+    seq: Option<u64>,
+}
+
+/// What would be sent. Phone numbers stand in it as the receiver gets them.
+#[derive(Debug, Serialize)]
+pub(crate) struct PreviewPage {
+    method: String,
+    url: String,
+    /// Without those that are secret, and those that are new in every attempt.
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rotation {
+    /// `whsec_…`; made here without it.
+    secret: Option<String>,
+}
+
+pub(crate) async fn all(State(desk): State<Arc<Desk>>) -> Result<Json<DestinationList>, Problem> {
+    let all = desk.destinations().all().await.map_err(Problem::unavailable)?;
+    Ok(Json(DestinationList { destinations: all.into_values().map(|destination| page(destination, None)).collect() }))
+}
+
+pub(crate) async fn show(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+) -> Result<Json<DestinationPage>, Problem> {
+    let found = desk.destinations().find(&name_of(name)?).await.map_err(problem)?;
+    let lanes = delivery::standing(&desk.bus, &found.name).await.map_err(Problem::unavailable)?;
+    Ok(Json(DestinationPage { lanes: Some(lanes), ..page(found, None) }))
+}
+
+pub(crate) async fn put(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<DestinationPage>, Problem> {
+    let name = name_of(name)?;
+    let spec: DestinationSpec =
+        body::parse(body, BODY_BYTES_MAX, "{url: \"https://…\", kinds: [\"settled\"], …} (docs/delivery.md)")?;
+    let put = desk.destinations().put(&desk.outbound, &name, spec, BY).await.map_err(problem)?;
+    Ok(Json(page(put.destination, put.made.map(|secret| secret.reveal()))))
+}
+
+/// What would be sent of an event: the newest that is of one of its kinds, or the one asked for.
+pub(crate) async fn preview(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+    query: Result<Query<PreviewQuery>, QueryRejection>,
+) -> Result<Json<PreviewPage>, Problem> {
+    let Query(PreviewQuery { seq }) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
+    let found = desk.destinations().find(&name_of(name)?).await.map_err(problem)?;
+    let mut newest = seq.unwrap_or(0);
+    if seq.is_none() {
+        for kind in &found.put.kinds {
+            newest = newest.max(desk.bus.last_seq(&Filter::Kind(*kind)).await.map_err(Problem::unavailable)?);
+        }
+    }
+    let event = desk.bus.event(Stream::Calls, newest).await.map_err(Problem::unavailable)?;
+    let event = event.ok_or_else(|| Problem::NotFound("such event yet; name one with seq".to_owned()))?;
+    let preview = delivery::preview(&desk.outbound, &found.put, &event).await;
+    let Preview { method, url, headers, body } = preview.map_err(|error| Problem::Conflict(format!("url: {error}")))?;
+    Ok(Json(PreviewPage {
+        method: method.to_string(),
+        url: url.into(),
+        headers: headers.into_iter().collect(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    }))
+}
+
+pub(crate) async fn rotate(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<DestinationPage>, Problem> {
+    let empty = matches!(&body, Ok(body) if body.is_empty());
+    let rotation: Rotation = if empty {
+        Rotation::default()
+    } else {
+        body::parse(body, BODY_BYTES_MAX, "{secret: \"whsec_…\"} or nothing")?
+    };
+    let given = rotation.secret.as_deref();
+    let rotated = desk.destinations().rotate(&name_of(name)?, given, BY).await;
+    let (destination, secret) = rotated.map_err(problem)?;
+    Ok(Json(page(destination, given.is_none().then(|| secret.reveal()))))
+}
+
+pub(crate) async fn pause(desk: State<Arc<Desk>>, name: Path<String>) -> Result<Json<DestinationPage>, Problem> {
+    tell(desk, name, DestinationChanged::Paused { by: BY.to_owned() }).await
+}
+
+pub(crate) async fn resume(desk: State<Arc<Desk>>, name: Path<String>) -> Result<Json<DestinationPage>, Problem> {
+    tell(desk, name, DestinationChanged::Resumed { by: BY.to_owned() }).await
+}
+
+/// Answers what was removed.
+pub(crate) async fn remove(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+) -> Result<Json<DestinationPage>, Problem> {
+    let (name, register) = (name_of(name)?, desk.destinations());
+    let removed = register.find(&name).await.map_err(problem)?;
+    register.tell(&name, DestinationChanged::Removed { by: BY.to_owned() }).await.map_err(problem)?;
+    Ok(Json(page(removed, None)))
+}
+
+async fn tell(
+    State(desk): State<Arc<Desk>>,
+    Path(name): Path<String>,
+    changed: DestinationChanged,
+) -> Result<Json<DestinationPage>, Problem> {
+    let (name, register) = (name_of(name)?, desk.destinations());
+    register.tell(&name, changed).await.map_err(problem)?;
+    Ok(Json(page(register.find(&name).await.map_err(problem)?, None)))
+}
+
+fn page(destination: Destination, secret: Option<String>) -> DestinationPage {
+    let Destination { name, put, paused, since, seq, .. } = destination;
+    DestinationPage { destination: name, paused, since, revision: seq, put, lanes: None, secret }
+}
+
+pub(crate) fn name_of(text: String) -> Result<DestinationName, Problem> {
+    DestinationName::new(text).map_err(|error| Problem::Invalid(error.to_string()))
+}
+
+pub(crate) fn problem(error: RegisterError) -> Problem {
+    match error {
+        RegisterError::Bad(_) => Problem::Invalid(error.to_string()),
+        RegisterError::Unknown(name) => Problem::NotFound(format!("destination {name}")),
+        RegisterError::TooMany | RegisterError::Contended => Problem::Conflict(error.to_string()),
+        RegisterError::Append(_) | RegisterError::Unavailable(_) | RegisterError::Random(_) => {
+            Problem::unavailable(error)
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! A destination: what an operator asks for, and the fold of its events that is in force.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use outbound::BadUrl;
+use policy::Condition;
+use proto::{AppName, DeliveryMethod, DestinationChanged, DestinationName, DestinationPut, Kind, RetryPlan};
+use serde::Deserialize;
+
+use crate::plan::{PAUSE_SECS_MAX, PAUSES_MAX};
+use crate::signing::{BadSecret, SigningSecret};
+
+const TIMEOUT_SECS: u16 = 30;
+const TIMEOUT_SECS_MAX: u16 = 60;
+const CONCURRENCY: u16 = 8;
+const CONCURRENCY_MAX: u16 = 256;
+const RATE_PER_SEC_MAX: u32 = 10_000;
+const HEADERS_MAX: usize = 16;
+const HEADER_BYTES_MAX: usize = 4096;
+/// What we say ourselves.
+const OUR_HEADERS: [&str; 4] = ["content-type", "content-length", "host", "user-agent"];
+
+/// What an operator asks for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DestinationSpec {
+    pub url: String,
+    #[serde(default = "post")]
+    pub method: DeliveryMethod,
+    pub kinds: Vec<Kind>,
+    #[serde(default)]
+    pub apps: Vec<AppName>,
+    #[serde(default)]
+    pub when: String,
+    #[serde(default = "lasting")]
+    pub retry: RetryPlan,
+    #[serde(default = "timeout_secs")]
+    pub timeout_secs: u16,
+    #[serde(default = "concurrency")]
+    pub concurrency_max: u16,
+    #[serde(default)]
+    pub rate_per_sec: Option<u32>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// `whsec_…`; without it the one in force stays, and a new destination gets one made for it.
+    #[serde(default)]
+    pub secret: Option<String>,
+}
+
+/// It cannot be a destination.
+#[derive(Debug, thiserror::Error)]
+pub enum BadDestination {
+    #[error("url: {0}; networks that are not public are allowed with [outbound] allow")]
+    Url(#[from] BadUrl),
+    #[error("kinds: name at least one of {}", kinds())]
+    NoKind,
+    #[error("when: {0}")]
+    When(String),
+    #[error("retry: a table has 1 to {PAUSES_MAX} pauses of 1 to {PAUSE_SECS_MAX} seconds")]
+    Retry,
+    #[error("{what} is 1 to {max}")]
+    Range { what: &'static str, max: u32 },
+    #[error(
+        "headers: {0:?} cannot be set; at most {HEADERS_MAX} headers of {HEADER_BYTES_MAX} bytes are, and none of ours"
+    )]
+    Header(String),
+    #[error("secret: {0}")]
+    Secret(#[from] BadSecret),
+}
+
+impl DestinationSpec {
+    /// All that can be told without looking its name up.
+    pub(crate) fn check(&self) -> Result<Option<SigningSecret>, BadDestination> {
+        if self.kinds.is_empty() {
+            return Err(BadDestination::NoKind);
+        }
+        if !self.when.is_empty() {
+            Condition::parse(&self.when).map_err(BadDestination::When)?;
+        }
+        if let RetryPlan::Table(table) = &self.retry
+            && (!(1..=PAUSES_MAX).contains(&table.len())
+                || table.iter().any(|secs| !(1..=PAUSE_SECS_MAX).contains(secs)))
+        {
+            return Err(BadDestination::Retry);
+        }
+        for (what, value, max) in [
+            ("timeout_secs", self.timeout_secs.into(), TIMEOUT_SECS_MAX.into()),
+            ("concurrency_max", self.concurrency_max.into(), CONCURRENCY_MAX.into()),
+            ("rate_per_sec", self.rate_per_sec.unwrap_or(1), RATE_PER_SEC_MAX),
+        ] {
+            if !(1..=max).contains(&value) {
+                return Err(BadDestination::Range { what, max });
+            }
+        }
+        let mut bytes = 0;
+        for (index, (name, value)) in self.headers.iter().enumerate() {
+            bytes += name.len() + value.len();
+            let folded = name.to_ascii_lowercase();
+            let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            let ours = OUR_HEADERS.contains(&&*folded) || folded.starts_with("webhook-") || folded.starts_with("ce-");
+            if !token || ours || index >= HEADERS_MAX || bytes > HEADER_BYTES_MAX || value.chars().any(char::is_control)
+            {
+                return Err(BadDestination::Header(name.chars().take(80).collect()));
+            }
+        }
+        Ok(self.secret.as_deref().map(SigningSecret::parse).transpose()?)
+    }
+}
+
+/// A destination as its events make it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    pub name: DestinationName,
+    pub put: DestinationPut,
+    pub paused: bool,
+    /// When it was first put; one of the same name, removed before, was another.
+    pub since: Timestamp,
+    /// Events of the calls up to this sequence are not for it.
+    pub from_seq: u64,
+    /// Place of its newest event in the stream `CONFIG`.
+    pub seq: u64,
+    /// From here on it is tried again, whatever happened before.
+    pub tried_anew_at: Timestamp,
+}
+
+impl Destination {
+    /// The fold. `None`: there is none, or none any more.
+    pub(crate) fn apply(
+        before: Option<Self>,
+        name: &DestinationName,
+        seq: u64,
+        at: Timestamp,
+        changed: DestinationChanged,
+    ) -> Option<Self> {
+        match (changed, before) {
+            (DestinationChanged::Put(put), before) => {
+                let (since, from_seq, paused) = match before {
+                    Some(before) => (before.since, before.from_seq, before.paused),
+                    None => (at, put.from_seq, false),
+                };
+                Some(Self { name: name.clone(), put: *put, paused, since, from_seq, seq, tried_anew_at: at })
+            }
+            (DestinationChanged::Paused { .. }, Some(before)) => Some(Self { paused: true, seq, ..before }),
+            (DestinationChanged::Resumed { .. }, Some(before)) => {
+                Some(Self { paused: false, seq, tried_anew_at: at, ..before })
+            }
+            (DestinationChanged::Removed { .. }, _)
+            | (DestinationChanged::Paused { .. } | DestinationChanged::Resumed { .. }, None) => None,
+        }
+    }
+}
+
+fn kinds() -> String {
+    Kind::ALL.map(Kind::as_str).join(", ")
+}
+
+fn post() -> DeliveryMethod {
+    DeliveryMethod::Post
+}
+
+fn lasting() -> RetryPlan {
+    RetryPlan::Lasting
+}
+
+fn timeout_secs() -> u16 {
+    TIMEOUT_SECS
+}
+
+fn concurrency() -> u16 {
+    CONCURRENCY
+}

@@ -1,0 +1,166 @@
+//! One attempt as HTTP: a CloudEvent, signed as Standard Webhooks has it.
+//!
+//! A POST carries the event in structured mode (CloudEvents HTTP binding 1.0.2, 3.2); a GET has no body, so it carries the
+//! attributes alone, as headers (3.1), and signs what it asks for: `GET /path?query`.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bus::Recorded;
+use bytes::Bytes;
+use jiff::Timestamp;
+use outbound::{BadUrl, Method, Outbound, Request, Url};
+use proto::event::json;
+use proto::{DeliveryMethod, DestinationPut};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::in_force::InForce;
+
+/// Nobody reads the answer; a receiver that says this much is not one.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Serialize)]
+struct CloudEvent<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    r#type: String,
+    source: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    subject: &'a str,
+    time: Timestamp,
+    /// Place in the log: grows within a call.
+    sequence: String,
+    datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    /// What is no JSON, and yet was signed by the platform.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+}
+
+/// What goes out, as far as it does not depend on when, and on secrets.
+#[derive(Debug)]
+struct Message {
+    method: Method,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+    /// What is signed.
+    content: Bytes,
+}
+
+impl Message {
+    fn of(method: DeliveryMethod, url: &Url, recorded: &Recorded) -> Self {
+        let Recorded { seq, event } = recorded;
+        let mut headers = vec![("webhook-sequence".to_owned(), seq.to_string())];
+        let mut say = |name: &str, value: String| headers.push((name.to_owned(), value));
+        match method {
+            DeliveryMethod::Post => {
+                say("content-type", "application/cloudevents+json".to_owned());
+                let body = Bytes::from(json(&CloudEvent::of(recorded)));
+                Self { method: Method::POST, headers, content: body.clone(), body }
+            }
+            DeliveryMethod::Get => {
+                // Names and values alike are fit for headers as they stand in the log.
+                for (name, value) in event.headers() {
+                    if let Some("id" | "type" | "source" | "subject" | "time" | "specversion") =
+                        name.strip_prefix("ce-")
+                    {
+                        say(&name, value);
+                    }
+                }
+                say("ce-sequence", seq.to_string());
+                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+                let content = Bytes::from(format!("GET {}{query}", url.path()));
+                Self { method: Method::GET, headers, content, body: Bytes::new() }
+            }
+        }
+    }
+}
+
+impl<'a> CloudEvent<'a> {
+    fn of(recorded: &'a Recorded) -> Self {
+        let Recorded { seq, event } = recorded;
+        let data = serde_json::from_slice::<&RawValue>(&event.data).ok();
+        Self {
+            specversion: "1.0",
+            id: event.id.as_str(),
+            r#type: event.subject.event_type(),
+            source: &event.source,
+            subject: &event.about,
+            time: event.time,
+            sequence: seq.to_string(),
+            datacontenttype: "application/json",
+            data_base64: data.is_none().then(|| STANDARD.encode(&event.data)),
+            data,
+        }
+    }
+}
+
+/// What is sent, at a time. `id` is the delivery's, the same on every attempt.
+pub(crate) fn request(to: &InForce, recorded: &Recorded, id: &str, attempt: u32, now: Timestamp) -> Request {
+    let put = &to.destination.put;
+    let Message { method, mut headers, body, content } = Message::of(put.method, &to.url, recorded);
+    headers.extend(to.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let timestamp = now.as_second();
+    let signatures: Vec<String> = to.keys(now).map(|key| key.sign(id, timestamp, &content)).collect();
+    headers.extend(
+        [
+            ("webhook-id", id.to_owned()),
+            ("webhook-timestamp", timestamp.to_string()),
+            ("webhook-signature", signatures.join(" ")),
+            ("webhook-attempt", attempt.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    let timeout = Duration::from_secs(put.timeout_secs.into());
+    Request { method, url: to.url.clone(), headers, body, timeout, body_bytes_max: ANSWER_BYTES_MAX }
+}
+
+/// What would be sent of an event, to the byte, but for secrets and what is new in every attempt.
+#[derive(Debug)]
+pub struct Preview {
+    pub method: Method,
+    pub url: Url,
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
+}
+
+/// Shows what would be sent, and sends nothing. The address is checked as it will be when it is called.
+///
+/// # Errors
+/// When it would not be called.
+pub async fn preview(outbound: &Outbound, put: &DestinationPut, recorded: &Recorded) -> Result<Preview, BadUrl> {
+    let url = outbound.look_up(&put.url).await?;
+    let Message { method, headers, body, .. } = Message::of(put.method, &url, recorded);
+    Ok(Preview { method, url, headers, body })
+}
+
+/// What a destination asks for with `Retry-After`: seconds, or a date.
+pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(secs) = value.trim().parse() {
+        return Some(Duration::from_secs(secs));
+    }
+    let at = jiff::fmt::rfc2822::parse(value.trim()).ok()?.timestamp();
+    Duration::try_from(at.duration_since(now)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now: Timestamp = "2026-11-21T20:00:00Z".parse().expect("time");
+        for (value, secs) in [
+            ("120", Some(120)),
+            ("Sat, 21 Nov 2026 20:01:00 GMT", Some(60)),
+            ("Sat, 21 Nov 2026 19:59:00 GMT", None),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            assert_eq!(retry_after(value, now), secs.map(Duration::from_secs), "{value}");
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Events of calls reach those who are to hear of them: signed, in order, at least once, whatever happens.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bus::{Bus, Clock};
+use delivery::{DestinationSpec, Dispatch, DispatchError, Register, RegisterError};
+use outbound::{Outbound, OutboundSettings};
+use proto::{
+    AppName, CallId, DeliveryNoted, DestinationChanged, DestinationName, Event, EventId, Filter, Kind, Partition,
+    Stream, Subject,
+};
+use serde_json::{Value, json};
+use tests::eventually;
+use tests::receiver::{Receiver, Reply};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Place, contract};
+
+mod processes;
+mod verifies;
+
+contract!(
+    what_is_settled_is_heard_of_signed_and_once,
+    nothing_is_lost_on_a_receiver_that_comes_and_goes,
+    who_takes_over_goes_on_where_it_was_left,
+    a_backlog_waits_in_the_log,
+);
+
+/// Delivery in this process, on a log of its own.
+struct Post {
+    bus: Bus,
+    register: Register,
+    outbound: Outbound,
+    running: JoinSet<Result<(), DispatchError>>,
+    stop: CancellationToken,
+    events: u64,
+}
+
+fn outbound(allow: &[&str]) -> Result<Outbound> {
+    let allow = allow.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
+    Ok(Outbound::new(OutboundSettings { allow, user_agent: "callbus/test".to_owned() })?)
+}
+
+impl Post {
+    async fn open(place: &Place) -> Result<Self> {
+        let bus = place.open().await?;
+        let (stop, running) = (CancellationToken::new(), JoinSet::new());
+        let register = Register::new(bus.clone(), Clock::System);
+        Ok(Self { bus, register, outbound: outbound(&["127.0.0.0/8"])?, running, stop, events: 0 })
+    }
+
+    fn begin(&mut self) {
+        self.begin_with(self.outbound.clone());
+    }
+
+    fn begin_with(&mut self, outbound: Outbound) {
+        self.stop = CancellationToken::new();
+        let dispatch = Dispatch::new(self.bus.clone(), outbound, Clock::System);
+        self.running.spawn(dispatch.run(self.stop.clone()));
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.stop.cancel();
+        while let Some(ended) = self.running.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+
+    /// A destination where the receiver is, with more in its specification.
+    async fn put(&self, name: &str, receiver: &Receiver, more: Value) -> Result<()> {
+        let spec = spec(&receiver.url(), more)?;
+        let put = self.register.put(&self.outbound, &DestinationName::new(name)?, spec, "story").await?;
+        receiver.trust(&put.made.context("a secret is made")?.reveal())
+    }
+
+    async fn tell(&self, name: &str, changed: DestinationChanged) -> Result<()> {
+        Ok(self.register.tell(&DestinationName::new(name)?, changed).await?)
+    }
+
+    /// So many events, of as many calls.
+    async fn happen(&mut self, count: u64, calls: u64) -> Result<()> {
+        let mut events = Vec::new();
+        for _ in 0..count {
+            self.events += 1;
+            events.push(settled(&format!("call-{}", self.events % calls), self.events)?);
+        }
+        Ok(self.bus.record(events).await?)
+    }
+
+    async fn noted(&self, name: &str) -> Result<Vec<DeliveryNoted>> {
+        noted(&self.bus, name).await
+    }
+}
+
+fn spec(url: &str, more: Value) -> Result<DestinationSpec> {
+    let mut spec = json!({ "url": url, "kinds": ["settled"], "retry": { "table": [1, 1, 1, 1, 1, 1, 1, 1] } });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        spec[key] = value.clone();
+    }
+    Ok(serde_json::from_value(spec)?)
+}
+
+fn settled(call: &str, number: u64) -> Result<Event> {
+    let call = CallId::new(call)?;
+    Ok(Event {
+        id: EventId::of(&["story", &number.to_string()]),
+        subject: Subject::Call { kind: Kind::Settled, app: AppName::new("acme")?, partition: Partition::of(&call) },
+        about: call.to_string(),
+        source: "acme".to_owned(),
+        time: Clock::System.now(),
+        extra: Vec::new(),
+        data: json!({ "number": number, "result": "ANSWERED" }).to_string().into(),
+    })
+}
+
+async fn noted(bus: &Bus, name: &str) -> Result<Vec<DeliveryNoted>> {
+    let mut events = bus.events(&Filter::Deliveries(DestinationName::new(name)?), 0);
+    let mut noted = Vec::new();
+    while let Some(next) = events.next().await? {
+        noted.push(serde_json::from_slice(&next.event.data)?);
+    }
+    Ok(noted)
+}
+
+/// The causes of what failed or was given up.
+fn causes(noted: &[DeliveryNoted]) -> BTreeSet<&str> {
+    let cause = |noted| {
+        if let &DeliveryNoted::Failed { ref cause, .. } | &DeliveryNoted::Dead { ref cause, .. } = noted {
+            Some(cause.as_str())
+        } else {
+            None
+        }
+    };
+    noted.iter().filter_map(cause).collect()
+}
+
+/// Waits for as long as it goes on: a busy machine is slow.
+async fn hears(receiver: &Receiver, count: usize) -> Result<()> {
+    loop {
+        let before = receiver.taken().len();
+        if before >= count {
+            return Ok(());
+        }
+        let more = async || Ok((receiver.taken().len() > before).then_some(()));
+        eventually(&format!("the receiver takes {count} events, beyond {before}"), more).await?;
+    }
+}
+
+async fn what_is_settled_is_heard_of_signed_and_once(place: Place) -> Result<()> {
+    let mut post = Post::open(&place).await?;
+    let (posted, got, picky) = (Receiver::start().await?, Receiver::start().await?, Receiver::start().await?);
+    post.put("posted", &posted, json!({ "headers": { "x-api-key": "s3cret" } })).await?;
+    post.put("got", &got, json!({ "method": "GET" })).await?;
+    post.put("picky", &picky, json!({ "when": "data.number == 7", "apps": ["acme"] })).await?;
+    post.begin();
+    post.happen(50, 5).await?;
+    for receiver in [&posted, &got] {
+        hears(receiver, 50).await?;
+    }
+    hears(&picky, 1).await?;
+    post.end().await?;
+    for receiver in [&posted, &got, &picky] {
+        assert_eq!(receiver.judge(&[])?, 0, "nothing comes twice");
+    }
+    let one = posted.heard().remove(0);
+    let event = one.event();
+    assert_eq!(event["type"], "callbus.call.settled.v1");
+    assert_eq!((&event["specversion"], &event["data"]["result"]), (&json!("1.0"), &json!("ANSWERED")));
+    assert_eq!(event["sequence"], one.sequence.to_string());
+    assert_eq!(one.headers["content-type"], "application/cloudevents+json");
+    assert_eq!((&one.headers["x-api-key"], one.attempt), (&"s3cret".parse()?, 1));
+    let one = got.heard().remove(0);
+    assert!(one.method == "GET" && one.body.is_empty() && one.headers["ce-type"] == "callbus.call.settled.v1");
+    assert_eq!(picky.heard()[0].event()["data"]["number"], 7);
+    // The register names no secret, and what it says may be read by all.
+    let shown = serde_json::to_string(&post.register.find(&DestinationName::new("posted")?).await?.put)?;
+    assert!(!shown.contains("s3cret") && !shown.contains("whsec_"), "{shown}");
+    Ok(())
+}
+
+async fn nothing_is_lost_on_a_receiver_that_comes_and_goes(place: Place) -> Result<()> {
+    let mut post = Post::open(&place).await?;
+    let mut count = 0;
+    let receiver = Receiver::start_with(move |_| {
+        count += 1;
+        match count % 3 {
+            0 => Reply::Status(503),
+            1 => Reply::After(Duration::from_millis(5), 200),
+            _ => Reply::Status(200),
+        }
+    })
+    .await?;
+    post.put("crm", &receiver, json!({})).await?;
+    post.begin();
+    post.happen(300, 20).await?;
+    hears(&receiver, 300).await?;
+    post.end().await?;
+    assert_eq!(receiver.judge(&[])?, 0);
+    let noted = post.noted("crm").await?;
+    assert_eq!(noted.iter().filter(|noted| matches!(noted, DeliveryNoted::Delivered { .. })).count(), 300);
+    Ok(())
+}
+
+async fn who_takes_over_goes_on_where_it_was_left(place: Place) -> Result<()> {
+    let mut post = Post::open(&place).await?;
+    let receiver = Receiver::start_with(|_| Reply::Status(500)).await?;
+    post.put("crm", &receiver, json!({ "retry": { "table": [3, 3, 3, 3, 3, 3] } })).await?;
+    post.begin();
+    post.happen(20, 10).await?;
+    eventually("all calls are tried", async || Ok((receiver.heard().len() >= 10).then_some(()))).await?;
+    post.end().await?;
+    let before = receiver.heard().len();
+    receiver.behave(|_| Reply::Status(200));
+    // Nothing new happens: what is open is enough to go on.
+    post.begin();
+    hears(&receiver, 20).await?;
+    post.end().await?;
+    assert_eq!(receiver.judge(&[])?, 0);
+    assert!(receiver.heard()[before..].iter().any(|heard| heard.attempt == 2), "attempts are counted on");
+    // And nothing is left to do.
+    let heard = receiver.heard().len();
+    post.begin();
+    post.happen(1, 1).await?;
+    hears(&receiver, 21).await?;
+    post.end().await?;
+    assert_eq!(receiver.heard().len(), heard + 1);
+    Ok(())
+}
+
+async fn a_backlog_waits_in_the_log(place: Place) -> Result<()> {
+    let mut post = Post::open(&place).await?;
+    let (receiver, other) = (Receiver::start().await?, Receiver::start().await?);
+    post.put("crm", &receiver, json!({ "concurrency_max": 64 })).await?;
+    post.put("other", &other, json!({ "concurrency_max": 64 })).await?;
+    post.tell("crm", DestinationChanged::Paused { by: "story".to_owned() }).await?;
+    post.begin();
+    post.happen(2_500, 100).await?;
+    hears(&other, 2_500).await?;
+    eventually("everything is done", async || {
+        let end = post.bus.last_seq(&Filter::All(Stream::Calls)).await?;
+        Ok((delivery::floor(&post.bus).await? >= end).then_some(()))
+    })
+    .await?;
+    assert_eq!(receiver.heard().len(), 0);
+    let waiting = post.noted("crm").await?.len();
+    assert!(waiting < 2_000, "{waiting} events for what waits");
+    post.end().await?;
+    post.begin();
+    post.tell("crm", DestinationChanged::Resumed { by: "story".to_owned() }).await?;
+    hears(&receiver, 2_500).await?;
+    post.happen(10, 100).await?;
+    hears(&receiver, 2_510).await?;
+    post.end().await?;
+    assert_eq!((receiver.judge(&[])?, other.judge(&[])?), (0, 0));
+    Ok(())
+}
+
+/// A receiver that behaves so, and what is noted of a delivery to it until it is given up.
+async fn given_up(behave: impl FnMut(&tests::receiver::Heard) -> Reply + Send + 'static) -> Result<Vec<DeliveryNoted>> {
+    let receiver = Receiver::start_with(behave).await?;
+    let place = Place::embedded()?;
+    let mut post = Post::open(&place).await?;
+    post.put("crm", &receiver, json!({ "retry": { "table": [1] }, "timeout_secs": 1 })).await?;
+    post.begin();
+    post.happen(1, 1).await?;
+    let noted = eventually("it is given up", async || {
+        let noted = post.noted("crm").await?;
+        Ok(noted.iter().any(|noted| matches!(noted, DeliveryNoted::Dead { .. })).then_some(noted))
+    })
+    .await?;
+    post.end().await?;
+    Ok(noted)
+}
+
+#[tokio::test]
+async fn whatever_a_receiver_does_its_cause_is_noted() -> Result<()> {
+    let elsewhere = Receiver::start().await?;
+    let url = elsewhere.url();
+    let redirected = given_up(move |_| Reply::With(302, "location", url.clone())).await?;
+    assert_eq!(causes(&redirected), BTreeSet::from(["it answers 302"]));
+    assert!(elsewhere.heard().is_empty(), "redirects are not followed");
+    let endless = given_up(|_| Reply::Endless).await?;
+    assert!(causes(&endless).iter().all(|cause| cause.contains("larger than 65536 bytes")), "{endless:?}");
+    let slow = given_up(|_| Reply::After(Duration::from_secs(5), 200)).await?;
+    assert!(causes(&slow).iter().all(|cause| cause.contains("no answer within 1s")), "{slow:?}");
+    let wrong = given_up(|_| Reply::Status(400)).await?;
+    assert_eq!(wrong.iter().filter(|noted| matches!(noted, DeliveryNoted::Attempted { .. })).count(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_is_gone_is_asked_again_when_resumed() -> Result<()> {
+    let receiver = Receiver::start_with(|_| Reply::Status(410)).await?;
+    let place = Place::embedded()?;
+    let mut post = Post::open(&place).await?;
+    post.put("crm", &receiver, json!({})).await?;
+    post.begin();
+    post.happen(1, 1).await?;
+    eventually("it is left alone", async || {
+        let broke = |noted: &DeliveryNoted| matches!(noted, DeliveryNoted::Broke { gone: true, .. });
+        Ok(post.noted("crm").await?.iter().any(broke).then_some(()))
+    })
+    .await?;
+    post.happen(10, 5).await?;
+    receiver.behave(|_| Reply::Status(200));
+    post.tell("crm", DestinationChanged::Resumed { by: "story".to_owned() }).await?;
+    hears(&receiver, 11).await?;
+    post.end().await?;
+    assert_eq!(receiver.judge(&[])?, 0);
+    assert_eq!(receiver.heard().iter().filter(|heard| heard.status == 410).count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_asks_for_patience_gets_it() -> Result<()> {
+    let mut asked = false;
+    let receiver = Receiver::start_with(move |_| {
+        if std::mem::replace(&mut asked, true) {
+            return Reply::Status(200);
+        }
+        Reply::With(429, "retry-after", "3".to_owned())
+    })
+    .await?;
+    let place = Place::embedded()?;
+    let mut post = Post::open(&place).await?;
+    post.put("crm", &receiver, json!({})).await?;
+    post.begin();
+    let began = std::time::Instant::now();
+    post.happen(1, 1).await?;
+    hears(&receiver, 1).await?;
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+    post.end().await
+}
+
+#[tokio::test]
+async fn what_is_private_is_refused_when_saved_and_when_sent() -> Result<()> {
+    let receiver = Receiver::start().await?;
+    let place = Place::embedded()?;
+    let mut post = Post::open(&place).await?;
+    let name = DestinationName::new("crm")?;
+    let public = outbound(&[])?;
+    for url in [receiver.url(), receiver.url().replace("127.0.0.1", "localhost")] {
+        let refused = post.register.put(&public, &name, spec(&url, json!({}))?, "story").await;
+        let Err(RegisterError::Bad(refused)) = refused else { anyhow::bail!("{url} was saved") };
+        let said = refused.to_string();
+        assert!(said.contains("loopback") && said.contains("[outbound] allow"), "{said}");
+    }
+    // Saved while its name led elsewhere: what counts is where it leads when it is sent.
+    let url = receiver.url().replace("127.0.0.1", "localhost");
+    let spec = spec(&url, json!({ "retry": { "table": [1] } }))?;
+    post.register.put(&outbound(&["127.0.0.0/8", "::1/128"])?, &name, spec, "story").await?;
+    post.begin_with(public);
+    post.happen(1, 1).await?;
+    let noted = eventually("it is given up", async || {
+        let noted = post.noted("crm").await?;
+        Ok(noted.iter().any(|noted| matches!(noted, DeliveryNoted::Dead { .. })).then_some(noted))
+    })
+    .await?;
+    post.end().await?;
+    assert!(causes(&noted).iter().all(|cause| cause.contains("loopback")), "{noted:?}");
+    assert!(receiver.heard().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_is_rotated_without_a_gap() -> Result<()> {
+    let receiver = Receiver::start().await?;
+    let place = Place::embedded()?;
+    let mut post = Post::open(&place).await?;
+    post.put("crm", &receiver, json!({})).await?;
+    post.begin();
+    post.happen(1, 1).await?;
+    hears(&receiver, 1).await?;
+    // The receiver still knows the old one only; then it knows both.
+    let (_, secret) = post.register.rotate(&DestinationName::new("crm")?, None, "story").await?;
+    let two = |heard: &tests::receiver::Heard| heard.headers["webhook-signature"].as_bytes().contains(&b' ');
+    while !receiver.heard().iter().any(two) {
+        post.happen(1, 1).await?;
+        hears(&receiver, usize::try_from(post.events)?).await?;
+    }
+    receiver.trust(&secret.reveal())?;
+    post.happen(1, 1).await?;
+    hears(&receiver, usize::try_from(post.events)?).await?;
+    post.end().await?;
+    receiver.judge(&[]).map(drop)
+}

@@ -1,0 +1,124 @@
+//! The same with real processes, killed under load.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bus::Bus;
+use proto::DeliveryNoted;
+use serde_json::{Value, json};
+use simulator::{Hangup, Party};
+use tests::eventually;
+use tests::receiver::{Receiver, Reply};
+use tests::world::{ALLOWED, POLICY, World};
+
+use super::{hears, noted, settled};
+use crate::calls::script;
+
+const EVENTS: u64 = 3_000;
+const CALLS: u64 = 200;
+
+/// Two replicas share four groups; one is killed while it sends, twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_replica_loses_nothing_and_repeats_little() -> Result<()> {
+    let settings = "[delivery]\ngroups = 4\n[outbound]\nallow = [\"127.0.0.0/8\"]\n";
+    let mut world = World::nats_with(POLICY, settings).await?;
+    let receiver = Receiver::start_with(|_| Reply::After(Duration::from_millis(2), 200)).await?;
+    let spec = json!({ "url": receiver.url(), "kinds": ["settled"], "concurrency_max": 16 });
+    let (status, put) = world.put("/v1/destinations/crm", &spec).await?;
+    assert_eq!(status, 200, "{put}");
+    receiver.trust(put["secret"].as_str().context("the secret is shown once")?)?;
+    let shown = world.get("/v1/destinations/crm").await?;
+    assert!(shown.get("secret").is_none(), "and only once: {shown}");
+    world.start("delivery-1")?;
+    world.start("delivery-2")?;
+    let calls = world.log_as("billing").await?;
+    for round in 0..3 {
+        happen(&calls, round).await?;
+        if round < 2 {
+            let wanted = usize::try_from(EVENTS * round + EVENTS / 3)?;
+            hears(&receiver, wanted).await?;
+            world.kill(&format!("delivery-{}", round + 1))?;
+            world.start(&format!("delivery-{}", round + 3))?;
+        }
+    }
+    hears(&receiver, usize::try_from(3 * EVENTS)?).await?;
+    let again = receiver.judge(&[])?;
+    // What was on its way, at both kills, and what a takeover may find unacknowledged.
+    assert!(again <= 2 * 16 * 4, "{again} came again");
+    let shown = world.get("/v1/destinations/crm").await?;
+    assert_eq!(shown["lanes"].as_array().map(Vec::len), Some(4), "each group is worked: {shown}");
+    let delivered = |noted| if let DeliveryNoted::Delivered { delivery, .. } = noted { Some(delivery) } else { None };
+    let delivered: BTreeSet<_> = noted(&world.log().await?, "crm").await?.into_iter().filter_map(delivered).collect();
+    assert_eq!(delivered.len(), usize::try_from(3 * EVENTS)?);
+    Ok(())
+}
+
+async fn happen(calls: &Bus, round: u64) -> Result<()> {
+    for number in 0..EVENTS {
+        let event = settled(&format!("call-{}", number % CALLS), round * EVENTS + number)?;
+        calls.append(&event, None).await?;
+    }
+    Ok(())
+}
+
+/// Says a command, and what it printed as JSON.
+fn said(world: &World, arguments: &[&str]) -> Result<Value> {
+    let done = world.callbus(&[arguments, &["--json"]].concat())?;
+    ensure!(done.status.success(), "callbus {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(serde_json::from_slice(&done.stdout)?)
+}
+
+/// What an operator does all day, by commands, on one process with a real call in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_what_was_given_up_and_sends_it_again() -> Result<()> {
+    let world = World::embedded_with(POLICY, "[outbound]\nallow = [\"127.0.0.0/8\"]\n").await?;
+    let receiver = Receiver::start_with(|_| Reply::Status(400)).await?;
+    let spec = json!({ "url": receiver.url(), "kinds": ["ice", "dice", "settled"], "retry": { "table": [1] } });
+    let file = world.write("crm.json", &spec.to_string())?;
+    let put = said(&world, &["destination", "put", "crm", "--file", &file])?;
+    receiver.trust(put["secret"].as_str().context("the secret is shown once")?)?;
+    world.top_up(tests::world::WALLET, "10").await?;
+    let began = tests::world::now();
+    let mut call = script(ALLOWED);
+    call.hangup = Hangup { after_secs: 5, by: Party::Caller };
+    world.platform(1)?.call(call).await;
+    let dead = async || {
+        let page = said(&world, &["delivery", "dead", "--destination", "crm"])?;
+        Ok((page["dead"][0]["count"] == 3).then_some(page))
+    };
+    let page = eventually("three are given up", dead).await?;
+    assert_eq!(page["dead"][0]["cause"], "it answers 400");
+    let listed = said(&world, &["delivery", "ls", "--state", "dead"])?;
+    assert_eq!(listed["deliveries"][0]["kind"], "settled", "the newest first");
+    let id = listed["deliveries"][0]["id"].as_str().context("an id")?;
+    assert_eq!(said(&world, &["delivery", "show", id])?["attempts"], 2);
+    receiver.behave(|_| Reply::Status(200));
+    assert_eq!(said(&world, &["delivery", "retry", id])?["retried"], 1);
+    assert_eq!(said(&world, &["delivery", "retry", "--all", "crm"])?["retried"], 2);
+    hears(&receiver, 3).await?;
+    let sent = receiver.heard();
+    let taken: Vec<u64> = sent.iter().filter(|heard| heard.status == 200).map(|heard| heard.sequence).collect();
+    assert!(taken[1] < taken[2], "the oldest first");
+    assert!(sent.iter().filter(|heard| heard.status == 200).all(|heard| heard.attempt == 3), "attempts are counted on");
+    // What a preview shows is what was sent.
+    let shown = said(&world, &["destination", "preview", "crm"])?;
+    let last = receiver.heard().into_iter().max_by_key(|heard| heard.sequence).context("the last")?;
+    assert_eq!(shown["body"].as_str().map(str::as_bytes), Some(&last.body[..]));
+    assert_eq!(shown["headers"]["webhook-sequence"], last.sequence.to_string());
+    // All of it anew, with ids of its own.
+    let (from, to) = (began.to_string(), tests::world::now().to_string());
+    let replay = ["delivery", "replay", "crm", "--from", &from, "--to", &to];
+    assert_eq!(said(&world, &replay)?["deliveries"], 3);
+    assert_eq!(receiver.heard().len(), sent.len(), "a count sends nothing");
+    assert_eq!(said(&world, &[&replay[..], &["--yes"]].concat())?["deliveries"], 3);
+    let anew = async || Ok((receiver.heard().len() == sent.len() + 3).then_some(()));
+    eventually("they are heard anew", anew).await?;
+    let ids: BTreeSet<_> = receiver.heard().into_iter().map(|heard| heard.id).collect();
+    assert_eq!(ids.len(), 6);
+    let shown = said(&world, &["destination", "show", "crm"])?;
+    assert_eq!((&shown["lanes"][0]["open"], &shown["lanes"][0]["broken"]), (&json!(0), &json!(false)));
+    said(&world, &["destination", "rm", "crm"])?;
+    assert!(said(&world, &["destination", "show", "crm"]).is_err());
+    Ok(())
+}
