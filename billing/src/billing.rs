@@ -196,7 +196,7 @@ impl Books {
         let Some((kind, key)) = key_of(&recorded) else { return Verdict::Done };
         let span = match kind {
             // Our own, which asks for nothing.
-            Kind::Emitted | Kind::Settled => Span::none(),
+            Kind::Emitted | Kind::Placed | Kind::Dialled | Kind::Progressed | Kind::Settled => Span::none(),
             Kind::Ice
             | Kind::Ace
             | Kind::Pie

@@ -130,7 +130,7 @@ impl Call {
         let event = &recorded.event;
         match kind {
             Kind::Decided => self.decided(event),
-            Kind::Emitted => Ok(()),
+            Kind::Emitted | Kind::Placed | Kind::Dialled | Kind::Progressed => Ok(()),
             Kind::Asked => self.told(event),
             Kind::Settled => {
                 self.cdr = Some(event.id.clone());

@@ -6,7 +6,8 @@ use policy::Explanation;
 use proto::event::{DECISION_KEY, TRACEPARENT, signed};
 use proto::{
     AppName, Asked, CallId, Decided, DeckName, DeckPutInForce, DeliveryNoted, DestinationChanged, DestinationName,
-    Emitted, Kind, ListChanged, ListName, Partition, PolicyPutInForce, Settled, Subject, WalletId, callback,
+    Dialled, Emitted, Kind, ListChanged, ListName, Partition, Placed, PolicyPutInForce, Progressed, Settled, Subject,
+    WalletId, callback,
 };
 use schemars::generate::SchemaSettings;
 use schemars::transform::RemoveRefSiblings;
@@ -102,6 +103,9 @@ fn described(subject: &Subject) -> (Schema, &'static str) {
             Kind::Decided => (decided(), "A callback was answered: the answer, why, and the credit held for it."),
             Kind::Emitted => (of::<Emitted>(), "A rule of a policy made a named event of a DICE or a notify."),
             Kind::Asked => (of::<Asked>(), "Billing asked the platform how a call ended."),
+            Kind::Placed => (of::<Placed>(), "A call of ours was ordered."),
+            Kind::Dialled => (of::<Dialled>(), "The platform's call is a leg of one that was placed."),
+            Kind::Progressed => (of::<Progressed>(), "A call that was placed went a step on."),
             Kind::Settled => {
                 (of::<Settled>(), "The call detail record. Again when more becomes known: the newest stands.")
             }
@@ -329,7 +333,7 @@ fn headers(subject: &Subject) -> Value {
                     is(&format!("ce-{}", signed::UNVERIFIED), text("Why it was taken without a signature."));
                 }
                 Kind::Decided => is(&format!("ce-{DECISION_KEY}"), text("Same key, same answer.")),
-                Kind::Emitted | Kind::Asked | Kind::Settled => {}
+                Kind::Emitted | Kind::Asked | Kind::Placed | Kind::Dialled | Kind::Progressed | Kind::Settled => {}
             }
         }
         Subject::Wallet(_) | Subject::List(_) | Subject::Policy(_) | Subject::Deck(_) | Subject::Destination(_) => {

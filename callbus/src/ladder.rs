@@ -134,7 +134,13 @@ fn callback_text(kind: Kind, body: &Value) -> String {
             vec![text(&body["type"]), text(&body["amd"]["status"]), text(&body["destination"]), text(&body["errorMsg"])]
         }
         Kind::Unknown => vec![text(&body["event"])],
-        Kind::Decided | Kind::Emitted | Kind::Asked | Kind::Settled => vec![],
+        Kind::Decided
+        | Kind::Emitted
+        | Kind::Asked
+        | Kind::Placed
+        | Kind::Dialled
+        | Kind::Progressed
+        | Kind::Settled => vec![],
     };
     parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }

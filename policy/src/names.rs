@@ -121,7 +121,14 @@ impl Scope {
             Kind::Pie => Some(Self::Pie),
             Kind::Dice => Some(Self::Dice),
             Kind::Notify => Some(Self::Notify),
-            Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Asked | Kind::Settled => None,
+            Kind::Unknown
+            | Kind::Decided
+            | Kind::Emitted
+            | Kind::Asked
+            | Kind::Placed
+            | Kind::Dialled
+            | Kind::Progressed
+            | Kind::Settled => None,
         }
     }
 

@@ -141,7 +141,14 @@ impl Policy {
             Kind::Pie => self.needs[2],
             Kind::Dice => self.needs[3],
             Kind::Notify => self.needs[4],
-            Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Asked | Kind::Settled => Needs::default(),
+            Kind::Unknown
+            | Kind::Decided
+            | Kind::Emitted
+            | Kind::Asked
+            | Kind::Placed
+            | Kind::Dialled
+            | Kind::Progressed
+            | Kind::Settled => Needs::default(),
         }
     }
 
@@ -185,6 +192,9 @@ impl Policy {
             | Kind::Decided
             | Kind::Emitted
             | Kind::Asked
+            | Kind::Placed
+            | Kind::Dialled
+            | Kind::Progressed
             | Kind::Settled => Svaml::only(Action::Hangup),
         }
     }
@@ -207,6 +217,9 @@ impl Policy {
             | Kind::Decided
             | Kind::Emitted
             | Kind::Asked
+            | Kind::Placed
+            | Kind::Dialled
+            | Kind::Progressed
             | Kind::Settled => {
                 let reason = if self.rules.of(kind).is_empty() { Reason::NO_RULE } else { Reason::POLICY_ERROR };
                 self.denied(kind, reason)
@@ -221,9 +234,16 @@ impl Rules {
             Kind::Ice => &self.ice,
             Kind::Ace => &self.ace,
             Kind::Pie => &self.pie,
-            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Asked | Kind::Settled => {
-                &[]
-            }
+            Kind::Dice
+            | Kind::Notify
+            | Kind::Unknown
+            | Kind::Decided
+            | Kind::Emitted
+            | Kind::Asked
+            | Kind::Placed
+            | Kind::Dialled
+            | Kind::Progressed
+            | Kind::Settled => &[],
         }
     }
 
@@ -238,6 +258,9 @@ impl Rules {
             | Kind::Decided
             | Kind::Emitted
             | Kind::Asked
+            | Kind::Placed
+            | Kind::Dialled
+            | Kind::Progressed
             | Kind::Settled => &[],
         }
     }

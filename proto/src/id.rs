@@ -114,6 +114,20 @@ name!(
 );
 
 name!(
+    /// A callback profile: a region and a random UUID.
+    ProfileId, "id of a callback profile", "a region of 2 to 8 capital letters, '_' and a UUID: SG_8b1d…",
+    |text| text.split_once('_').is_some_and(|(region, uuid)| {
+        (2..=8).contains(&region.len())
+            && region.bytes().all(|b| b.is_ascii_uppercase())
+            && uuid.len() == 36
+            && uuid.bytes().enumerate().all(|(at, b)| match at {
+                8 | 13 | 18 | 23 => b == b'-',
+                _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
+            })
+    })
+);
+
+name!(
     /// Whom events are delivered to, as operators call it.
     DestinationName, "name of a destination", "1 to 64 letters, digits, '-' or '_'",
     |text| (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
@@ -221,6 +235,9 @@ impl DecisionKey {
             | Kind::Decided
             | Kind::Emitted
             | Kind::Asked
+            | Kind::Placed
+            | Kind::Dialled
+            | Kind::Progressed
             | Kind::Settled => ("", &[][..]),
         };
         Self(hex_digest(&[

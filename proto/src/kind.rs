@@ -27,12 +27,18 @@ pub enum Kind {
     Emitted,
     /// What the platform said of the call when billing asked it.
     Asked,
+    /// A call of ours was ordered.
+    Placed,
+    /// The platform's call is a leg of one we placed.
+    Dialled,
+    /// A call we placed went a step on.
+    Progressed,
     /// The CDR: what the call came to.
     Settled,
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Ice,
         Self::Ace,
         Self::Pie,
@@ -42,6 +48,9 @@ impl Kind {
         Self::Decided,
         Self::Emitted,
         Self::Asked,
+        Self::Placed,
+        Self::Dialled,
+        Self::Progressed,
         Self::Settled,
     ];
 
@@ -56,6 +65,9 @@ impl Kind {
             Self::Decided => "decided",
             Self::Emitted => "emitted",
             Self::Asked => "asked",
+            Self::Placed => "placed",
+            Self::Dialled => "dialled",
+            Self::Progressed => "progressed",
             Self::Settled => "settled",
         }
     }

@@ -3,7 +3,7 @@
 //! A callback arrives as signed bytes ([`signature`]), is read leniently ([`callback`]), is answered with SVAML
 //! ([`svaml`]) and is recorded as an [`event`] under a [`subject`], in a [`partition`] of its call's own, with a derived [`id`]. What the worker said and why
 //! is [`decided`]; a named event a policy made of it is [`emitted`]; what the platform says of a call when it is asked
-//! is [`asked`], and what the call came to is [`settled`]. What operators change meanwhile is [`config`], and what became
+//! is [`asked`], and what the call came to is [`settled`]; calls that we place are [`placed`]. What operators change meanwhile is [`config`], and what became
 //! of telling others is [`delivery`].
 //!
 //! The rules of callbacks, SVAML and signatures are those of Sinch's Voice API, version 1 (developers.sinch.com,
@@ -23,6 +23,7 @@ pub mod event;
 pub mod decided;
 pub mod emitted;
 pub mod asked;
+pub mod placed;
 pub mod settled;
 pub mod config;
 pub mod delivery;
@@ -39,10 +40,13 @@ pub use decided::{Decided, Outcome};
 pub use delivery::{Delivery, DeliveryNoted};
 pub use emitted::Emitted;
 pub use event::Event;
-pub use id::{AppKey, AppName, CallId, DecisionKey, DeckName, DestinationName, EventId, Leg, ListName, WalletId};
+pub use id::{
+    AppKey, AppName, CallId, DecisionKey, DeckName, DestinationName, EventId, Leg, ListName, ProfileId, WalletId,
+};
 pub use kind::Kind;
 pub use partition::{Partition, Share};
 pub use phone::PhoneNumber;
+pub use placed::{CallFacts, Dialled, LegOf, Listener, Moment, Order, Placed, Progressed, Redial, Side, Step, Target};
 pub use settled::Settled;
 pub use subject::{Filter, Stream, Subject};
 pub use svaml::Svaml;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A number in E.164 form: `+`, then 7 to 15 digits, the first not 0.
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(PhoneNumber::parse("+46 70-123 45 67").unwrap().as_str(), "+46701234567");
 /// assert!(PhoneNumber::parse("0701234567").is_err());
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct PhoneNumber(String);
 

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use proto::event::signed;
 use proto::{
     AppName, Asked, CallId, Decided, DeckName, DeckPutInForce, DeliveryNoted, DestinationChanged, DestinationName,
-    Emitted, Event, EventId, Kind, ListChanged, ListName, Partition, PolicyOrigin, PolicyPutInForce, Settled, Subject,
-    WalletId,
+    Dialled, Emitted, Event, EventId, Kind, ListChanged, ListName, Partition, Placed, PolicyOrigin, PolicyPutInForce,
+    Progressed, Settled, Side, Subject, WalletId,
 };
+use serde_json::Value;
 
 #[test]
 fn every_event_shape_decodes() {
@@ -38,6 +39,15 @@ fn every_event_shape_decodes() {
     let destination = include_str!("../fixtures/events/destination_changed.v1.json");
     let changed: Vec<DestinationChanged> = serde_json::from_str(destination).expect("destination");
     assert_eq!(serde_json::to_value(changed).ok(), serde_json::from_str(destination).ok(), "nothing is lost");
+    let placed = include_str!("../fixtures/events/placed.v1.json");
+    let orders: Vec<Placed> = serde_json::from_str(placed).expect("placed");
+    assert_eq!(serde_json::to_value(orders).ok(), serde_json::from_str(placed).ok(), "nothing is lost");
+    let progressed = include_str!("../fixtures/events/progressed.v1.json");
+    let steps: Vec<Progressed> = serde_json::from_str(progressed).expect("progressed");
+    let written: Value = serde_json::to_value(steps).expect("JSON");
+    assert_eq!(Some(written), serde_json::from_str(progressed).ok(), "nothing is lost");
+    let dialled: Dialled = serde_json::from_str(include_str!("../fixtures/events/dialled.v1.json")).expect("dialled");
+    assert_eq!((dialled.of.side, dialled.of.attempt), (Side::To, 1));
     let delivery = include_str!("../fixtures/events/delivery_noted.v1.json");
     let noted: Vec<DeliveryNoted> = serde_json::from_str(delivery).expect("delivery");
     assert_eq!(serde_json::to_value(noted).ok(), serde_json::from_str(delivery).ok(), "nothing is lost");

@@ -242,7 +242,13 @@ impl Known {
                 return self.decided(decided);
             }
             Kind::Settled => call.cdr = Some(serde_json::from_slice(&event.data).map_err(told)?),
-            Kind::Asked | Kind::Emitted | Kind::Notify | Kind::Unknown => {}
+            Kind::Asked
+            | Kind::Emitted
+            | Kind::Placed
+            | Kind::Dialled
+            | Kind::Progressed
+            | Kind::Notify
+            | Kind::Unknown => {}
             Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice => {
                 let callback = Callback::parse(&Verified::unchecked(event.data.clone())).map_err(told)?;
                 let at = (event.time, callback.common.timestamp.ok_or("a callback without a time")?);

@@ -119,7 +119,7 @@ impl CallRow {
                 }
             }
             Kind::Decided => row.take_decision(at, serde_json::from_slice(&event.data).ok()?),
-            Kind::Asked | Kind::Emitted => return None,
+            Kind::Asked | Kind::Emitted | Kind::Placed | Kind::Dialled | Kind::Progressed => return None,
             Kind::Settled => {
                 let settled: Settled = serde_json::from_slice(&event.data).ok()?;
                 row.caller = settled.from.as_deref().map(number);

@@ -53,7 +53,7 @@ pub(super) fn lane_of(recorded: &Recorded) -> usize {
 pub(super) fn key_of(recorded: &Recorded) -> Option<(Kind, CallKey)> {
     match &recorded.event.subject {
         // A policy's own event has no bearing on money.
-        Subject::Call { kind: Kind::Emitted, .. }
+        Subject::Call { kind: Kind::Emitted | Kind::Placed | Kind::Dialled | Kind::Progressed, .. }
         | Subject::Wallet(_)
         | Subject::List(_)
         | Subject::Policy(_)

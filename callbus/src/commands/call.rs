@@ -153,7 +153,7 @@ pub(crate) async fn show(config: &Config, output: Output, id: &str, reveal: bool
         let at_ms = u64::try_from(event.time.duration_since(begin).as_millis()).unwrap_or_default();
         match event.kind {
             Kind::Decided => ladder.answer(at_ms, &event.body["answer"], &found(event)),
-            Kind::Emitted | Kind::Asked | Kind::Settled => {}
+            Kind::Emitted | Kind::Asked | Kind::Placed | Kind::Dialled | Kind::Progressed | Kind::Settled => {}
             Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Unknown => {
                 ladder.callback(at_ms, event.kind, &event.body);
             }

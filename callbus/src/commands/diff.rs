@@ -123,7 +123,15 @@ impl Again<'_> {
                 self.waiting.insert(event.id, event.data);
             }
             Kind::Decided => self.decide(replay, event.time, &event.about, &event.data).unwrap_or_default(),
-            Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Emitted | Kind::Asked | Kind::Settled => {}
+            Kind::Dice
+            | Kind::Notify
+            | Kind::Unknown
+            | Kind::Emitted
+            | Kind::Asked
+            | Kind::Placed
+            | Kind::Dialled
+            | Kind::Progressed
+            | Kind::Settled => {}
         }
     }
 

@@ -81,7 +81,13 @@ fn check(recorded: &Recorded, secrets: &HashMap<AppName, Vec<AppSecret>>) -> Che
     let event = &recorded.event;
     let Subject::Call { kind, app, .. } = &event.subject else { return Checked::NotSigned };
     match kind {
-        Kind::Decided | Kind::Emitted | Kind::Asked | Kind::Settled => return Checked::NotSigned,
+        Kind::Decided
+        | Kind::Emitted
+        | Kind::Asked
+        | Kind::Placed
+        | Kind::Dialled
+        | Kind::Progressed
+        | Kind::Settled => return Checked::NotSigned,
         Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Unknown => {}
     }
     if event.attribute(signed::UNVERIFIED).is_some() {

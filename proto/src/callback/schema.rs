@@ -89,7 +89,13 @@ pub fn schema(kind: Kind) -> Option<Schema> {
         Kind::Dice => DICE,
         Kind::Notify => NOTIFY,
         Kind::Unknown => &[],
-        Kind::Decided | Kind::Emitted | Kind::Asked | Kind::Settled => return None,
+        Kind::Decided
+        | Kind::Emitted
+        | Kind::Asked
+        | Kind::Placed
+        | Kind::Dialled
+        | Kind::Progressed
+        | Kind::Settled => return None,
     };
     let properties: Map<String, Value> = COMMON
         .iter()

@@ -256,8 +256,15 @@ fn allowed(kind: Kind, ice: bool, ace: bool, pie: bool) -> bool {
         Kind::Ice => ice,
         Kind::Ace => ace,
         Kind::Pie => pie,
-        Kind::Dice | Kind::Notify | Kind::Unknown | Kind::Decided | Kind::Emitted | Kind::Asked | Kind::Settled => {
-            false
-        }
+        Kind::Dice
+        | Kind::Notify
+        | Kind::Unknown
+        | Kind::Decided
+        | Kind::Emitted
+        | Kind::Asked
+        | Kind::Placed
+        | Kind::Dialled
+        | Kind::Progressed
+        | Kind::Settled => false,
     }
 }
