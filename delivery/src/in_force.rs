@@ -31,6 +31,8 @@ pub(crate) struct InForce {
     /// With the time from which each signs nothing any more.
     keys: Vec<(SigningSecret, Option<Timestamp>)>,
     pub headers: BTreeMap<String, String>,
+    /// A secret is not to be found, as after a restore: what comes waits until there is one.
+    lacks_secret: bool,
 }
 
 /// All that are in force.
@@ -54,21 +56,25 @@ impl InForce {
             plan: Plan::of(&put.retry),
             concurrency_max: usize::from(put.concurrency_max).div_ceil(groups.into()),
             rate_per_sec: put.rate_per_sec.map(|rate| rate.div_ceil(groups.into())),
-            paused: self.destination.paused,
+            paused: self.destination.paused || self.lacks_secret,
         }
     }
 
     /// # Errors
-    /// With the reason why it cannot be sent to: it was put by a newer callbus, or a secret is missing.
+    /// With the reason why it cannot be told which events are for it: it was put by a newer callbus.
     async fn load(bus: &Bus, destination: Destination) -> Result<Result<Self, String>, Unavailable> {
         let put = &destination.put;
-        let mut keys = Vec::new();
+        let (mut keys, mut lacks_secret) = (Vec::new(), false);
         for key in &put.keys {
             let secret = bus.secret(&key.name).await?;
             let secret = secret.and_then(|bytes| SigningSecret::parse(std::str::from_utf8(&bytes).ok()?).ok());
             match secret {
                 Some(secret) => keys.push((secret, key.retires_at)),
-                None => return Ok(Err(format!("its signing secret {} is missing; rotate it", key.name))),
+                None => {
+                    let (destination, secret) = (&destination.name, &key.name);
+                    tracing::error!(%destination, secret, "its signing secret is missing: deliveries wait; rotate it");
+                    lacks_secret = true;
+                }
             }
         }
         let mut headers = BTreeMap::new();
@@ -76,7 +82,11 @@ impl InForce {
             let found = bus.secret(name).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             match found {
                 Some(found) => headers = found,
-                None => return Ok(Err("the values of its headers are missing; put it again".to_owned())),
+                None => {
+                    let destination = &destination.name;
+                    tracing::error!(%destination, "the values of its headers are missing: deliveries wait; put it again");
+                    lacks_secret = true;
+                }
             }
         }
         let condition = match put.when.as_str() {
@@ -87,7 +97,7 @@ impl InForce {
             },
         };
         match check_url(&put.url) {
-            Ok(url) => Ok(Ok(Self { url, condition, keys, headers, destination })),
+            Ok(url) => Ok(Ok(Self { url, condition, keys, headers, lacks_secret, destination })),
             Err(error) => Ok(Err(error.to_string())),
         }
     }
