@@ -65,7 +65,7 @@ impl<F: FnMut(Timestamp, &Start) -> Answer> World<F> {
         let destination = DestinationName::new("crm").expect("name");
         let app = AppName::new("acme").expect("app");
         let id = Delivery::id_of(&destination, &id, 0);
-        let delivery = Delivery { id, seq, kind: Kind::Settled, app, at: self.now, replay: 0 };
+        let delivery = Delivery { id, seq, kind: Kind::Settled, app, at: self.now, replay: 0, told: None };
         self.calls.push((delivery, call.to_owned()));
         self.offer(seq);
     }
