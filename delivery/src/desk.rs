@@ -383,7 +383,7 @@ impl Desk {
         }
         // What happened between its being put and its being known here waits in the log, as all that a lane has not seen.
         // A lane of plain addresses is opened by the first event there is for it.
-        let from = to.from_seq().map(|from_seq| from_seq.saturating_add(1)).filter(|_| kept.is_none());
+        let from = to.begins_after().map(|from_seq| from_seq.saturating_add(1)).filter(|_| kept.is_none());
         let end = bus.last_seq(&self.group.filter()).await?;
         let (lane, backlog) = past.into_lane(end, from);
         let stop = turn.child_token();

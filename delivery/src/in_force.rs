@@ -143,7 +143,7 @@ impl InForce {
     }
 
     /// Events of the calls up to this sequence are not for it; `None` where nobody knows.
-    pub(crate) fn from_seq(&self) -> Option<u64> {
+    pub(crate) fn begins_after(&self) -> Option<u64> {
         match &self.ready {
             Ready::Destination(to) => Some(to.destination.from_seq),
             Ready::Profile(to) => Some(to.profile.from_seq),

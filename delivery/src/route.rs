@@ -11,7 +11,7 @@ use crate::origins::{lane_of_profile, lane_of_url};
 
 /// The deliveries of an event to somebody in force: none, or one, or one for each time he is to be told.
 pub(crate) fn deliveries_to(recorded: &Recorded, to: &InForce, body: &Body<'_>) -> Vec<Delivery> {
-    if to.from_seq().is_some_and(|from_seq| recorded.seq <= from_seq) {
+    if to.begins_after().is_some_and(|from_seq| recorded.seq <= from_seq) {
         return Vec::new();
     }
     match &to.ready {

@@ -138,15 +138,16 @@ async fn hears(ear: &Ear, count: usize) -> Result<()> {
 }
 
 /// That each call's moments came in order, and none twice.
-fn in_order(heard: &[Heard]) {
+fn in_order(heard: &[Heard]) -> Result<()> {
     let mut sequences: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for heard in heard {
         let call = heard.target.split(['/', '?']).nth(2).unwrap_or_default();
-        sequences.entry(call).or_default().push(heard.headers["webhook-sequence"].parse().expect("a number"));
+        sequences.entry(call).or_default().push(heard.headers["webhook-sequence"].parse()?);
     }
     for (call, sequence) in sequences {
         assert!(sequence.is_sorted_by(|one, next| one < next), "{call}: {sequence:?}");
     }
+    Ok(())
 }
 
 async fn listeners_are_told_in_order_by_what_the_call_pinned(place: Place) -> Result<()> {
@@ -183,7 +184,7 @@ async fn listeners_are_told_in_order_by_what_the_call_pinned(place: Place) -> Re
         }
     }
     stage.tell(&id, ProfileChanged::Removed { by: "story".to_owned() }).await?;
-    let unknown = stage.named(&[&id], &[]).await.expect_err("it is removed");
+    let unknown = stage.named(&[&id], &[]).await.err().context("it is removed")?;
     assert!(unknown.to_string().contains("there is no profile"), "{unknown}");
     hears(&crm, 120).await?;
     hears(&plain, 60).await?;
@@ -193,8 +194,8 @@ async fn listeners_are_told_in_order_by_what_the_call_pinned(place: Place) -> Re
     hears(&plain, 61).await?;
     stage.end().await?;
     let (crm, plain) = (crm.heard(), plain.heard());
-    in_order(&crm);
-    in_order(&plain);
+    in_order(&crm)?;
+    in_order(&plain)?;
     assert_eq!((crm.len(), plain.len()), (121, 61));
     assert_eq!(crm.iter().filter(|heard| heard.target.starts_with("/old/call-")).count(), 61);
     assert_eq!(crm.iter().filter(|heard| heard.target.starts_with("/new/later-")).count(), 60);
@@ -228,11 +229,11 @@ async fn a_dead_host_delays_only_itself(place: Place) -> Result<()> {
     }
     hears(&good, 90).await?;
     assert_eq!(dead.taken().len(), 0);
-    in_order(&good.heard());
+    in_order(&good.heard())?;
     dead.behave(|_| 200);
     hears(&dead, 90).await?;
     stage.end().await?;
-    in_order(&dead.taken());
+    in_order(&dead.taken())?;
     Ok(())
 }
 
@@ -255,7 +256,7 @@ async fn who_takes_over_tells_on(place: Place) -> Result<()> {
     stage.begin();
     hears(&ear, 30).await?;
     stage.end().await?;
-    in_order(&ear.taken());
+    in_order(&ear.taken())?;
     assert!(
         ear.heard()[before..].iter().any(|heard| heard.headers["webhook-attempt"] == "2"),
         "attempts are counted on"
@@ -270,7 +271,7 @@ async fn what_is_disabled_waits_and_is_told_when_enabled(place: Place) -> Result
     let id = stage.create(spec).await?.profile.id;
     let tell = stage.named(&[&id], &[]).await?;
     stage.tell(&id, ProfileChanged::Disabled { by: "story".to_owned() }).await?;
-    let refused = stage.named(&[&id], &[]).await.expect_err("it is disabled");
+    let refused = stage.named(&[&id], &[]).await.err().context("it is disabled")?;
     assert!(matches!(refused.downcast_ref(), Some(BadCallback::Disabled { .. })), "{refused}");
     stage.begin();
     for number in 0..10 {
@@ -355,15 +356,16 @@ async fn what_is_private_is_refused_when_saved_shown_and_told() -> Result<()> {
     let spec = |url: String| read(json!({ "title": "Private", "http_method": "GET", "url": url }));
     let settings = OutboundSettings { allow: Vec::new(), user_agent: "callbus/test".to_owned() };
     let public = Outbound::new(settings)?;
-    let refused = stage.profiles.create(&public, "SG", &spec(ear.url())?, "story").await.expect_err("it is private");
+    let refused =
+        stage.profiles.create(&public, "SG", &spec(ear.url())?, "story").await.err().context("it is private")?;
     assert!(refused.to_string().contains("loopback") && refused.to_string().contains("[outbound] allow"), "{refused}");
     let saved = stage.profiles.create(&stage.outbound, "SG", &spec(ear.url())?, "story").await?;
     let facts = CallFacts::default();
     let shown = delivery::preview_profile(&public, &saved.profile.put, "call", Moment::CallEnd, &facts).await;
-    assert!(shown.expect_err("it is private").to_string().contains("loopback"));
+    assert!(shown.err().context("it is private")?.to_string().contains("loopback"));
     let parameter = json!({ "call_end": { "url": [ear.url()] } });
     let named = callback::parse_value(&parameter, Family::Outbound)?;
-    let refused = callback::resolve(named.clone(), &BTreeMap::new(), &public).expect_err("it is private");
+    let refused = callback::resolve(named.clone(), &BTreeMap::new(), &public).err().context("it is private")?;
     assert!(refused.to_string().contains("loopback"), "{refused}");
     // Named while it was allowed: what counts is what is allowed when it is told.
     let tell = callback::resolve(named, &BTreeMap::new(), &stage.outbound)?;
