@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use outbound::{Outbound, OutboundSettings};
 use proto::{
     AppName, CallFacts, CallId, DeliveryNoted, Event, EventId, Filter, Kind, Listener, Moment, Partition,
-    ProfileChanged, ProfileId, Progressed, Side, Step, Subject,
+    ProfileChanged, ProfileId, Progressed, Share, Side, Step, Subject,
 };
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -30,6 +30,7 @@ contract!(
     a_dead_host_delays_only_itself,
     who_takes_over_tells_on,
     what_is_disabled_waits_and_is_told_when_enabled,
+    who_does_not_answer_is_seen_until_he_does,
 );
 
 const MOMENTS: [Moment; 3] = [Moment::CallStart, Moment::CallAnswer, Moment::CallEnd];
@@ -297,6 +298,36 @@ async fn what_is_disabled_waits_and_is_told_when_enabled(place: Place) -> Result
     stage.tell(&id, ProfileChanged::Enabled { by: "story".to_owned() }).await?;
     hears(&ear, 12).await?;
     assert_eq!(stage.profiles.find(&id).await?.status, Status::Active);
+    stage.end().await
+}
+
+async fn who_does_not_answer_is_seen_until_he_does(place: Place) -> Result<()> {
+    let mut stage = Stage::open(&place).await?;
+    let ear = Ear::start().await?;
+    let spec = json!({ "title": "Plain", "http_method": "GET", "url": format!("{}/x/{{{{call_id}}}}", ear.url()) });
+    let id = stage.create(spec).await?.profile.id;
+    let tell = stage.named(&[&id], &[]).await?;
+    // As a process leaves it that was killed when it had just written this down.
+    let broke = DeliveryNoted::Broke { group: Share::WHOLE, cause: "it answers 500".to_owned(), gone: false };
+    let (destination, partition) = (delivery::lane_of_profile(&id), Share::WHOLE.first());
+    let event = Event {
+        id: EventId::of(&["story", "broke"]),
+        subject: Subject::Delivery { destination, partition },
+        about: String::new(),
+        source: "delivery".to_owned(),
+        time: Clock::System.now(),
+        extra: Vec::new(),
+        data: serde_json::to_vec(&broke)?.into(),
+    };
+    stage.bus.append(&event, None).await?;
+    // A broker gives the work to nobody while there is none.
+    stage.happen("call-0", Moment::CallStart, &[]).await?;
+    stage.begin();
+    let is = async |status: Status| Ok((stage.profiles.find(&id).await?.status == status).then_some(()));
+    eventually("it is said that it does not answer", async || is(Status::AutoDisabled).await).await?;
+    stage.happen("call-1", Moment::CallEnd, &tell).await?;
+    hears(&ear, 1).await?;
+    eventually("it answers again", async || is(Status::Active).await).await?;
     stage.end().await
 }
 
