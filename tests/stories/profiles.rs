@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use outbound::{Outbound, OutboundSettings};
 use proto::{
     AppName, CallFacts, CallId, DeliveryNoted, Event, EventId, Filter, Kind, Listener, Moment, Partition,
-    ProfileChanged, ProfileId, Progressed, Share, Side, Step, Subject,
+    ProfileChanged, ProfileId, Progressed, Share, Side, Step, Stream, Subject,
 };
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -250,6 +250,11 @@ async fn who_takes_over_tells_on(place: Place) -> Result<()> {
         }
     }
     eventually("all calls are tried", async || Ok((ear.heard().len() >= 10).then_some(()))).await?;
+    eventually("no event comes again", async || {
+        let end = stage.bus.last_seq(&Filter::All(Stream::Calls)).await?;
+        Ok((delivery::floor(&stage.bus).await? >= end).then_some(()))
+    })
+    .await?;
     stage.end().await?;
     let before = ear.heard().len();
     ear.behave(|_| 200);
@@ -404,7 +409,7 @@ async fn what_is_private_is_refused_when_saved_shown_and_told() -> Result<()> {
     stage.begin();
     stage.happen("call-1", Moment::CallStart, &tell[&Moment::CallEnd]).await?;
     let lane = async || {
-        let mut events = stage.bus.events(&Filter::All(proto::Stream::Deliveries), 0);
+        let mut events = stage.bus.events(&Filter::All(Stream::Deliveries), 0);
         while let Some(next) = events.next().await? {
             if let Ok(DeliveryNoted::Failed { cause, .. }) = serde_json::from_slice(&next.event.data) {
                 return Ok(Some(cause));
