@@ -200,7 +200,11 @@ async fn find(desk: &Desk, id: String) -> Result<DeliveryRow, Problem> {
 }
 
 /// How many of these were taken.
-async fn again(desk: &Desk, destination: &DestinationName, rows: Vec<DeliveryRow>) -> Result<usize, Problem> {
+pub(crate) async fn again(
+    desk: &Desk,
+    destination: &DestinationName,
+    rows: Vec<DeliveryRow>,
+) -> Result<usize, Problem> {
     let again =
         |row: &DeliveryRow| Some(Again { delivery: row.delivery()?, call: row.call.clone(), attempts: row.attempts });
     let wanted = rows.iter().filter_map(again).collect();

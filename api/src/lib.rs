@@ -24,6 +24,7 @@ mod wallet_list;
 mod decks;
 mod destinations;
 mod deliveries;
+mod profiles;
 mod policies;
 mod lists;
 pub mod rejected;

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use bus::{Bus, Clock};
-use delivery::Register;
+use delivery::{Profiles, Register};
 use outbound::Outbound;
 use proto::AppName;
 use serde_json::json;
@@ -27,8 +27,8 @@ use crate::problem::Problem;
 use crate::token::Token;
 use crate::wallet_list::WalletList;
 use crate::{
-    calls, cdrs, decks, deliveries, destinations, flagged, lists, policies, rejected, standing, wallet_statement,
-    wallets,
+    calls, cdrs, decks, deliveries, destinations, flagged, lists, policies, profiles, rejected, standing,
+    wallet_statement, wallets,
 };
 
 /// Bodies other than price lists are short.
@@ -41,6 +41,8 @@ pub struct ApiSettings {
     pub token: Token,
     /// The apps whose policies can be changed.
     pub apps: Vec<AppName>,
+    /// With which ids of new callback profiles begin.
+    pub region: String,
 }
 
 /// The address cannot be had.
@@ -71,6 +73,7 @@ pub(crate) struct Desk {
     pub clock: Clock,
     pub token: Token,
     pub apps: Vec<AppName>,
+    pub region: String,
     pub flagged: Mutex<FlaggedCalls>,
     pub wallets: Mutex<WalletList>,
     pub lists: Mutex<Lists>,
@@ -83,6 +86,10 @@ impl Desk {
 
     pub(crate) fn destinations(&self) -> Register {
         Register::new(self.bus.clone(), self.clock.clone())
+    }
+
+    pub(crate) fn profiles(&self) -> Profiles {
+        Profiles::new(self.bus.clone(), self.clock.clone())
     }
 }
 
@@ -114,6 +121,7 @@ impl Api {
             clock: Clock::System,
             token: self.settings.token,
             apps: self.settings.apps,
+            region: self.settings.region,
             flagged: Mutex::default(),
             wallets: Mutex::default(),
             lists: Mutex::default(),
@@ -159,6 +167,14 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/destinations/{name}/rotate", post(destinations::rotate))
         .route("/destinations/{name}/retry", post(deliveries::retry_all))
         .route("/destinations/{name}/replay", post(deliveries::replay))
+        .route("/profiles", get(profiles::list).post(profiles::create))
+        .route("/profiles/{id}", get(profiles::show).patch(profiles::change).delete(profiles::remove))
+        .route("/profiles/{id}/duplicate", post(profiles::duplicate))
+        .route("/profiles/{id}/enable", post(profiles::enable))
+        .route("/profiles/{id}/disable", post(profiles::disable))
+        .route("/profiles/{id}/preview", post(profiles::preview))
+        .route("/profiles/{id}/retrigger", post(profiles::retrigger))
+        .route("/profiles/{id}/report", get(profiles::report))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/dead", get(deliveries::dead))
         .route("/deliveries/{id}", get(deliveries::show))
@@ -188,7 +204,7 @@ async fn require_token(State(desk): State<Arc<Desk>>, request: Request, next: Ne
 
 async fn nothing_here() -> Problem {
     Problem::NotFound(
-        "such address; see /v1/calls, /v1/cdrs, /v1/flagged, /v1/views, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/destinations, /v1/deliveries, /v1/rejected"
+        "such address; see /v1/calls, /v1/cdrs, /v1/flagged, /v1/views, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/destinations, /v1/profiles, /v1/deliveries, /v1/rejected"
             .to_owned(),
     )
 }

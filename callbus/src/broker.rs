@@ -57,6 +57,8 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .reads(Stream::Config)
         .reads(Stream::Deliveries)
         .writes(Stream::Deliveries)
+        // Whether a profile answers.
+        .writes_profiles()
         .keeps_checkpoints()
         .serves_each("delivery.v1.>")
         .reads_secrets();
@@ -76,8 +78,9 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .reads(Stream::Deliveries)
         .writes(Stream::Config)
         .writes_documents()
-        // Of destinations. It reads none.
-        .writes_secrets("destination");
+        // Of destinations and profiles. It reads none.
+        .writes_secrets("destination")
+        .writes_secrets("profile");
     let provision = Permissions::default().provisions().writes(Stream::Config).writes_documents();
     let backup = Stream::ALL.into_iter().fold(Permissions::default(), Permissions::reads);
     let backup = backup.reads_documents().reads_checkpoints().lists_consumers();

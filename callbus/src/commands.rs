@@ -32,6 +32,7 @@ mod explain;
 mod diff;
 mod list;
 mod destination;
+mod profile;
 mod delivery;
 mod cdrs;
 mod reconcile;
@@ -111,6 +112,7 @@ pub(crate) async fn run(
         }
         Operation::Policy(PolicyCommand::Diff(diff)) => diff::run(&config()?, environment, output, &diff).await,
         Operation::Destination(command) => destination::run(&config()?, output, command).await,
+        Operation::Profile(command) => profile::run(&config()?, output, command).await,
         Operation::Delivery(command) => delivery::run(&config()?, output, command).await,
         Operation::List(ListCommand::Ls) => list::ls(&config()?, output).await,
         Operation::List(ListCommand::Show { name }) => list::show(&config()?, output, &name).await,

@@ -81,6 +81,8 @@ pub(crate) struct Api {
     pub url: Option<String>,
     /// None: made at the first start, in the data directory.
     pub token: Option<Secret>,
+    /// What ids of callback profiles begin with.
+    pub region: String,
 }
 
 /// One Sinch application.
@@ -245,7 +247,12 @@ impl Config {
                 public_prefix: file.ingress.public_prefix.trim_end_matches('/').to_owned(),
                 body_bytes_max: file.ingress.body_bytes_max,
             },
-            api: Api { listen: file.api.listen.0, url: file.api.url.map(|base| base.0), token },
+            api: Api {
+                listen: file.api.listen.0,
+                url: file.api.url.map(|base| base.0),
+                token,
+                region: file.api.region.0,
+            },
             bus,
             admission,
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),

@@ -6,8 +6,8 @@ use policy::Explanation;
 use proto::event::{DECISION_KEY, TRACEPARENT, signed};
 use proto::{
     AppName, Asked, CallId, Decided, DeckName, DeckPutInForce, DeliveryNoted, DestinationChanged, DestinationName,
-    Dialled, Emitted, Kind, ListChanged, ListName, Partition, Placed, PolicyPutInForce, Progressed, Settled, Subject,
-    WalletId, callback,
+    Dialled, Emitted, Kind, ListChanged, ListName, Partition, Placed, PolicyPutInForce, ProfileChanged, ProfileId,
+    Progressed, Settled, Subject, WalletId, callback,
 };
 use schemars::generate::SchemaSettings;
 use schemars::transform::RemoveRefSiblings;
@@ -19,6 +19,8 @@ const DECIDE: &str = "decide.v1.{kind}.{app}";
 /// Its question and its answer, named as events are.
 const QUESTION: &str = "decide.v1.question";
 const ANSWER: &str = "decide.v1.answer";
+/// Stands for any callback profile.
+const PROFILE: &str = "SG_00000000-0000-4000-8000-000000000000";
 
 /// One type of event, or what is asked and answered beside the log.
 pub(crate) struct Contract {
@@ -86,6 +88,7 @@ fn subjects() -> Vec<Subject> {
             Subject::Policy(app.clone()),
             Subject::Deck(name(DeckName::new, "deck")),
             Subject::Destination(name(DestinationName::new, "destination")),
+            Subject::Profile(name(ProfileId::new, PROFILE)),
             Subject::Delivery { destination: name(DestinationName::new, "destination"), partition },
         ])
         .collect()
@@ -115,6 +118,9 @@ fn described(subject: &Subject) -> (Schema, &'static str) {
         Subject::Policy(_) => (of::<PolicyPutInForce>(), "A policy was put in force."),
         Subject::Deck(_) => (of::<DeckPutInForce>(), "A version of a price list was put in force."),
         Subject::Destination(_) => (of::<DestinationChanged>(), "A destination was put, paused, resumed or removed."),
+        Subject::Profile(_) => {
+            (of::<ProfileChanged>(), "A callback profile was put, enabled, disabled or removed, or stopped to answer.")
+        }
         Subject::Delivery { .. } => (of::<DeliveryNoted>(), "A delivery to a destination waits, is tried, or is done."),
     }
 }
@@ -196,6 +202,7 @@ fn address(subject: &Subject) -> (String, &'static [&'static str]) {
         Subject::Destination(_) => {
             (text.replace(".destination.destination", ".destination.{destination}"), &["destination"])
         }
+        Subject::Profile(_) => (text.replace(PROFILE, "{profile}"), &["profile"]),
         Subject::Delivery { partition, .. } => (
             text.replace(&format!(".destination.{partition}"), ".{destination}.{partition}"),
             &["destination", "partition"],
@@ -336,7 +343,12 @@ fn headers(subject: &Subject) -> Value {
                 Kind::Emitted | Kind::Asked | Kind::Placed | Kind::Dialled | Kind::Progressed | Kind::Settled => {}
             }
         }
-        Subject::Wallet(_) | Subject::List(_) | Subject::Policy(_) | Subject::Deck(_) | Subject::Destination(_) => {
+        Subject::Wallet(_)
+        | Subject::List(_)
+        | Subject::Policy(_)
+        | Subject::Deck(_)
+        | Subject::Destination(_)
+        | Subject::Profile(_) => {
             is("ce-subject", text("What the event is about, by its name."));
         }
         Subject::Delivery { .. } => {
@@ -363,6 +375,7 @@ fn parameters() -> Value {
         "list": { "description": "The list's name." },
         "deck": { "description": "The price list's name." },
         "destination": { "description": "The destination's name." },
+        "profile": { "description": "The profile's id." },
     })
 }
 

@@ -288,6 +288,7 @@ impl Ground {
                 listen: config.api.listen,
                 token,
                 apps: config.apps.iter().map(|app| app.name.clone()).collect(),
+                region: config.api.region.clone(),
             },
             self.bus.clone(),
             store(config)?,

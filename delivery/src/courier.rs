@@ -11,16 +11,18 @@ use bus::{Bus, Clock, Recorded};
 use futures::future::pending;
 use jiff::Timestamp;
 use outbound::Outbound;
-use proto::{Delivery, DeliveryNoted, DestinationName, EventId, Share};
+use proto::{Delivery, DeliveryNoted, DestinationName, EventId, ProfileChanged, Share};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::in_force::InForce;
+use crate::in_force::{InForce, Ready};
 use crate::lane::{Change, Lane, Offered, Wanted};
 use crate::order::{Again, LaneStanding};
+use crate::profile::Status;
 use crate::route::call_of;
+use crate::tokens::Tokens;
 
 mod errand;
 
@@ -28,6 +30,8 @@ use errand::{Bag, Errand, cause_of};
 
 /// Said to a courier and not heard yet.
 const TOLD_MAX: usize = 64;
+/// A lane of plain addresses ends when it was empty so often that its group looked, every five seconds.
+const IDLE_LOOKS: u32 = 12;
 
 /// What a courier is told.
 #[derive(Debug)]
@@ -56,6 +60,7 @@ pub(crate) struct Tools {
     pub bus: Bus,
     pub outbound: Outbound,
     pub clock: Clock,
+    pub tokens: Tokens,
 }
 
 /// The courier of one lane.
@@ -70,6 +75,8 @@ pub(crate) struct Courier {
     backlog: Option<u64>,
     /// Where its checkpoint stands.
     kept: u64,
+    /// How often in a row it was found empty.
+    idle_looks: u32,
 }
 
 /// Name of the checkpoint of one lane: the place in `DELIVERIES` after which its events begin.
@@ -89,8 +96,8 @@ impl Courier {
         stop: CancellationToken,
     ) -> (Self, mpsc::Sender<Told>) {
         let (tell, told) = mpsc::channel(TOLD_MAX);
-        let bag = Bag { tools, group, destination: to.name().clone(), stop };
-        (Self { bag: Arc::new(bag), to, lane, told, errands: JoinSet::new(), backlog, kept: 0 }, tell)
+        let bag = Bag { tools, group, destination: to.name().clone(), is_origin: to.is_origin(), stop };
+        (Self { bag: Arc::new(bag), to, lane, told, errands: JoinSet::new(), backlog, kept: 0, idle_looks: 0 }, tell)
     }
 
     /// Works until asked to stop; then begins nothing, and finishes what is on its way.
@@ -103,6 +110,7 @@ impl Courier {
         if let Some(from) = self.backlog {
             self.note_backlog(from).await;
         }
+        self.agree_with_profile();
         loop {
             let wake_at = self.begin();
             tokio::select! {
@@ -117,6 +125,7 @@ impl Courier {
                     Some(told) => self.hear(told, &checkpoint).await,
                     None => break,
                 },
+                () = async {}, if self.idle_looks >= IDLE_LOOKS && self.errands.is_empty() => break,
                 () = until(wake_at, &self.bag.tools.clock) => {}
             }
         }
@@ -166,12 +175,13 @@ impl Courier {
                 }
             }
             Told::Set(to) => {
-                let anew = to.destination.tried_anew_at > self.to.destination.tried_anew_at;
+                let anew = to.tried_anew_at() > self.to.tried_anew_at();
                 self.lane.set(to.rules(self.bag.group.count()));
                 self.to = to;
                 if anew && self.lane.mend(now) {
                     self.note_breaker(DeliveryNoted::Mended { group: self.bag.group }).await;
                 }
+                self.agree_with_profile();
             }
             Told::Again { wanted, taken } => {
                 let (mut known, mut queue) = (Vec::new(), Vec::new());
@@ -191,6 +201,8 @@ impl Courier {
                 self.lane.forget(floor);
                 self.count();
                 self.keep(floor, checkpoint);
+                let idle = self.to.is_origin() && self.lane.is_idle(floor);
+                self.idle_looks = if idle { self.idle_looks + 1 } else { 0 };
             }
         }
     }
@@ -209,11 +221,13 @@ impl Courier {
                     Some(Change::Mended) => {
                         tracing::info!(destination = %self.bag.destination, "it can be reached again");
                         self.note_breaker(DeliveryNoted::Mended { group }).await;
+                        self.tell_profile(None);
                     }
                     Some(Change::Broke { gone }) => {
                         let cause = cause_of(&answer);
                         tracing::warn!(destination = %self.bag.destination, cause, gone, "deliveries are parked");
-                        self.note_breaker(DeliveryNoted::Broke { group, cause, gone }).await;
+                        self.note_breaker(DeliveryNoted::Broke { group, cause: cause.clone(), gone }).await;
+                        self.tell_profile(Some(cause));
                     }
                     None => {}
                 }
@@ -238,6 +252,28 @@ impl Courier {
         if let Some(seq) = self.bag.note_of_lane(&noted).await {
             self.lane.breaker_noted(seq);
         }
+    }
+
+    /// What is said of it may be old, by another group, or have been lost on the way. That it answers only its own group
+    /// knows.
+    fn agree_with_profile(&mut self) {
+        if self.lane.is_broken() || self.bag.group == Share::WHOLE {
+            self.tell_profile(None);
+        }
+    }
+
+    /// Whoever looks at a profile sees whether it answers. `cause`: why it does not.
+    fn tell_profile(&mut self, cause: Option<String>) {
+        let Ready::Profile(to) = &self.to.ready else { return };
+        let changed = match (self.lane.is_broken(), to.profile.status) {
+            (true, Status::Active) => {
+                ProfileChanged::AutoDisabled { cause: cause.unwrap_or_else(|| "it does not answer".to_owned()) }
+            }
+            (false, Status::AutoDisabled) => ProfileChanged::Recovered,
+            (true, Status::AutoDisabled | Status::Disabled) | (false, Status::Active | Status::Disabled) => return,
+        };
+        let profile = to.profile.id.clone();
+        self.errands.spawn(Arc::clone(&self.bag).tell_profile(profile, changed));
     }
 
     /// The same of where something waits in the log; false when asked to stop first.
@@ -272,6 +308,10 @@ impl Courier {
 
     #[expect(clippy::disallowed_types, reason = "gauges are floats; no amount is near")]
     fn count(&self) {
+        // One series for each host somebody names would be too many.
+        if self.bag.is_origin {
+            return;
+        }
         let (standing, destination) = (self.lane.standing(self.bag.group), self.bag.destination.to_string());
         let group = self.bag.group.nth().to_string();
         let labels = [("destination", destination), ("group", group)];

@@ -16,8 +16,8 @@ const TIMEOUT_SECS_MAX: u16 = 60;
 const CONCURRENCY: u16 = 8;
 const CONCURRENCY_MAX: u16 = 256;
 const RATE_PER_SEC_MAX: u32 = 10_000;
-const HEADERS_MAX: usize = 16;
-const HEADER_BYTES_MAX: usize = 4096;
+pub(crate) const HEADERS_MAX: usize = 16;
+pub(crate) const HEADER_BYTES_MAX: usize = 4096;
 /// What we say ourselves.
 const OUR_HEADERS: [&str; 4] = ["content-type", "content-length", "host", "user-agent"];
 
@@ -53,6 +53,10 @@ pub struct DestinationSpec {
 pub enum BadDestination {
     #[error("url: {0}; networks that are not public are allowed with [outbound] allow")]
     Url(#[from] BadUrl),
+    #[error(
+        "its name begins as those of callback profiles and plain addresses do; take another than profile-…, url-… and urls"
+    )]
+    Reserved,
     #[error("kinds: name at least one of {}", kinds())]
     NoKind,
     #[error("when: {0}")]
@@ -93,16 +97,8 @@ impl DestinationSpec {
                 return Err(BadDestination::Range { what, max });
             }
         }
-        let mut bytes = 0;
-        for (index, (name, value)) in self.headers.iter().enumerate() {
-            bytes += name.len() + value.len();
-            let folded = name.to_ascii_lowercase();
-            let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            let ours = OUR_HEADERS.contains(&&*folded) || folded.starts_with("webhook-") || folded.starts_with("ce-");
-            if !token || ours || index >= HEADERS_MAX || bytes > HEADER_BYTES_MAX || value.chars().any(char::is_control)
-            {
-                return Err(BadDestination::Header(name.chars().take(80).collect()));
-            }
+        if let Some(name) = bad_header(&self.headers) {
+            return Err(BadDestination::Header(name.chars().take(80).collect()));
         }
         Ok(self.secret.as_deref().map(SigningSecret::parse).transpose()?)
     }
@@ -149,6 +145,19 @@ impl Destination {
             | (DestinationChanged::Paused { .. } | DestinationChanged::Resumed { .. }, None) => None,
         }
     }
+}
+
+/// The first header that cannot be set.
+pub(crate) fn bad_header(headers: &BTreeMap<String, String>) -> Option<&str> {
+    let mut bytes = 0;
+    let bad = |(index, (name, value)): &(usize, (&String, &String))| {
+        bytes += name.len() + value.len();
+        let folded = name.to_ascii_lowercase();
+        let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let ours = OUR_HEADERS.contains(&&*folded) || folded.starts_with("webhook-") || folded.starts_with("ce-");
+        !token || ours || *index >= HEADERS_MAX || bytes > HEADER_BYTES_MAX || value.chars().any(char::is_control)
+    };
+    headers.iter().enumerate().find(bad).map(|(_, (name, _))| name.as_str())
 }
 
 fn kinds() -> String {

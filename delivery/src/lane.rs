@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use proto::{Delivery, EventId, Share};
+use proto::{Delivery, EventId, Moment, Share};
 
 use crate::done::{Done, Over};
 use crate::order::LaneStanding;
@@ -32,16 +32,25 @@ pub(crate) const OPEN_MAX: usize = 1000;
 const OPEN_LOW: usize = OPEN_MAX / 2;
 /// Attempts may be this far ahead of their rate, since timers are coarse.
 const RATE_SLACK: SignedDuration = SignedDuration::from_millis(100);
+/// A cause stands in the log and on screens.
+const CAUSE_CHARS_MAX: usize = 200;
 /// A destination that asks for more patience is asked again after this.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// How the destination wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rules {
+    /// For all but what is of no use after some minutes: that a call began, or was answered.
     pub plan: Plan,
     pub concurrency_max: usize,
     pub rate_per_sec: Option<u32>,
     pub paused: bool,
+}
+
+impl Rules {
+    fn plan(&self, live: bool) -> &Plan {
+        if live { Plan::live() } else { &self.plan }
+    }
 }
 
 /// The deliveries to one destination that one group has open.
@@ -76,6 +85,8 @@ struct Open {
     attempts: u32,
     /// Attempts of the plan that are used up.
     used: u32,
+    /// An operator wants it, however old it is.
+    wanted: bool,
     /// Place of its first event in `DELIVERIES`, or one before it.
     noted_seq: u64,
 }
@@ -175,6 +186,14 @@ pub(crate) enum Judgement {
     Dead,
 }
 
+impl Answer {
+    /// Nobody answered.
+    pub(crate) fn refused(cause: &str) -> Self {
+        let cause = cause.chars().take(CAUSE_CHARS_MAX).collect();
+        Self::Refused { status: None, cause, retry_after: None }
+    }
+}
+
 impl Lane {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
@@ -262,7 +281,7 @@ impl Lane {
         self.done.forget(&delivery.id);
         let place = self.line_up(delivery, call, State::Noting);
         if let Some(open) = self.open.get_mut(&place) {
-            open.attempts = attempts;
+            (open.attempts, open.wanted) = (attempts, true);
         }
         Wanted::Queue
     }
@@ -345,9 +364,10 @@ impl Lane {
             Answer::Refused { status: Some(410), .. } => Judgement::Failed { used, next_at: now },
             Answer::Refused { .. } if probe => Judgement::Failed { used, next_at: now },
             Answer::Refused { retry_after, .. } => {
+                let live = open.is_some_and(|open| is_live(&open.delivery));
                 let used = used.saturating_add(1);
                 let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-                match self.rules.plan.pause(used, lot) {
+                match self.rules.plan(live).pause(used, lot) {
                     Some(pause) => Judgement::Failed { used, next_at: later(now, max(pause, asked)) },
                     None => Judgement::Dead,
                 }
@@ -418,6 +438,15 @@ impl Lane {
         self.done.prune(floor);
     }
 
+    /// Nothing is open or needed any more, if all events of the calls up to `floor` are done.
+    pub(crate) fn is_idle(&self, floor: u64) -> bool {
+        self.open.is_empty() && self.oldest_needed(floor).is_none_or(|oldest| oldest > self.last_seq)
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.breaker.is_broken()
+    }
+
     /// How it stands, as one group's.
     pub(crate) fn standing(&self, group: Share) -> LaneStanding {
         LaneStanding {
@@ -441,7 +470,7 @@ impl Lane {
         let call = call.to_owned();
         // What is written down from here on lies behind all that was seen.
         let noted_seq = self.last_seq.saturating_add(1);
-        self.open.insert(place, Open { delivery, call, state, attempts: 0, used: 0, noted_seq });
+        self.open.insert(place, Open { delivery, call, state, attempts: 0, used: 0, wanted: false, noted_seq });
         place
     }
 
@@ -478,8 +507,8 @@ impl Lane {
         if let State::Waiting { due } = open.state {
             self.ready.remove(&(due, place));
         }
-        let too_old = self.rules.plan.useless_after;
-        let useless = too_old.is_some_and(|too_old| now.duration_since(open.delivery.at) > too_old);
+        let too_old = self.rules.plan(is_live(&open.delivery)).useless_after;
+        let useless = !open.wanted && too_old.is_some_and(|too_old| now.duration_since(open.delivery.at) > too_old);
         if !useless {
             open.attempts += 1;
         }
@@ -522,6 +551,11 @@ impl Lane {
         }
         self.ready = waiting.into_iter().map(|(due, place)| (min(due, now), place)).collect();
     }
+}
+
+/// What a listener is told while the call goes on.
+fn is_live(delivery: &Delivery) -> bool {
+    delivery.told.is_some_and(|told| told.moment != Moment::CallEnd)
 }
 
 /// `time` plus `by`, at most the end of time.

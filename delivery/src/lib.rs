@@ -4,14 +4,24 @@
 //! event to a courier per destination, which sends it: signed ([`webhook`]), in order within a call, again and again by a
 //! plan ([`plan`]). What became of every delivery is an event of the stream `DELIVERIES`, which this role alone writes;
 //! what is open is the fold of them ([`lane`]), so that nothing is lost by a crash, and what is sent twice has the same id.
+//!
+//! A call that we place names itself whom to tell ([`callback`]): callback profiles ([`profiles`]), which say how in
+//! [`template`]s, and plain addresses ([`origins`]). They are told ([`telling`]) by the same lanes.
 
 mod destination;
 mod register;
 mod signing;
+pub mod template;
+mod profile;
+mod profiles;
+pub mod callback;
+mod origins;
 mod plan;
 mod in_force;
 mod route;
 mod webhook;
+mod tokens;
+mod telling;
 mod done;
 mod lane;
 mod courier;
@@ -22,8 +32,12 @@ mod replay;
 
 pub use destination::{BadDestination, Destination, DestinationSpec};
 pub use order::{AGAIN_MAX, Again, LaneStanding, again, standing};
+pub use origins::lane_of_profile;
+pub use profile::{AuthSpec, BadProfile, Compiled, Profile, ProfileSpec, Status};
+pub use profiles::{ProfileError, Profiles, Saved, is_region};
 pub use register::{Put, Register, RegisterError};
 pub use replay::{ReplayPage, Stretch, replay};
 pub use role::{Dispatch, DispatchError, GROUPS, consumers, floor};
 pub use signing::{BadSecret, SigningSecret};
+pub use telling::{NoPreview, preview_profile};
 pub use webhook::{Preview, preview};

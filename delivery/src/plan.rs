@@ -1,5 +1,6 @@
 //! When a delivery that failed is tried again: a table, never a loop.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -26,6 +27,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The one for what is of no use after some minutes.
+    pub(crate) fn live() -> &'static Self {
+        static LIVE_PLAN: LazyLock<Plan> = LazyLock::new(|| Plan::of(&RetryPlan::Live));
+        &LIVE_PLAN
+    }
+
     pub(crate) fn of(plan: &RetryPlan) -> Self {
         match plan {
             RetryPlan::Live => Self { pauses_secs: LIVE.to_vec(), useless_after: Some(LIVE_USELESS_AFTER) },

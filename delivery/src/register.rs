@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 
 use bus::{AppendError, Bus, Clock, Recorded, Unavailable};
 use bytes::Bytes;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use outbound::Outbound;
 use proto::event::json;
 use proto::{DestinationChanged, DestinationName, DestinationPut, Event, EventId, Filter, SigningKey, Stream, Subject};
 
 use crate::destination::{BadDestination, Destination, DestinationSpec};
+use crate::origins::is_reserved;
 use crate::signing::SigningSecret;
 
 /// How often somebody else may change a destination first before we give up.
@@ -91,6 +92,9 @@ impl Register {
         spec: DestinationSpec,
         by: &str,
     ) -> Result<Put, RegisterError> {
+        if is_reserved(name) {
+            return Err(BadDestination::Reserved.into());
+        }
         let given = spec.check()?;
         outbound.look_up(&spec.url).await.map_err(BadDestination::Url)?;
         for _ in 0..ATTEMPTS_MAX {
@@ -188,14 +192,9 @@ impl Register {
         secret: &SigningSecret,
         keys: &mut Vec<SigningKey>,
     ) -> Result<(), RegisterError> {
-        let now = self.clock.now();
-        keys.retain(|key| key.retires_at.is_none_or(|at| at > now));
-        for key in keys.iter_mut().filter(|key| key.retires_at.is_none()) {
-            key.retires_at = Some(now.checked_add(KEY_OVERLAP).unwrap_or(now));
-        }
-        let key = SigningKey { name: self.secret_name(name, "key", last), retires_at: None };
-        self.bus.put_secret(&key.name, Bytes::from(secret.reveal())).await?;
-        keys.insert(0, key);
+        let kept = self.secret_name(name, "key", last);
+        self.bus.put_secret(&kept, Bytes::from(secret.reveal())).await?;
+        add_key(kept, self.clock.now(), keys);
         Ok(())
     }
 
@@ -249,6 +248,15 @@ impl Register {
         };
         self.bus.append(&event, Some(last)).await.map(|appended| appended.seq)
     }
+}
+
+/// Puts a key before the others, of which the newest signs beside it for a while.
+pub(crate) fn add_key(name: String, now: Timestamp, keys: &mut Vec<SigningKey>) {
+    keys.retain(|key| key.retires_at.is_none_or(|at| at > now));
+    for key in keys.iter_mut().filter(|key| key.retires_at.is_none()) {
+        key.retires_at = Some(now.checked_add(KEY_OVERLAP).unwrap_or(now));
+    }
+    keys.insert(0, SigningKey { name, retires_at: None });
 }
 
 /// Takes one event of the stream `CONFIG` in.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use outbound::Outbound;
 use proto::event::json;
+use proto::{DestinationName, Filter, Share};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,10 @@ use crate::courier::{Tools, checkpoint};
 use crate::desk::Desk;
 use crate::in_force::Follower;
 use crate::order::{self, AskedStanding, Taken};
+use crate::origins::{self, Origins};
+use crate::profiles::Profiles;
 use crate::register::Register;
+use crate::tokens::Tokens;
 
 /// Events handed out at the same time, by one group; each waits until it is written down that it is on its way.
 const IN_FLIGHT_MAX: usize = 64;
@@ -65,7 +69,7 @@ pub struct Dispatch {
 impl Dispatch {
     /// With one group: of several processes one works, the others stand by.
     pub fn new(bus: Bus, outbound: Outbound, clock: Clock) -> Self {
-        Self { groups: ONE, tools: Tools { bus, outbound, clock } }
+        Self { groups: ONE, tools: Tools { bus, outbound, clock, tokens: Tokens::default() } }
     }
 
     /// The calls are shared out among so many groups, one of [`GROUPS`]. All delivery processes have the same number.
@@ -83,7 +87,7 @@ impl Dispatch {
         if !put_in_force(groups, &tools, &stop).await? {
             return Ok(());
         }
-        let (follower, in_force) = Follower::load(&tools.bus).await?;
+        let (follower, in_force) = Follower::load(&tools.bus, &tools.clock).await?;
         // Should one part fail, the others end with it.
         let (stop, mut parts) = (stop.child_token(), JoinSet::new());
         let desk = |group| Desk::new(group, groups, tools.clone(), in_force.clone());
@@ -115,7 +119,7 @@ impl Dispatch {
 async fn put_in_force(groups: Groups, tools: &Tools, stop: &CancellationToken) -> Result<bool, Unavailable> {
     let bus = &tools.bus;
     let carry = async |before: Groups, _floor: u64| {
-        for destination in Register::new(bus.clone(), tools.clock.clone()).all().await?.keys() {
+        for destination in &lanes(tools).await? {
             let mut after = Some(u64::MAX);
             for group in before.all() {
                 let kept = bus.checkpoint(&checkpoint(&before.name(group), destination)).await?;
@@ -130,6 +134,22 @@ async fn put_in_force(groups: Groups, tools: &Tools, stop: &CancellationToken) -
         Ok(())
     };
     groups.put_in_force(bus, stop, carry).await
+}
+
+/// All lanes there are, by name.
+async fn lanes(tools: &Tools) -> Result<Vec<DestinationName>, Unavailable> {
+    let Tools { bus, clock, .. } = tools;
+    let destinations = Register::new(bus.clone(), clock.clone()).all().await?.into_keys();
+    let profiles = Profiles::new(bus.clone(), clock.clone()).all().await?;
+    let profiles = profiles.keys().map(origins::lane_of_profile);
+    let mut open = Origins::new(Share::WHOLE);
+    let mut events = bus.events(&Filter::Deliveries(origins::directory()), 0);
+    while let Some(recorded) = events.next().await? {
+        if let Ok(noted) = serde_json::from_slice(&recorded.event.data) {
+            open.apply(recorded.seq, &noted);
+        }
+    }
+    Ok(destinations.chain(profiles).chain(open.lanes().cloned()).chain([origins::directory()]).collect())
 }
 
 /// Answers operators, for the groups this process works.

@@ -2,18 +2,47 @@
 
 use bus::Recorded;
 use policy::Condition;
-use proto::{Delivery, Subject};
+use proto::{Delivery, DestinationName, Kind, Listener, Progressed, Subject, Told};
 use serde_json::{Value, json};
 
 use crate::destination::Destination;
-use crate::in_force::InForce;
+use crate::in_force::{InForce, Ready};
+use crate::origins::{lane_of_profile, lane_of_url};
 
-/// The delivery of an event to a destination in force, where it is for it.
-pub(crate) fn delivery_to(recorded: &Recorded, to: &InForce, body: &Body<'_>) -> Option<Delivery> {
-    if recorded.seq <= to.destination.from_seq {
-        return None;
+/// The deliveries of an event to somebody in force: none, or one, or one for each time he is to be told.
+pub(crate) fn deliveries_to(recorded: &Recorded, to: &InForce, body: &Body<'_>) -> Vec<Delivery> {
+    if to.begins_after().is_some_and(|from_seq| recorded.seq <= from_seq) {
+        return Vec::new();
     }
-    delivery_of(recorded, &to.destination, to.condition.as_ref(), body, 0)
+    match &to.ready {
+        Ready::Destination(to) => {
+            delivery_of(recorded, &to.destination, to.condition.as_ref(), body, 0).into_iter().collect()
+        }
+        Ready::Profile(_) | Ready::Origin => {
+            body.told(recorded).iter().filter(|(lane, _)| lane == to.name()).map(|(_, told)| told.clone()).collect()
+        }
+    }
+}
+
+/// Whom a step of a placed call is told, in the order they were named: each with his lane.
+fn told_of(recorded: &Recorded) -> Vec<(DestinationName, Delivery)> {
+    let Recorded { seq, event } = recorded;
+    let Subject::Call { kind: Kind::Progressed, app, .. } = &event.subject else { return Vec::new() };
+    // What cannot be read was written by a newer callbus.
+    let Ok(Progressed { moment: Some(moment), tell, .. }) = serde_json::from_slice(&event.data) else {
+        return Vec::new();
+    };
+    let told = |(listener, tell): (u8, &Listener)| {
+        let lane = match tell {
+            Listener::Profile { id, .. } => lane_of_profile(id),
+            Listener::Url(url) => lane_of_url(url),
+        };
+        let id = Delivery::id_of_told(&lane, &event.id, listener);
+        let told = Some(Told { moment, listener });
+        let (kind, app, at) = (Kind::Progressed, app.clone(), event.time);
+        (lane, Delivery { id, seq: *seq, kind, app, at, replay: 0, told })
+    };
+    (0..=u8::MAX).zip(&tell).map(told).collect()
 }
 
 /// The same for one whose condition was read, as part of a replay or (0) of none. A replay may reach back further than
@@ -41,6 +70,7 @@ pub(crate) fn delivery_of(
         app: app.clone(),
         at: event.time,
         replay,
+        told: None,
     })
 }
 
@@ -57,11 +87,17 @@ pub(crate) fn call_of(recorded: &Recorded) -> &str {
 pub(crate) struct Body<'a> {
     data: &'a [u8],
     read: std::cell::OnceCell<Value>,
+    told: std::cell::OnceCell<Vec<(DestinationName, Delivery)>>,
 }
 
 impl<'a> Body<'a> {
     pub(crate) fn of(recorded: &'a Recorded) -> Self {
-        Self { data: &recorded.event.data, read: std::cell::OnceCell::new() }
+        Self { data: &recorded.event.data, read: std::cell::OnceCell::new(), told: std::cell::OnceCell::new() }
+    }
+
+    /// Whom it is told, of the same event.
+    pub(crate) fn told(&self, recorded: &Recorded) -> &[(DestinationName, Delivery)] {
+        self.told.get_or_init(|| told_of(recorded))
     }
 
     /// Null where it is no JSON.

@@ -16,7 +16,7 @@ use proto::{DeliveryMethod, DestinationPut};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::in_force::InForce;
+use crate::in_force::ReadyDestination;
 
 /// Nobody reads the answer; a receiver that says this much is not one.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -99,12 +99,12 @@ impl<'a> CloudEvent<'a> {
 }
 
 /// What is sent, at a time. `id` is the delivery's, the same on every attempt.
-pub(crate) fn request(to: &InForce, recorded: &Recorded, id: &str, attempt: u32, now: Timestamp) -> Request {
+pub(crate) fn request(to: &ReadyDestination, recorded: &Recorded, id: &str, attempt: u32, now: Timestamp) -> Request {
     let put = &to.destination.put;
     let Message { method, mut headers, body, content } = Message::of(put.method, &to.url, recorded);
     headers.extend(to.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
     let timestamp = now.as_second();
-    let signatures: Vec<String> = to.keys(now).map(|key| key.sign(id, timestamp, &content)).collect();
+    let signatures: Vec<String> = to.keys.in_force(now).map(|key| key.sign(id, timestamp, &content)).collect();
     headers.extend(
         [
             ("webhook-id", id.to_owned()),

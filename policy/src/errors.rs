@@ -127,7 +127,7 @@ impl<'a> Findings<'a> {
 }
 
 /// `did you mean x?`, or the list of what there is.
-pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
+pub fn suggestion(name: &str, known: &[&str]) -> String {
     if let Some(near) = nearest(name, known) {
         return format!("did you mean {near}?");
     }
@@ -139,7 +139,7 @@ pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
 }
 
 /// The known name that `name` was probably meant to be.
-pub(crate) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+pub fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
     let fold = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
     let name: String = fold(name).chars().take(64).collect();
     let far = 1 + name.len() / 4;

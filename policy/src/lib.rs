@@ -51,7 +51,7 @@ pub use condition::Condition;
 pub use country::{country, is_country};
 pub use decision::{Decision, Verdict};
 pub use emit::{Emit, EmitFailed};
-pub use errors::{PolicyError, PolicyErrors};
+pub use errors::{PolicyError, PolicyErrors, nearest, suggestion};
 pub use explanation::{AskedElsewhere, Explanation, Membership, Tried, TriedResult};
 pub use facts::{AppFacts, Facts, PriceFacts, WalletFacts};
 pub use given::decide_given;

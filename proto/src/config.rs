@@ -1,5 +1,7 @@
 //! What operators change while calls go on: bodies of the events of the stream `CONFIG`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -137,4 +139,72 @@ pub enum RetryPlan {
     Lasting,
     /// Seconds from one attempt to the next.
     Table(Vec<u32>),
+}
+
+/// Body of `callbus.profile.changed.v1`. A callback profile is the fold of its events; each `put` is a revision of it,
+/// named by its place in the stream `CONFIG`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ProfileChanged {
+    /// From here on it is this; what was parked is tried at once.
+    Put(Box<ProfilePut>),
+    /// What is parked is sent, in order.
+    Enabled { by: String },
+    /// Nothing is sent; what comes is parked, and no new call may name it.
+    Disabled { by: String },
+    /// It did not answer, again and again: what comes is parked until it does. `delivery` says so.
+    AutoDisabled { cause: String },
+    /// It answers again. `delivery` says so.
+    Recovered,
+    /// No new call may name it. Calls that did are told by it all the same.
+    Removed { by: String },
+}
+
+/// Who is told of calls, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProfilePut {
+    pub title: String,
+    /// The stream `CALLS` ended here when it was created.
+    #[serde(default)]
+    pub from_seq: u64,
+    pub method: DeliveryMethod,
+    /// A template, as what the headers say and the body.
+    pub url: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(default, skip_serializing_if = "ProfileAuth::is_none")]
+    pub auth: ProfileAuth,
+    /// `{name}` is a place, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub legacy_placeholders: bool,
+    /// What it is signed with, the newest first; empty: nothing. The secrets themselves lie elsewhere, under these names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<SigningKey>,
+    pub by: String,
+}
+
+/// How callbus says who it is. What is secret lies elsewhere, under the name that stands here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ProfileAuth {
+    #[default]
+    None,
+    /// RFC 7617.
+    Basic { user: String, password: String },
+    /// A token by OAuth 2.0's client credentials (RFC 6749, 4.4).
+    Bearer {
+        token_url: String,
+        client_id: String,
+        client_secret: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<String>,
+    },
+}
+
+impl ProfileAuth {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }

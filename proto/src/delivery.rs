@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AppName, DestinationName, EventId};
 use crate::kind::Kind;
 use crate::partition::Share;
+use crate::placed::Moment;
 
 /// One hand-over of an event of a call to a destination. The call id is the `ce-subject` of the event around it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +27,17 @@ pub struct Delivery {
     /// The replay it is part of; 0: none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub replay: u64,
+    /// Who of those that [`Progressed`](crate::Progressed) names is told; absent where the event goes to a destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
+}
+
+/// One listener of a call, told of one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Told {
+    pub moment: Moment,
+    /// His place among those to be told, from 0.
+    pub listener: u8,
 }
 
 impl Delivery {
@@ -35,6 +47,11 @@ impl Delivery {
             0 => EventId::of(&["delivery", destination.as_str(), event.as_str()]),
             replay => EventId::of(&["delivery", destination.as_str(), event.as_str(), &replay.to_string()]),
         }
+    }
+
+    /// The same of one of those whom an event is told.
+    pub fn id_of_told(destination: &DestinationName, event: &EventId, listener: u8) -> EventId {
+        EventId::of(&["told", destination.as_str(), event.as_str(), &listener.to_string()])
     }
 }
 
@@ -99,6 +116,10 @@ pub enum DeliveryNoted {
     },
     /// It is asked again.
     Mended { group: Share },
+    /// Plain addresses of one origin are told from here on, in a lane of their own.
+    Opened { group: Share, lane: DestinationName },
+    /// Nothing is open there any more.
+    Closed { group: Share, lane: DestinationName },
 }
 
 fn is_zero(number: &u64) -> bool {

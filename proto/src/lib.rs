@@ -34,10 +34,10 @@ pub use asked::{Asked, CallInfo};
 pub use callback::Callback;
 pub use config::{
     DeckPutInForce, DeliveryMethod, DestinationChanged, DestinationPut, ListChanged, PolicyOrigin, PolicyPutInForce,
-    RetryPlan, SigningKey,
+    ProfileAuth, ProfileChanged, ProfilePut, RetryPlan, SigningKey,
 };
 pub use decided::{Decided, Outcome};
-pub use delivery::{Delivery, DeliveryNoted};
+pub use delivery::{Delivery, DeliveryNoted, Told};
 pub use emitted::Emitted;
 pub use event::Event;
 pub use id::{

@@ -100,6 +100,10 @@ impl Moment {
     pub const CLICK_TO_CALL: [Self; 5] =
         [Self::FromCallStart, Self::ToCallStart, Self::FromCallAnswer, Self::ToCallAnswer, Self::CallEnd];
 
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::OUTBOUND.into_iter().chain(Self::CLICK_TO_CALL).find(|moment| moment.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CallStart => "call_start",

@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AppName, DeckName, DestinationName, ListName, WalletId};
+use crate::id::{AppName, DeckName, DestinationName, ListName, ProfileId, WalletId};
 use crate::kind::Kind;
 use crate::partition::Partition;
 
@@ -21,7 +21,8 @@ pub enum Stream {
     Calls,
     /// Every posting of every wallet.
     Wallets,
-    /// What operators change while calls go on: lists, which policy and which price lists are in force, destinations.
+    /// What operators change while calls go on: lists, which policy and which price lists are in force, destinations,
+    /// callback profiles.
     Config,
     /// What became of every delivery.
     Deliveries,
@@ -66,6 +67,8 @@ pub enum Subject {
     Deck(DeckName),
     /// `config.v1.destination.<destination>`: what it is and was.
     Destination(DestinationName),
+    /// `config.v1.profile.<profile>`: what it is and was.
+    Profile(ProfileId),
     /// `deliveries.v1.<destination>.<pNN>`: the deliveries to one destination, by the call they are about.
     Delivery { destination: DestinationName, partition: Partition },
 }
@@ -75,7 +78,7 @@ impl Subject {
         match self {
             Self::Call { .. } => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
-            Self::List(_) | Self::Policy(_) | Self::Deck(_) | Self::Destination(_) => Stream::Config,
+            Self::List(_) | Self::Policy(_) | Self::Deck(_) | Self::Destination(_) | Self::Profile(_) => Stream::Config,
             Self::Delivery { .. } => Stream::Deliveries,
         }
     }
@@ -89,12 +92,13 @@ impl Subject {
             | Self::Policy(_)
             | Self::Deck(_)
             | Self::Destination(_)
+            | Self::Profile(_)
             | Self::Delivery { .. } => None,
         }
     }
 
     /// What must be kept in order together: a partition of calls, one wallet, one list, the policies of one
-    /// app, the versions of one price list, one destination.
+    /// app, the versions of one price list, one destination, one profile.
     pub fn lane(&self) -> Partition {
         match self {
             Self::Call { partition, .. } => *partition,
@@ -103,6 +107,7 @@ impl Subject {
             Self::Policy(app) => Partition::of_text(app.as_str()),
             Self::Deck(deck) => Partition::of_text(deck.as_str()),
             Self::Destination(destination) => Partition::of_text(destination.as_str()),
+            Self::Profile(profile) => Partition::of_text(profile.as_str()),
             Self::Delivery { partition, .. } => *partition,
         }
     }
@@ -117,6 +122,7 @@ impl Subject {
             | Self::Policy(_)
             | Self::Deck(_)
             | Self::Destination(_)
+            | Self::Profile(_)
             | Self::Delivery { .. } => self.clone(),
         }
     }
@@ -130,6 +136,7 @@ impl Subject {
             Self::Policy(_) => "callbus.policy.put_in_force.v1".to_owned(),
             Self::Deck(_) => "callbus.deck.put_in_force.v1".to_owned(),
             Self::Destination(_) => "callbus.destination.changed.v1".to_owned(),
+            Self::Profile(_) => "callbus.profile.changed.v1".to_owned(),
             Self::Delivery { .. } => "callbus.delivery.noted.v1".to_owned(),
         }
     }
@@ -150,6 +157,7 @@ impl Subject {
             ["config", "v1", "policy", app] => AppName::new(*app).ok().map(Self::Policy),
             ["config", "v1", "deck", deck] => DeckName::new(*deck).ok().map(Self::Deck),
             ["config", "v1", "destination", name] => DestinationName::new(*name).ok().map(Self::Destination),
+            ["config", "v1", "profile", id] => ProfileId::new(*id).ok().map(Self::Profile),
             ["deliveries", "v1", destination, partition] => Some(Self::Delivery {
                 destination: DestinationName::new(*destination).ok()?,
                 partition: Partition::parse(partition)?,
@@ -168,6 +176,7 @@ impl fmt::Display for Subject {
             Self::Policy(app) => write!(f, "config.v1.policy.{app}"),
             Self::Deck(deck) => write!(f, "config.v1.deck.{deck}"),
             Self::Destination(destination) => write!(f, "config.v1.destination.{destination}"),
+            Self::Profile(id) => write!(f, "config.v1.profile.{id}"),
             Self::Delivery { destination, partition } => write!(f, "deliveries.v1.{destination}.{partition}"),
         }
     }
@@ -200,6 +209,10 @@ pub enum Filter {
     Destination(DestinationName),
     /// What all destinations are and were.
     Destinations,
+    /// What one callback profile is and was.
+    Profile(ProfileId),
+    /// What all callback profiles are and were.
+    Profiles,
     /// All deliveries to one destination.
     Deliveries(DestinationName),
 }
@@ -210,9 +223,13 @@ impl Filter {
             Self::All(stream) => *stream,
             Self::Kind(_) | Self::Partition(_) | Self::Partitions(_) => Stream::Calls,
             Self::Wallet(_) => Stream::Wallets,
-            Self::List(_) | Self::Policy(_) | Self::Deck(_) | Self::Destination(_) | Self::Destinations => {
-                Stream::Config
-            }
+            Self::List(_)
+            | Self::Policy(_)
+            | Self::Deck(_)
+            | Self::Destination(_)
+            | Self::Destinations
+            | Self::Profile(_)
+            | Self::Profiles => Stream::Config,
             Self::Deliveries(_) => Stream::Deliveries,
         }
     }
@@ -231,6 +248,8 @@ impl Filter {
             Self::Deck(deck) => Subject::Deck(deck.clone()).to_string(),
             Self::Destination(destination) => Subject::Destination(destination.clone()).to_string(),
             Self::Destinations => "config.v1.destination.*".to_owned(),
+            Self::Profile(id) => Subject::Profile(id.clone()).to_string(),
+            Self::Profiles => "config.v1.profile.*".to_owned(),
             Self::Deliveries(destination) => format!("deliveries.v1.{destination}.*"),
         }]
     }

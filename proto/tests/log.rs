@@ -7,7 +7,7 @@ use proto::event::signed;
 use proto::{
     AppName, Asked, CallId, Decided, DeckName, DeckPutInForce, DeliveryNoted, DestinationChanged, DestinationName,
     Dialled, Emitted, Event, EventId, Kind, ListChanged, ListName, Partition, Placed, PolicyOrigin, PolicyPutInForce,
-    Progressed, Settled, Side, Subject, WalletId,
+    ProfileChanged, ProfileId, Progressed, Settled, Side, Subject, WalletId,
 };
 use serde_json::Value;
 
@@ -39,6 +39,9 @@ fn every_event_shape_decodes() {
     let destination = include_str!("../fixtures/events/destination_changed.v1.json");
     let changed: Vec<DestinationChanged> = serde_json::from_str(destination).expect("destination");
     assert_eq!(serde_json::to_value(changed).ok(), serde_json::from_str(destination).ok(), "nothing is lost");
+    let profile = include_str!("../fixtures/events/profile_changed.v1.json");
+    let changed: Vec<ProfileChanged> = serde_json::from_str(profile).expect("profile");
+    assert_eq!(serde_json::to_value(changed).ok(), serde_json::from_str(profile).ok(), "nothing is lost");
     let placed = include_str!("../fixtures/events/placed.v1.json");
     let orders: Vec<Placed> = serde_json::from_str(placed).expect("placed");
     assert_eq!(serde_json::to_value(orders).ok(), serde_json::from_str(placed).ok(), "nothing is lost");
@@ -81,9 +84,11 @@ fn any_subject() -> impl Strategy<Value = Subject> {
     let deck = "[a-zA-Z0-9_-]{1,64}".prop_map(|deck| Subject::Deck(DeckName::new(deck).expect("deck")));
     let name = "[a-zA-Z0-9_-]{1,64}".prop_map(|name| DestinationName::new(name).expect("destination"));
     let destination = name.clone().prop_map(Subject::Destination);
+    let profile = ("[A-Z]{2,8}", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+        .prop_map(|(region, uuid)| Subject::Profile(ProfileId::new(format!("{region}_{uuid}")).expect("profile")));
     let delivery = (name, "\\PC{0,20}")
         .prop_map(|(destination, call)| Subject::Delivery { destination, partition: Partition::of_text(&call) });
-    prop_oneof![call, wallet, list, policy, deck, destination, delivery]
+    prop_oneof![call, wallet, list, policy, deck, destination, profile, delivery]
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 //! whole installations of callbus on top of them.
 
 pub mod books;
+pub mod ear;
 pub mod history;
 pub mod load;
 pub mod nats;

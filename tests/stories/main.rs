@@ -17,6 +17,7 @@ mod handlers;
 mod layers;
 mod metrics;
 mod policies;
+mod profiles;
 mod replies;
 mod tracing;
 mod views;

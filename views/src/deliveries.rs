@@ -1,9 +1,9 @@
 //! `deliveries`: one row for each delivery of an event to a destination, as it stands.
 
-use proto::{AppName, Delivery, DeliveryNoted, Event, EventId, Kind, Subject};
+use proto::{AppName, Delivery, DeliveryNoted, Event, EventId, Kind, Moment, Subject, Told};
 use serde::{Deserialize, Serialize};
 
-use crate::table::Holds::{Integer, Text, Time as Moment};
+use crate::table::Holds::{Integer, Text, Time as Instant};
 use crate::table::{Holds, Table};
 use crate::value::{Time, text};
 
@@ -18,14 +18,16 @@ pub(crate) const DELIVERIES: Table<'static> = Table {
         ("app", Text),
         ("kind", Text),
         ("event_seq", Integer),
-        ("happened_at", Moment),
+        ("happened_at", Instant),
         ("replay", Integer),
+        ("moment", Text),
+        ("listener", Integer),
         ("state", Text),
         ("attempts", Integer),
         ("status", Integer),
         ("cause", Text),
-        ("next_at", Moment),
-        ("noted_at", Moment),
+        ("next_at", Instant),
+        ("noted_at", Instant),
     ],
 };
 
@@ -37,6 +39,17 @@ pub(crate) const DEAD: &[(&str, Holds)] = &[("destination", Text), ("cause", Tex
 pub struct DeadCount {
     pub destination: String,
     pub cause: String,
+    pub count: u64,
+}
+
+/// What [`ToldCount`] is read from.
+pub(crate) const TOLD: &[(&str, Holds)] = &[("moment", Text), ("state", Text), ("count", Integer)];
+
+/// How many times a listener was told of a moment, or is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldCount {
+    pub moment: String,
+    pub state: DeliveryState,
     pub count: u64,
 }
 
@@ -57,6 +70,9 @@ pub struct DeliveryRow {
     pub happened_at: Option<Time>,
     /// 0: none.
     pub replay: Option<u64>,
+    /// What a listener of a placed call is told, and his place among those to be told.
+    pub moment: Option<String>,
+    pub listener: Option<u8>,
     pub state: DeliveryState,
     pub attempts: u32,
     pub status: Option<u16>,
@@ -106,7 +122,9 @@ pub(crate) fn merge() -> String {
     let rule = |(name, _): &(&'static str, _)| match *name {
         "id" | "destination" | "call" => None,
         "first_seq" => Some((*name, "excluded.first_seq < deliveries.first_seq".to_owned())),
-        "app" | "kind" | "event_seq" | "happened_at" | "replay" => Some((*name, format!("deliveries.{name} is null"))),
+        "app" | "kind" | "event_seq" | "happened_at" | "replay" | "moment" | "listener" => {
+            Some((*name, format!("deliveries.{name} is null")))
+        }
         "attempts" => Some((*name, "excluded.attempts > deliveries.attempts".to_owned())),
         name => Some((name, "excluded.seq > deliveries.seq".to_owned())),
     };
@@ -133,6 +151,8 @@ impl DeliveryRow {
             event_seq: None,
             happened_at: None,
             replay: None,
+            moment: None,
+            listener: None,
             state,
             attempts,
             status: None,
@@ -146,6 +166,8 @@ impl DeliveryRow {
             event_seq: Some(delivery.seq),
             happened_at: Some(delivery.at.into()),
             replay: Some(delivery.replay),
+            moment: delivery.told.map(|told| told.moment.as_str().to_owned()),
+            listener: delivery.told.map(|told| told.listener),
             ..row(&delivery.id, state, attempts)
         };
         Some(match serde_json::from_slice(&event.data).ok()? {
@@ -165,7 +187,9 @@ impl DeliveryRow {
             DeliveryNoted::FellBehind { .. }
             | DeliveryNoted::CaughtUp { .. }
             | DeliveryNoted::Broke { .. }
-            | DeliveryNoted::Mended { .. } => return None,
+            | DeliveryNoted::Mended { .. }
+            | DeliveryNoted::Opened { .. }
+            | DeliveryNoted::Closed { .. } => return None,
         })
     }
 
@@ -178,6 +202,8 @@ impl DeliveryRow {
         newer.event_seq = older.event_seq.or(newer.event_seq);
         newer.happened_at = older.happened_at.or(newer.happened_at);
         newer.replay = older.replay.or(newer.replay);
+        newer.moment = older.moment.or(newer.moment);
+        newer.listener = older.listener.or(newer.listener);
         *self = Self { first_seq, attempts, ..newer };
     }
 
@@ -190,6 +216,10 @@ impl DeliveryRow {
             app: AppName::new(self.app.as_deref()?).ok()?,
             at: self.happened_at?.0,
             replay: self.replay?,
+            told: match (&self.moment, self.listener) {
+                (Some(moment), Some(listener)) => Some(Told { moment: Moment::parse(moment)?, listener }),
+                (None, _) | (_, None) => None,
+            },
         })
     }
 }

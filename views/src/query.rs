@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::calls::{CALLS, CallRow};
 use crate::cdrs::{CDR_LEGS, CDRS, CdrLegRow};
 use crate::decisions::{DECISIONS, DecisionRow};
-use crate::deliveries::{DEAD, DELIVERIES, DeadCount, DeliveryRow, DeliveryState};
+use crate::deliveries::{DEAD, DELIVERIES, DeadCount, DeliveryRow, DeliveryState, TOLD, ToldCount};
 use crate::error::Error;
 use crate::store::{Argument, Store};
 use crate::table::{Engine, Table};
@@ -235,6 +235,19 @@ impl Store {
         let table = Table { name: &counted, columns: DEAD };
         let rest = format!("order by count desc, destination, cause limit {limit}");
         let rows = self.rows(table.select(self.engine(), &rest), wanted.arguments).await?;
+        rows.iter().map(|row| Ok(serde_json::from_str(row)?)).collect()
+    }
+
+    /// How often each moment of calls was told by a lane, by how that stands.
+    pub async fn told(&self, destination: &DestinationName, since: Option<Timestamp>) -> Result<Vec<ToldCount>, Error> {
+        let mut wanted = Where::new(self.engine());
+        wanted.equal("destination", Some(destination));
+        wanted.between("happened_at", since, None);
+        wanted.conditions.push("moment is not null".to_owned());
+        let counted =
+            format!("(select moment, state, count(*) as count from deliveries {} group by 1, 2) c", wanted.sql());
+        let table = Table { name: &counted, columns: TOLD };
+        let rows = self.rows(table.select(self.engine(), "order by moment, state"), wanted.arguments).await?;
         rows.iter().map(|row| Ok(serde_json::from_str(row)?)).collect()
     }
 

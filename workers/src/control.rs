@@ -130,6 +130,7 @@ impl Control {
                 | Subject::Wallet(_)
                 | Subject::Deck(_)
                 | Subject::Destination(_)
+                | Subject::Profile(_)
                 | Subject::Delivery { .. } => {}
             }
         }

@@ -42,6 +42,7 @@ pub fn document_of(event: &Event) -> Option<String> {
         | Subject::Call { .. }
         | Subject::Wallet(_)
         | Subject::Destination(_)
+        | Subject::Profile(_)
         | Subject::Delivery { .. } => None,
     }
 }

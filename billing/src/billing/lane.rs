@@ -59,6 +59,7 @@ pub(super) fn key_of(recorded: &Recorded) -> Option<(Kind, CallKey)> {
         | Subject::Policy(_)
         | Subject::Deck(_)
         | Subject::Destination(_)
+        | Subject::Profile(_)
         | Subject::Delivery { .. } => None,
         Subject::Call { kind, app, .. } => {
             let call = CallId::new(recorded.event.about.as_str()).ok()?;

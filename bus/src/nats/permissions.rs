@@ -51,6 +51,13 @@ impl Permissions {
         self.looks_at(stream.name())
     }
 
+    /// [`Bus::append`](crate::Bus::append) of what becomes of callback profiles.
+    #[must_use]
+    pub fn writes_profiles(mut self) -> Self {
+        self.publish.extend(Filter::Profiles.patterns());
+        self.looks_at(Stream::Config.name())
+    }
+
     /// [`Bus::read`](crate::Bus::read), [`Bus::last_seq`](crate::Bus::last_seq) and how far its consumers are.
     #[must_use]
     pub fn reads(self, stream: Stream) -> Self {

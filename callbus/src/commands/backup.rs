@@ -234,6 +234,7 @@ async fn wallets(bus: &Bus, up_to: u64) -> Result<BTreeSet<WalletId>, Failure> {
             | Subject::Policy(_)
             | Subject::Deck(_)
             | Subject::Destination(_)
+            | Subject::Profile(_)
             | Subject::Delivery { .. } => {}
         }
     }

@@ -132,10 +132,10 @@ pub(super) fn words(value: &Value) -> String {
 }
 
 /// `-` is stdin.
-fn read(file: &Path) -> Result<String, Failure> {
+pub(super) fn read(file: &Path) -> Result<String, Failure> {
     if file == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("read the destination from stdin")?;
+        std::io::stdin().read_to_string(&mut text).context("read stdin")?;
         return Ok(text);
     }
     Ok(fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?)

@@ -79,11 +79,18 @@ pub(super) struct Api {
     pub url: Option<HttpBase>,
     pub token: Option<String>,
     pub token_file: Option<PathBuf>,
+    pub region: Region,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { listen: Listen(([127, 0, 0, 1], 8081).into()), url: None, token: None, token_file: None }
+        Self {
+            listen: Listen(([127, 0, 0, 1], 8081).into()),
+            url: None,
+            token: None,
+            token_file: None,
+            region: Region("EU".to_owned()),
+        }
     }
 }
 
@@ -305,6 +312,21 @@ impl TryFrom<String> for HttpBase {
             Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(Self(text.trim_end_matches('/').to_owned())),
             Ok(_) | Err(_) => Err(format!("{text:?} is not the address of a server: write \"http://host:port\"")),
         }
+    }
+}
+
+/// What ids of callback profiles begin with.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Region(pub String);
+
+impl TryFrom<String> for Region {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if delivery::is_region(&text) {
+            return Ok(Self(text));
+        }
+        Err(format!("{text:?} is not a region: write 2 to 8 capital letters, such as \"EU\""))
     }
 }
 

@@ -8,17 +8,21 @@ use bus::{Appended, Recorded, Unavailable};
 use bytes::Bytes;
 use futures::future::join_all;
 use proto::event::json;
-use proto::{Delivery, DeliveryNoted, DestinationName, Event, EventId, Partition, Share, Stream, Subject};
+use proto::{
+    Delivery, DeliveryNoted, DestinationName, Event, EventId, Partition, ProfileChanged, ProfileId, Share, Stream,
+    Subject,
+};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Tools;
-use crate::in_force::InForce;
+use crate::in_force::{InForce, Ready};
 use crate::lane::{Answer, Judgement, Start};
 use crate::order::Again;
-use crate::route::{Body, call_of, delivery_to};
-use crate::webhook;
+use crate::profiles::{ProfileError, Profiles};
+use crate::route::{Body, call_of, deliveries_to};
+use crate::{telling, webhook};
 
 /// The log cannot be written: wait, and try again.
 const NOTE_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -27,8 +31,6 @@ const READ_ON_DELIVERIES: usize = 250;
 const READ_ON_EVENTS: usize = 10_000;
 /// Pause before a reading that failed is tried again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// A cause stands in the log and on screens.
-const CAUSE_CHARS_MAX: usize = 200;
 
 /// What came of an errand.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ pub(super) struct Bag {
     pub tools: Tools,
     pub group: Share,
     pub destination: DestinationName,
+    /// It is told under plain addresses.
+    pub is_origin: bool,
     pub stop: CancellationToken,
 }
 
@@ -109,12 +113,20 @@ impl Bag {
             None => match self.fetch(delivery.seq).await {
                 Some(Some(recorded)) => Arc::new(recorded),
                 Some(None) => return Answer::Hopeless { cause: "its event is not in the log any more".to_owned() },
-                None => return refused("it was interrupted"),
+                None => return Answer::refused("it was interrupted"),
             },
         };
         let now = self.tools.clock.now();
-        let request = webhook::request(to, &recorded, delivery.id.as_str(), attempt, now);
-        match self.tools.outbound.send(request).await {
+        let sent = match &to.ready {
+            Ready::Destination(to) => {
+                let request = webhook::request(to, &recorded, delivery.id.as_str(), attempt, now);
+                self.tools.outbound.send(request).await.map_err(|error| Answer::refused(&error.to_string()))
+            }
+            Ready::Profile(_) | Ready::Origin => {
+                telling::send(&self.tools, to, &recorded, delivery, attempt, now).await
+            }
+        };
+        match sent {
             Ok(reply) if (200..300).contains(&reply.status) => Answer::Taken { status: reply.status, took: reply.took },
             Ok(reply) => Answer::Refused {
                 status: Some(reply.status),
@@ -124,7 +136,7 @@ impl Bag {
                     .filter(|_| matches!(reply.status, 429 | 503))
                     .and_then(|value| webhook::retry_after(value, now)),
             },
-            Err(error) => refused(&error.to_string()),
+            Err(answer) => answer,
         }
     }
 
@@ -168,7 +180,9 @@ impl Bag {
     }
 
     pub(super) fn count(&self, outcome: &'static str, attempts: u64) {
-        let labels = [("destination", self.destination.to_string()), ("outcome", outcome.to_owned())];
+        // One series for each host somebody names would be too many.
+        let destination = if self.is_origin { "url".to_owned() } else { self.destination.to_string() };
+        let labels = [("destination", destination), ("outcome", outcome.to_owned())];
         metrics::counter!("callbus_deliveries_total", &labels).increment(attempts);
     }
 
@@ -180,8 +194,8 @@ impl Bag {
             while deliveries.len() < READ_ON_DELIVERIES && looked < READ_ON_EVENTS {
                 let Some(recorded) = events.next().await? else { break };
                 looked += 1;
-                let delivery = delivery_to(&recorded, &to, &Body::of(&recorded));
-                deliveries.extend(delivery.map(|delivery| (delivery, call_of(&recorded).to_owned())));
+                let new = deliveries_to(&recorded, &to, &Body::of(&recorded));
+                deliveries.extend(new.into_iter().map(|delivery| (delivery, call_of(&recorded).to_owned())));
             }
             Ok::<_, Unavailable>(Errand::Read { deliveries, next: events.passed_seq().saturating_add(1) })
         };
@@ -244,6 +258,22 @@ impl Bag {
         self.note(id, Partition::of_text(call), call, &DeliveryNoted::Queued { delivery }).await
     }
 
+    /// Says of a profile whether it answers, however long it takes.
+    pub(super) async fn tell_profile(self: Arc<Self>, id: ProfileId, changed: ProfileChanged) -> Errand {
+        let profiles = Profiles::new(self.tools.bus.clone(), self.tools.clock.clone());
+        loop {
+            match profiles.tell(&id, changed.clone()).await {
+                Ok(_) | Err(ProfileError::Unknown(_)) => return Errand::Nothing,
+                Err(error) => {
+                    tracing::warn!(%error, destination = %self.destination, "its profile is told later");
+                    if self.stop.run_until_cancelled(sleep(NOTE_AGAIN_AFTER)).await.is_none() {
+                        return Errand::Nothing;
+                    }
+                }
+            }
+        }
+    }
+
     /// What is about the whole lane lies under the group's first partition, and is about no call.
     pub(super) async fn note_of_lane(&self, noted: &DeliveryNoted) -> Option<u64> {
         let now = self.tools.clock.now().to_string();
@@ -272,10 +302,6 @@ impl Bag {
             }
         }
     }
-}
-
-fn refused(cause: &str) -> Answer {
-    Answer::Refused { status: None, cause: cause.chars().take(CAUSE_CHARS_MAX).collect(), retry_after: None }
 }
 
 fn status_of(answer: &Answer) -> Option<u16> {

@@ -51,7 +51,11 @@ impl Past {
             DeliveryNoted::Mended { group } if ours(group) => {
                 self.lane.breaker = Breaker::default();
             }
-            DeliveryNoted::FellBehind { .. } | DeliveryNoted::Broke { .. } | DeliveryNoted::Mended { .. } => {}
+            DeliveryNoted::FellBehind { .. }
+            | DeliveryNoted::Broke { .. }
+            | DeliveryNoted::Mended { .. }
+            | DeliveryNoted::Opened { .. }
+            | DeliveryNoted::Closed { .. } => {}
             DeliveryNoted::Queued { .. }
             | DeliveryNoted::Attempted { .. }
             | DeliveryNoted::Delivered { .. }
@@ -70,6 +74,9 @@ impl Past {
                 self.lane.done.forget(&id);
                 self.open(seq, delivery, call);
                 self.count(&id, attempts);
+                if let Some(open) = self.lane.places.get(&id).and_then(|place| self.lane.open.get_mut(place)) {
+                    open.wanted = true;
+                }
             }
             DeliveryNoted::Failed { delivery, used, next_at, .. } => {
                 if let Some(open) = self.lane.places.get(&delivery).and_then(|place| self.lane.open.get_mut(place)) {

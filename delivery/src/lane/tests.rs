@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use proto::{AppName, Delivery, DeliveryNoted, DestinationName, EventId, Kind, Partition, RetryPlan, Share};
+use proto::{
+    AppName, Delivery, DeliveryNoted, DestinationName, EventId, Kind, Moment, Partition, RetryPlan, Share, Told,
+};
 
 use super::breaker::BREAK_ATTEMPTS;
 use super::past::Past;
@@ -60,12 +62,21 @@ impl<F: FnMut(Timestamp, &Start) -> Answer> World<F> {
 
     /// An event of a call comes.
     fn event(&mut self, call: &str) {
+        self.happens(call, None);
+    }
+
+    /// A listener is to be told of a moment of a call.
+    fn told(&mut self, call: &str, moment: Moment) {
+        self.happens(call, Some(Told { moment, listener: 0 }));
+    }
+
+    fn happens(&mut self, call: &str, told: Option<Told>) {
         let seq = self.calls.len() as u64 + 1;
         let id = EventId::of(&[&seq.to_string()]);
         let destination = DestinationName::new("crm").expect("name");
         let app = AppName::new("acme").expect("app");
         let id = Delivery::id_of(&destination, &id, 0);
-        let delivery = Delivery { id, seq, kind: Kind::Settled, app, at: self.now, replay: 0 };
+        let delivery = Delivery { id, seq, kind: Kind::Settled, app, at: self.now, replay: 0, told };
         self.calls.push((delivery, call.to_owned()));
         self.offer(seq);
     }
@@ -367,6 +378,33 @@ fn what_is_live_is_not_sent_late() {
         assert!(at.duration_since(event) <= SignedDuration::from_mins(10), "{seq} is sent at {at}");
     }
     assert!(world.dead() > 10 && world.delivered().len() >= 5);
+}
+
+#[test]
+fn what_is_told_while_a_call_goes_on_is_given_up_soon() {
+    let mut world = World::new(
+        &RetryPlan::Lasting,
+        |_, start: &Start| {
+            if start.delivery.seq == 2 { taken() } else { refused(500) }
+        },
+    );
+    world.told("a", Moment::CallAnswer);
+    world.told("a", Moment::CallEnd);
+    world.play(240);
+    assert_eq!((world.dead(), world.delivered()), (0, vec![]));
+    world.play(120);
+    assert_eq!((world.dead(), world.delivered()), (1, vec![2]), "its end waits for it, and is told");
+    world.told("b", Moment::CallEnd);
+    world.play(3600);
+    assert_eq!(world.dead(), 1, "an end is worth trying");
+    // However old it is, an operator may want it, also when another takes over.
+    let (delivery, call) = world.calls[0].clone();
+    assert_eq!(world.lane.retry(delivery.clone(), &call, 8), Wanted::Queue);
+    let seq = world.note(&call, DeliveryNoted::Retried { delivery: delivery.clone(), attempts: 8 });
+    world.lane.noted(&delivery.id, seq, world.now);
+    world.take_over();
+    world.play(1);
+    assert_eq!(world.attempts.last().map(|(_, seq, attempt)| (*seq, *attempt)), Some((1, 9)));
 }
 
 #[test]
