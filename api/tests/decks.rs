@@ -30,6 +30,7 @@ impl World {
             listen: ([127, 0, 0, 1], 0).into(),
             token: Token::new(TOKEN).expect("token"),
             apps: Vec::new(),
+            payers: None,
         };
         let outbound = OutboundSettings { allow: Vec::new(), user_agent: "callbus/test".to_owned() };
         let outbound = Outbound::new(outbound).expect("client");

@@ -4,6 +4,8 @@
 //! event to a courier per destination, which sends it: signed ([`webhook`]), in order within a call, again and again by a
 //! plan ([`plan`]). What became of every delivery is an event of the stream `DELIVERIES`, which this role alone writes;
 //! what is open is the fold of them ([`lane`]), so that nothing is lost by a crash, and what is sent twice has the same id.
+//!
+//! The same role places calls. What is to be done for one is the fold of its events ([`Dial`]); the [`dialer`] does it.
 
 mod destination;
 mod register;
@@ -19,8 +21,14 @@ mod desk;
 mod role;
 mod order;
 mod replay;
+mod dial;
+mod dialer;
+mod hangup;
 
 pub use destination::{BadDestination, Destination, DestinationSpec};
+pub use dial::{Dial, DialStanding, LegStanding, LegState};
+pub use dialer::{Caller, Telephone};
+pub use hangup::hang_up;
 pub use order::{AGAIN_MAX, Again, LaneStanding, again, standing};
 pub use register::{Put, Register, RegisterError};
 pub use replay::{ReplayPage, Stretch, replay};
