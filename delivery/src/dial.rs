@@ -9,7 +9,7 @@
 use jiff::{SignedDuration, Timestamp};
 use proto::{CallId, Leg, LegBill, Moment, Placed, Progressed, Side, Step};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 mod facts;
 
@@ -42,7 +42,7 @@ pub(crate) struct DialLeg {
     pub(crate) side: Side,
     pub(crate) attempt: u8,
     pub(crate) leg: Option<Leg>,
-    pub(crate) hold: Option<Box<RawValue>>,
+    pub(crate) hold: Option<Value>,
     /// When it was begun.
     since: Timestamp,
     /// The platform's id, once it is known in whatever way.

@@ -175,8 +175,9 @@ impl Booth {
 
     /// Folds the calls that are not over, from the oldest on, up to what the consumer has done.
     async fn begin(self: Arc<Self>, turn: CancellationToken) -> Result<(), Unavailable> {
-        // What is left of an earlier turn would do what this one does.
-        lock(&self.tending).abort_all();
+        // What is left of an earlier turn would do what this one does, and forget what this one knows.
+        let mut before = std::mem::take(&mut *lock(&self.tending));
+        before.shutdown().await;
         *self.calls() = Calls::default();
         let (bus, name, filter) = (&self.telephone.bus, self.groups.name(self.group), self.group.filter());
         let done = bus.consumer_floor(&filter, &name).await?;

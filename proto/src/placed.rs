@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::id::{AppName, CallId, Leg, ProfileId, WalletId};
@@ -251,9 +252,9 @@ pub enum Step {
         placed_seq: u64,
         /// Names the hold.
         leg: Leg,
-        /// `money::Hold`.
+        /// `money::Hold`. Not raw, as elsewhere: serde reads a tagged enum from values.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        hold: Option<Box<RawValue>>,
+        hold: Option<Value>,
     },
     /// The platform has taken it.
     Dialled { side: Side, attempt: u8, platform_call: CallId },

@@ -180,6 +180,9 @@ async fn words_are_said_to_whoever_answers(office: Office) -> Result<()> {
     assert!(end.started_at < end.answered_at && end.answered_at < end.ended_at, "{end:?}");
     let standing = office.standing(&call).await?;
     assert_eq!((&standing["state"], &standing["cost"]), (&json!("ended"), &json!("0.04")), "{standing}");
+    let shown = office.world.callbus(&["call", "show", call.as_str()])?;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("ended") && shown.contains("0.04 EUR") && shown.contains("MANAGERHANGUP"), "{shown}");
     assert_eq!(office.money().await?, ("99.96".into(), "0".into()));
     // What was held stood in the log before the platform was asked, and was handed to billing.
     let platform_call = office.platform.placed()[0].call.clone();

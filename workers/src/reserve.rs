@@ -80,6 +80,14 @@ impl Till {
         self.decks.refresh_until(bus, clock, stop).await;
     }
 
+    /// Looks whether the price lists in use are those in force.
+    ///
+    /// # Errors
+    /// When the log or the documents cannot be reached.
+    pub async fn refresh(&self, bus: &Bus, now: Timestamp) -> Result<(), DeckLogError> {
+        self.decks.refresh(bus, now).await
+    }
+
     /// Frees a hold whose decision will not be followed.
     pub async fn free(&self, wallet: &WalletId, leg: &DecisionKey) {
         self.credit.free(wallet, leg).await;

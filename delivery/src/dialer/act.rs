@@ -6,9 +6,11 @@ use bus::Appended;
 use bytes::Bytes;
 use money::Hold;
 use outbound::{Callout, NotCalled};
+use policy::Reason;
 use proto::event::json;
 use proto::{CallId, Dialled, Event, EventId, Kind, Leg, LegMark, LegOf, PhoneNumber, Side, Step};
-use serde_json::value::RawValue;
+use serde::Deserialize;
+use serde_json::value::{to_raw_value, to_value};
 use tokio::time::Instant;
 use workers::{Request, Reserved};
 
@@ -23,6 +25,10 @@ impl Booth {
     /// A sentence, when it is to be tried again.
     pub(super) async fn act(&self, call: &CallId, what: Do) -> Result<(), String> {
         let Some(dial) = self.calls().open.get(call).cloned() else { return Ok(()) };
+        // Somebody may just have hung up.
+        if !dial.next(self.telephone.clock.now()).now.contains(&what) {
+            return Ok(());
+        }
         match what {
             Do::Dial(side, attempt) => self.dial(&dial, side, attempt).await,
             Do::Adopt(side, attempt, platform_call) => self.dialled(&dial, side, attempt, platform_call).await,
@@ -59,8 +65,13 @@ impl Booth {
             Ok(hold) => hold,
             Err(reason) => return self.note(call, refused(reason, false)).await.map(drop),
         };
-        let step =
-            Step::Dialling { side, attempt, placed_seq: dial.placed_seq, leg: leg.clone(), hold: Some(raw(&hold)?) };
+        let step = Step::Dialling {
+            side,
+            attempt,
+            placed_seq: dial.placed_seq,
+            leg: leg.clone(),
+            hold: Some(to_value(&hold).map_err(|error| error.to_string())?),
+        };
         let Some(Appended { seq, duplicate: false }) = self.note(call, step).await? else { return Ok(()) };
         if looked.elapsed() > FRESH {
             return Err(format!("{NOT_KNOWN}: this process stood still for {:?}", looked.elapsed()));
@@ -104,8 +115,14 @@ impl Booth {
             ring_secs: placed.ring_secs.into(),
             cap_secs: placed.max_secs,
         };
-        let now = self.telephone.clock.now();
-        let reserved = self.telephone.till.reserve(now, &request, |hold| Bytes::from(json(hold))).await;
+        let (till, now) = (&self.telephone.till, self.telephone.clock.now());
+        let hold = async || till.reserve(now, &request, |hold| Bytes::from(json(hold))).await;
+        let mut reserved = hold().await;
+        if matches!(&reserved, Reserved::Refused(reason) if *reason == Reason::NO_RATE) {
+            // Nobody waits on a phone yet, so a price list that has just come into force is waited for.
+            till.refresh(&self.telephone.bus, now).await.map_err(|error| error.to_string())?;
+            reserved = hold().await;
+        }
         match reserved {
             Reserved::Held(hold) | Reserved::Decided(hold) => {
                 serde_json::from_slice(&hold).map(Ok).map_err(|error| error.to_string())
@@ -121,8 +138,9 @@ impl Booth {
         let of = LegOf { call: placed.call.clone(), side, attempt };
         let hold = match dial.find(side, attempt).and_then(|leg| leg.hold.as_ref()) {
             Some(hold) => {
-                let hold: Hold = serde_json::from_str(hold.get()).map_err(|error| error.to_string())?;
-                Some(raw(&Hold { call: platform_call.clone(), ..hold })?)
+                let hold = Hold::deserialize(hold).map_err(|error| error.to_string())?;
+                let hold = Hold { call: platform_call.clone(), ..hold };
+                Some(to_raw_value(&hold).map_err(|error| error.to_string())?)
             }
             None => None,
         };
@@ -181,8 +199,4 @@ pub(super) fn id_of(call: &CallId, step: &Step) -> EventId {
         Step::HangupAsked { .. } => EventId::of(&["progressed", call.as_str(), "hangup_asked"]),
         Step::Over => EventId::of(&["progressed", call.as_str(), "over"]),
     }
-}
-
-fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>, String> {
-    serde_json::value::to_raw_value(value).map_err(|error| error.to_string())
 }
