@@ -220,7 +220,7 @@ impl Booth {
                 let call = CallId::new(event.about.as_str()).map_err(|error| error.to_string())?;
                 self.apply(&call, event.time, &progressed.step);
             }
-            _ => {}
+            Some(_) | None => {}
         }
         Ok(())
     }

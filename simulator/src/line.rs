@@ -313,7 +313,11 @@ impl Line {
                 }
                 Ok(())
             }
-            _ => Ok(()),
+            Instruction::SendDtmf { .. }
+            | Instruction::SetCookie { .. }
+            | Instruction::Answer
+            | Instruction::StartRecording { .. }
+            | Instruction::StopRecording => Ok(()),
         }
     }
 
@@ -347,7 +351,11 @@ impl Line {
                 answer.ok_or_else(|| self.ending(Reason::CallbackError))
             }
             // What else ends at another party is played for calls that come in.
-            _ => Err(self.ending(Reason::GeneralError)),
+            Action::ConnectPstn(_)
+            | Action::ConnectMxp(_)
+            | Action::ConnectSip(_)
+            | Action::ConnectStream(_)
+            | Action::Park(_) => Err(self.ending(Reason::GeneralError)),
         }
     }
 

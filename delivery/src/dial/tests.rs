@@ -235,7 +235,7 @@ impl World {
                 if matches!(fate, Fate::Taken | Fate::TakenUnsaid) {
                     *self.callouts.entry((side, attempt)).or_default() += 1;
                     let at = self.secs;
-                    let picks_up = !(at % 3 == 0);
+                    let picks_up = at % 3 != 0;
                     if picks_up {
                         self.coming.push(answered(side, attempt, &platform, at + 2));
                     }

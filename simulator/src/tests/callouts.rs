@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto::Callback;
 use proto::Kind::{Ace, Dice};
 use proto::callback::Details;
 use serde_json::{Value, json};
@@ -40,10 +41,8 @@ async fn platform(answer: &'static str) -> (Server, Platform, Rest) {
 /// How the one call ended, once it has: result, reason, seconds.
 async fn end(server: &Server) -> (String, String, Option<u32>) {
     loop {
-        let dice = server.seen().into_iter().find_map(|seen| match seen.details {
-            Details::Dice(dice) => Some(dice),
-            _ => None,
-        });
+        let dice = |seen: Callback| if let Details::Dice(dice) = seen.details { Some(dice) } else { None };
+        let dice = server.seen().into_iter().find_map(dice);
         if let Some(dice) = dice {
             return (dice.result.unwrap_or_default(), dice.reason.unwrap_or_default(), dice.duration_secs);
         }
