@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use bus::Recorded;
+use delivery::{Dial, DialStanding};
 use jiff::Timestamp;
 use money::Micros;
 use proto::event::signed;
@@ -21,7 +22,7 @@ use views::cdrs::CdrLegRow;
 
 use crate::problem::Problem;
 use crate::server::Desk;
-use crate::{masked, why};
+use crate::{masked, placing, why};
 
 /// Calls of one page.
 const CALLS_MAX: usize = 1_000;
@@ -120,6 +121,9 @@ struct Bill {
 #[derive(Debug, Serialize)]
 pub(crate) struct Call {
     call: CallId,
+    /// How it stands, when we placed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placed: Option<DialStanding>,
     events: Vec<CallEvent>,
 }
 
@@ -174,12 +178,14 @@ pub(crate) async fn show(
     // Without the tables it is looked for from the beginning of the log.
     let begins_at = match timeout(LEVEL_WITHIN, desk.views.begins_at(&call)).await {
         Ok(Ok(Some(begins_at))) => begins_at,
-        Ok(Ok(None) | Err(_)) | Err(_) => 0,
+        // Those that we place have no row of their own.
+        Ok(Ok(None) | Err(_)) | Err(_) => placing::placed_at(&desk, &call).await?.unwrap_or_default(),
     };
-    let mut events = Vec::new();
+    let (mut events, mut dial) = (Vec::new(), None);
     let mut lane = desk.bus.events(&Filter::Partition(Partition::of(&call)), begins_at.saturating_sub(1));
     while let Some(next) = lane.next().await.map_err(Problem::unavailable)? {
         if next.event.about == call.as_str() {
+            placing::fold(&mut dial, &next);
             events.extend(CallEvent::of(next, query.reveal != 0));
         }
         if events.len() == EVENTS_MAX {
@@ -189,7 +195,8 @@ pub(crate) async fn show(
     if events.is_empty() {
         return Err(Problem::NotFound(format!("call {call}")));
     }
-    Ok(Json(Call { call, events }))
+    let placed = dial.map(|dial: Dial| dial.standing());
+    Ok(Json(Call { call, placed, events }))
 }
 
 impl CallSummary {

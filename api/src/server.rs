@@ -1,5 +1,6 @@
 //! The listener: routes, the token, body limits, drain.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use axum::{Json, Router};
 use bus::{Bus, Clock};
 use delivery::{Profiles, Register};
 use outbound::Outbound;
-use proto::AppName;
+use proto::{AppName, WalletId};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -23,11 +24,12 @@ use workers::policies::Policies;
 
 use crate::flagged::FlaggedCalls;
 use crate::lists::Lists;
+use crate::placing::Orders;
 use crate::problem::Problem;
 use crate::token::Token;
 use crate::wallet_list::WalletList;
 use crate::{
-    calls, cdrs, decks, deliveries, destinations, flagged, lists, policies, profiles, rejected, standing,
+    calls, cdrs, decks, deliveries, destinations, flagged, lists, placing, policies, profiles, rejected, standing,
     wallet_statement, wallets,
 };
 
@@ -43,6 +45,8 @@ pub struct ApiSettings {
     pub apps: Vec<AppName>,
     /// With which ids of new callback profiles begin.
     pub region: String,
+    /// Who pays for the calls that each app places; none where no platform is named, so that nobody can be called.
+    pub payers: Option<BTreeMap<AppName, WalletId>>,
 }
 
 /// The address cannot be had.
@@ -74,6 +78,8 @@ pub(crate) struct Desk {
     pub token: Token,
     pub apps: Vec<AppName>,
     pub region: String,
+    pub payers: Option<BTreeMap<AppName, WalletId>>,
+    pub orders: Mutex<Orders>,
     pub flagged: Mutex<FlaggedCalls>,
     pub wallets: Mutex<WalletList>,
     pub lists: Mutex<Lists>,
@@ -122,6 +128,8 @@ impl Api {
             token: self.settings.token,
             apps: self.settings.apps,
             region: self.settings.region,
+            payers: self.settings.payers,
+            orders: Mutex::default(),
             flagged: Mutex::default(),
             wallets: Mutex::default(),
             lists: Mutex::default(),
@@ -136,7 +144,9 @@ fn router(desk: Arc<Desk>) -> Router {
     let lists = get(lists::show).post(lists::change).layer(DefaultBodyLimit::max(lists::BYTES_MAX));
     let v1 = Router::new()
         .route("/calls", get(calls::list))
-        .route("/calls/{id}", get(calls::show))
+        .route("/calls/outbound", post(placing::outbound))
+        .route("/calls/click-to-call", post(placing::click_to_call))
+        .route("/calls/{id}", get(calls::show).delete(placing::hang_up))
         .route("/cdrs", get(cdrs::list))
         .route("/views", get(standing::show))
         .route("/wallets", get(wallets::list))

@@ -40,7 +40,13 @@ impl World {
         let bus = Bus::embedded(directory.path()).expect("bus");
         let listen = ([127, 0, 0, 1], 0).into();
         let apps = vec![AppName::new("acme").expect("app")];
-        let settings = ApiSettings { listen, token: Token::new(TOKEN).expect("token"), apps, region: "SG".to_owned() };
+        let settings = ApiSettings {
+            listen,
+            token: Token::new(TOKEN).expect("token"),
+            apps,
+            region: "SG".to_owned(),
+            payers: None,
+        };
         let store = Store::sqlite(directory.path());
         store.prepare().await.expect("tables");
         let api = Api::build(settings, bus.clone(), store.clone(), outbound().expect("client")).await;

@@ -31,6 +31,7 @@ impl World {
             token: Token::new(TOKEN).expect("token"),
             apps: Vec::new(),
             region: "SG".to_owned(),
+            payers: None,
         };
         let outbound = OutboundSettings { allow: Vec::new(), user_agent: "callbus/test".to_owned() };
         let outbound = Outbound::new(outbound).expect("client");

@@ -11,7 +11,7 @@ use proto::asked::{Asked, Because, Said};
 use proto::callback::Details;
 use proto::event::TRACEPARENT;
 use proto::signature::Verified;
-use proto::{AppName, CallId, Callback, Decided, DecisionKey, Event, EventId, Kind, Outcome};
+use proto::{AppName, CallId, Callback, Decided, DecisionKey, Dialled, Event, EventId, Kind, LegOf, Outcome};
 
 use crate::enquiry::{Enquiry, Question};
 use end::{End, Moment};
@@ -52,6 +52,8 @@ pub(crate) struct Call {
     /// Where the first decision stands in its trace.
     pub decided_in: Option<String>,
     refused: Option<String>,
+    /// It is a leg of a call that we placed.
+    placed: Option<LegOf>,
     /// Decisions without a hold of which a worker may have placed one that was never recorded.
     strays: Vec<DecisionKey>,
     /// In the order they were authorised.
@@ -98,6 +100,7 @@ impl Call {
             decided: false,
             decided_in: None,
             refused: None,
+            placed: None,
             strays: Vec::new(),
             legs: Vec::new(),
             end: None,
@@ -130,7 +133,8 @@ impl Call {
         let event = &recorded.event;
         match kind {
             Kind::Decided => self.decided(event),
-            Kind::Emitted | Kind::Placed | Kind::Dialled | Kind::Progressed => Ok(()),
+            Kind::Dialled => self.dialled(event),
+            Kind::Emitted | Kind::Placed | Kind::Progressed => Ok(()),
             Kind::Asked => self.told(event),
             Kind::Settled => {
                 self.cdr = Some(event.id.clone());
@@ -231,6 +235,20 @@ impl Call {
         Ok(())
     }
 
+    /// That we dialled it authorises it: nothing of it may ever be decided.
+    fn dialled(&mut self, event: &Event) -> Result<(), String> {
+        let dialled: Dialled = serde_json::from_slice(&event.data).map_err(|error| error.to_string())?;
+        let hold = dialled.hold.map(|hold| serde_json::from_str(hold.get())).transpose();
+        if self.placed.is_none() {
+            self.started_at = self.started_at.or(Some(event.time));
+            (self.placed, self.decided, self.settled) = (Some(dialled.of), true, false);
+        }
+        if let Some(hold) = hold.map_err(|error| format!("its hold: {error}"))? {
+            self.authorised(hold, Kind::Dialled);
+        }
+        Ok(())
+    }
+
     fn authorised(&mut self, hold: Hold, authorised_in: Kind) {
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.hold.leg == hold.leg) {
             // Any of several grants may be the one the platform obeys: the largest is held.
@@ -252,9 +270,12 @@ impl Call {
         let released = |at, certain| {
             Some(Ending { ended: Ended { answered: false, duration_secs: 0, answered_at: at, at }, certain })
         };
-        let charged = self.legs.iter().position(|leg| leg.bill.is_some_and(|bill| bill.cost > Micros::ZERO));
+        let among = |leg: &CallLeg| leg.authorised_in != Kind::Dialled;
+        let charged =
+            self.legs.iter().position(|leg| among(leg) && leg.bill.is_some_and(|bill| bill.cost > Micros::ZERO));
         let connected = charged.unwrap_or(self.legs.len() - 1);
-        if index != connected {
+        // What we dialled is up from its answer to the end, whatever it was led to meanwhile.
+        if among(leg) && index != connected {
             return released(self.heard_at, index < connected);
         }
         let end = self.standing_end()?;

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use metrics::counter;
 use money::wallet::LegState;
 use money::{Applied, Hold, Micros, Wallet, WalletFacts};
-use proto::{Decided, Filter, Kind, Leg, Stream, WalletId};
+use proto::{Filter, Kind, Leg, Stream, WalletId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::admission::{Admission, AdmissionError, ApplyReply, HoldReply, HoldRequest};
@@ -124,12 +126,18 @@ impl Credit {
     /// not fit any more, or is not in the log either, is exposed: said here, and told by the wallet's balance later.
     async fn hold_unposted(&self, id: &WalletId, wallet: &Wallet, Unposted { floor, end }: Unposted) {
         let (mut held, mut exposed, mut looked_at) = (Micros::ZERO, Micros::ZERO, 0);
-        let mut decisions = self.bus.events(&Filter::Kind(Kind::Decided), floor);
         let give_up = Instant::now() + UNPOSTED_WITHIN;
-        while looked_at < UNPOSTED_MAX
-            && let Ok(Ok(Some(decision))) = timeout_at(give_up, decisions.next()).await
-            && decision.seq <= end
-        {
+        let mut decisions = Vec::new();
+        for kind in [Kind::Decided, Kind::Dialled] {
+            let mut events = self.bus.events(&Filter::Kind(kind), floor);
+            while decisions.len() < UNPOSTED_MAX
+                && let Ok(Ok(Some(decision))) = timeout_at(give_up, events.next()).await
+                && decision.seq <= end
+            {
+                decisions.push(decision);
+            }
+        }
+        for decision in decisions {
             looked_at += 1;
             let Some(hold) =
                 hold_of(&decision.event.data, id).filter(|hold| wallet.leg(&hold.leg) == LegState::Unknown)
@@ -162,9 +170,15 @@ struct Unposted {
     end: u64,
 }
 
-/// The hold of a decision, if that wallet pays for it.
+/// What was decided, or dialled.
+#[derive(Deserialize)]
+struct Holding {
+    hold: Option<Box<RawValue>>,
+}
+
+/// The hold of a decision or a leg that we dialled, if that wallet pays for it.
 fn hold_of(decision: &[u8], wallet: &WalletId) -> Option<Hold> {
-    let decided: Decided = serde_json::from_slice(decision).ok()?;
+    let decided: Holding = serde_json::from_slice(decision).ok()?;
     let hold = serde_json::from_str::<Hold>(decided.hold?.get()).ok()?;
     (hold.wallet == *wallet).then_some(hold)
 }

@@ -61,7 +61,11 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .writes_profiles()
         .keeps_checkpoints()
         .serves_each("delivery.v1.>")
-        .reads_secrets();
+        .reads_secrets()
+        // Who pays for calls that are placed, and by which prices.
+        .reads(Stream::Wallets)
+        .reads_documents()
+        .writes_calls(&[Kind::Dialled, Kind::Progressed]);
     let delivery =
         delivery::GROUPS.into_iter().flat_map(delivery::consumers).fold(delivery, |may, spec| consumes(may, &spec));
     let api = process()
@@ -77,6 +81,7 @@ pub(crate) fn users() -> Vec<(&'static str, Permissions)> {
         .reads_dead_letters()
         .reads(Stream::Deliveries)
         .writes(Stream::Config)
+        .writes_calls(&[Kind::Placed])
         .writes_documents()
         // Of destinations and profiles. It reads none.
         .writes_secrets("destination")

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -163,6 +164,33 @@ pub(crate) enum ConfigCommand {
 pub(crate) enum SimCommand {
     /// Place one call, with signed callbacks over real HTTP.
     Call(Box<SimCall>),
+    /// Be the platform that calls are placed by (`callbus call place`), until interrupted. They last as long as real ones.
+    Platform(SimPlatform),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimPlatform {
+    /// Where its REST API is: what `[platform] url` names.
+    #[arg(long, default_value = "127.0.0.1:8090")]
+    pub listen: SocketAddr,
+    /// Where callbacks go, instead of this installation's own address.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// The app that is called for; the first of the configuration.
+    #[arg(long)]
+    pub app: Option<String>,
+    /// Whoever is called answers after so long: 5s.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = whole_seconds)]
+    pub answer_after: u32,
+    /// And hangs up after so long.
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = whole_seconds)]
+    pub hangup_after: u32,
+    /// Is busy instead.
+    #[arg(long, conflicts_with = "no_answer")]
+    pub busy: bool,
+    /// Does not answer.
+    #[arg(long)]
+    pub no_answer: bool,
 }
 
 #[derive(Debug, Args)]
@@ -273,6 +301,77 @@ pub(crate) enum CallCommand {
         #[arg(long)]
         reveal: bool,
     },
+    /// Call somebody, to say something, to connect another number, or as the policy says.
+    Place(CallPlace),
+    /// Call two people and join them.
+    Join(CallJoin),
+    /// End a call that was placed.
+    Hangup { id: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallPlace {
+    /// Who is called: +46701234567.
+    #[arg(long)]
+    pub to: String,
+    /// The number that is shown.
+    #[arg(long)]
+    pub from: String,
+    /// What is said to whoever answers.
+    #[arg(long, required_unless_present_any = ["connect", "policy"], conflicts_with_all = ["connect", "policy"])]
+    pub say: Option<String>,
+    /// Who is called then.
+    #[arg(long, conflicts_with = "policy")]
+    pub connect: Option<String>,
+    /// The policy is asked with the ACE.
+    #[arg(long)]
+    pub policy: bool,
+    #[command(flatten)]
+    pub terms: CallTerms,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallJoin {
+    /// Who is called first.
+    #[arg(long)]
+    pub from: String,
+    /// Who is called once the first has answered.
+    #[arg(long)]
+    pub to: String,
+    /// The number that is shown to both.
+    #[arg(long)]
+    pub bridge: String,
+    #[command(flatten)]
+    pub terms: CallTerms,
+}
+
+/// What all calls that are placed have.
+#[derive(Debug, Args)]
+pub(crate) struct CallTerms {
+    /// Where the configuration has several.
+    #[arg(long)]
+    pub app: Option<String>,
+    /// How long it may ring: 30s.
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
+    pub timeout: Option<u32>,
+    /// How long each leg may last: 10m. Credit is held for no more.
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
+    pub max_duration: Option<u32>,
+    /// So many tries more, when nobody answers.
+    #[arg(long, value_name = "TIMES", requires = "retry_after")]
+    pub retry: Option<u8>,
+    /// The pause before each.
+    #[arg(long, value_name = "TIME", value_parser = whole_seconds, requires = "retry")]
+    pub retry_after: Option<u32>,
+    /// Not before: 2026-12-01T09:00:00Z.
+    #[arg(long)]
+    pub at: Option<jiff::Timestamp>,
+    /// Text to find again in all that is told of the call.
+    #[arg(long)]
+    pub custom: Option<String>,
+    /// The same key is the same call: safe to type again.
+    #[arg(long)]
+    pub key: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -52,6 +52,17 @@ impl ApiClient {
         self.send(self.http.request(Method::POST, self.url(path)).json(body)).await
     }
 
+    /// Under a key, with which it can be sent again and is done once.
+    pub(crate) async fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        key: Option<&str>,
+    ) -> Result<T, Failure> {
+        let request = self.http.request(Method::POST, self.url(path)).json(body);
+        self.send(key.into_iter().fold(request, |request, key| request.header("idempotency-key", key))).await
+    }
+
     pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Failure> {
         self.send(self.http.request(Method::PATCH, self.url(path)).json(body)).await
     }

@@ -20,6 +20,7 @@ mod demo;
 pub(crate) mod sim;
 mod bench;
 mod call;
+mod place;
 mod cdr;
 mod rebuild;
 mod wallet;
@@ -57,11 +58,15 @@ pub(crate) async fn run(
         Operation::Init => init::run(file, output),
         Operation::Config(ConfigCommand::Check) => check::run(file, environment, output),
         Operation::Sim(SimCommand::Call(call)) => sim::run(*call, &config()?, output).await,
+        Operation::Sim(SimCommand::Platform(asked)) => sim::serve(asked, &config()?, output).await,
         Operation::Call(CallCommand::Ls(asked)) => call::ls(&config()?, output, &asked).await,
         Operation::Call(CallCommand::Flagged { flag, limit, reveal }) => {
             call::flagged(&config()?, output, flag.as_deref(), limit, reveal).await
         }
         Operation::Call(CallCommand::Show { id, reveal }) => call::show(&config()?, output, &id, reveal).await,
+        Operation::Call(CallCommand::Place(asked)) => place::place(&config()?, output, asked).await,
+        Operation::Call(CallCommand::Join(asked)) => place::join(&config()?, output, asked).await,
+        Operation::Call(CallCommand::Hangup { id }) => place::hang_up(&config()?, output, &id).await,
         Operation::Call(CallCommand::Why { id, reveal }) => call::why(&config()?, output, &id, reveal).await,
         Operation::Cdr(CdrCommand::Ls { limit, which }) => cdr::ls(&config()?, output, limit, &which).await,
         Operation::Cdr(CdrCommand::Show { call, reveal }) => cdr::show(&config()?, output, &call, reveal).await,

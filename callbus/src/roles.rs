@@ -8,15 +8,15 @@ use api::{Api, ApiSettings, Metrics};
 use billing::admission::{Admission, MemoryAdmission, RedisAdmission};
 use billing::{Billing, Credit, Enquiries};
 use bus::{Bus, Cache, Clock, SpoolConfig, Unavailable};
-use delivery::Dispatch;
+use delivery::{Caller, Dispatch, Telephone};
 use futures::future::select_all;
 use ingress::{Apps, Ingress};
-use proto::{Filter, Stream};
+use proto::{AppName, Filter, Stream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use views::{Store, Views};
-use workers::{Handlers, Means, Worker, WorkerSettings};
+use workers::{Handlers, Means, Till, Worker, WorkerSettings};
 
 use crate::cli::Role;
 use crate::client;
@@ -99,8 +99,8 @@ impl Ground {
         let bus = open_bus(role, config, environment).await?;
         let clock = Clock::System;
         let (admission, cache, call_memory) = match (&config.admission, role) {
-            // Views and delivery have to do with neither.
-            (config::Admission::Memory, _) | (_, Role::Views | Role::Delivery) => {
+            // Views have to do with neither.
+            (config::Admission::Memory, _) | (_, Role::Views) => {
                 let [cache, call_memory] = [(); 2].map(|()| Cache::memory(MEMORY_ENTRIES_MAX, clock.clone()));
                 (Admission::Memory(MemoryAdmission::default()), cache, call_memory)
             }
@@ -147,8 +147,7 @@ impl Ground {
             self.start_worker(&mut workers, config, environment, handlers).await?;
         }
         if role.does(Role::Delivery) {
-            let dispatch = Dispatch::new(self.bus.clone(), platform::outbound(config)?, self.clock.clone());
-            let dispatch = dispatch.in_groups(config.delivery_groups);
+            let dispatch = self.dispatch(role, config).await?;
             post.run(move |stop| async move { Ok(dispatch.run(stop).await?) });
         }
         let mut callbacks = None;
@@ -187,6 +186,30 @@ impl Ground {
         }
         stage.run(move |stop| async move { Ok(billing.run(stop).await?) });
         Ok(())
+    }
+
+    /// Calls are placed where the platform is named, and where credit can be held for them.
+    async fn dispatch(&self, role: Role, config: &Config) -> anyhow::Result<Dispatch> {
+        let dispatch = Dispatch::new(self.bus.clone(), platform::outbound(config)?, self.clock.clone());
+        let dispatch = dispatch.in_groups(config.delivery_groups);
+        let Some(platform) = platform::open(config)? else { return Ok(dispatch) };
+        if role == Role::Delivery && config.admission == config::Admission::Memory {
+            tracing::warn!("no calls are placed by this process: set [admission] kind = \"redis\", as for workers");
+            return Ok(dispatch);
+        }
+        let credit = Credit::new(self.bus.clone(), self.admission.clone(), self.clock.clone());
+        let decks = config.apps.iter().map(|app| app.deck.clone());
+        let till = Till::open(&self.bus, credit, self.cache.clone(), decks, self.clock.now()).await;
+        let deck =
+            |name| config.apps.iter().find(|app| app.name == name).map(|app| app.deck.clone()).unwrap_or_default();
+        let caller = |(name, (key, secret)): (AppName, _)| (name.clone(), Caller { key, secret, deck: deck(name) });
+        Ok(dispatch.calling(Telephone {
+            bus: self.bus.clone(),
+            clock: self.clock.clone(),
+            platform,
+            till: till.context("load the price lists")?,
+            apps: platform::credentials(config)?.into_iter().map(caller).collect(),
+        }))
     }
 
     async fn start_worker(
@@ -289,6 +312,10 @@ impl Ground {
                 token,
                 apps: config.apps.iter().map(|app| app.name.clone()).collect(),
                 region: config.api.region.clone(),
+                payers: config
+                    .platform
+                    .as_ref()
+                    .map(|_| config.apps.iter().map(|app| (app.name.clone(), app.wallet.clone())).collect()),
             },
             self.bus.clone(),
             store(config)?,

@@ -7,6 +7,7 @@
 //!
 //! A call that we place names itself whom to tell ([`callback`]): callback profiles ([`profiles`]), which say how in
 //! [`template`]s, and plain addresses ([`origins`]). They are told ([`telling`]) by the same lanes.
+//! The same role places calls. What is to be done for one is the fold of its events ([`Dial`]); the [`dialer`] does it.
 
 mod destination;
 mod register;
@@ -29,8 +30,14 @@ mod desk;
 mod role;
 mod order;
 mod replay;
+mod dial;
+mod dialer;
+mod hangup;
 
 pub use destination::{BadDestination, Destination, DestinationSpec};
+pub use dial::{Dial, DialStanding, LegStanding, LegState};
+pub use dialer::{Caller, Telephone};
+pub use hangup::hang_up;
 pub use order::{AGAIN_MAX, Again, LaneStanding, again, standing};
 pub use origins::lane_of_profile;
 pub use profile::{AuthSpec, BadProfile, Compiled, Profile, ProfileSpec, Status};

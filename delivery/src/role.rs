@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::courier::{Tools, checkpoint};
 use crate::desk::Desk;
+use crate::dialer::{self, Telephone};
 use crate::in_force::Follower;
 use crate::order::{self, AskedStanding, Taken};
 use crate::origins::{self, Origins};
@@ -34,9 +35,9 @@ const ONE: Groups = Groups { role: "delivery", of: 1, max_in_flight: IN_FLIGHT_M
 /// How many groups there may be.
 pub const GROUPS: [u8; 5] = Groups::COUNTS;
 
-/// The durable consumers delivery works by, one for each of so many groups.
+/// The durable consumers delivery works by, two for each of so many groups: one delivers, the other places calls.
 pub fn consumers(groups: u8) -> Vec<ConsumerSpec> {
-    ONE.with(groups).consumers()
+    [ONE, dialer::ONE].into_iter().flat_map(|one| one.with(groups).consumers()).collect()
 }
 
 /// All events of the calls up to this sequence are delivered, or known to wait; 0 when delivery has never run.
@@ -64,12 +65,14 @@ pub enum DispatchError {
 pub struct Dispatch {
     groups: Groups,
     tools: Tools,
+    /// None: no calls are placed.
+    telephone: Option<Telephone>,
 }
 
 impl Dispatch {
     /// With one group: of several processes one works, the others stand by.
     pub fn new(bus: Bus, outbound: Outbound, clock: Clock) -> Self {
-        Self { groups: ONE, tools: Tools { bus, outbound, clock, tokens: Tokens::default() } }
+        Self { groups: ONE, tools: Tools { bus, outbound, clock, tokens: Tokens::default() }, telephone: None }
     }
 
     /// The calls are shared out among so many groups, one of [`GROUPS`]. All delivery processes have the same number.
@@ -78,12 +81,18 @@ impl Dispatch {
         Self { groups: self.groups.with(groups), ..self }
     }
 
+    /// Places calls, too.
+    #[must_use]
+    pub fn calling(self, telephone: Telephone) -> Self {
+        Self { telephone: Some(telephone), ..self }
+    }
+
     /// Works until asked to stop, then finishes what it has begun.
     ///
     /// # Errors
     /// When the log can no longer be consumed, or another number of groups was put in force.
     pub async fn run(self, stop: CancellationToken) -> Result<(), DispatchError> {
-        let Self { groups, tools } = self;
+        let Self { groups, tools, telephone } = self;
         if !put_in_force(groups, &tools, &stop).await? {
             return Ok(());
         }
@@ -95,6 +104,9 @@ impl Dispatch {
         for desk in desks.iter().cloned() {
             let stop = stop.clone();
             parts.spawn(async move { Ok(desk.run(stop).await?) });
+        }
+        if let Some(telephone) = telephone {
+            parts.spawn(dialer::run(groups.of, telephone, stop.clone()));
         }
         parts.spawn(serve(tools.bus.clone(), desks, stop.clone()));
         parts.spawn(watch_groups(groups, tools.bus, stop.clone()));

@@ -22,5 +22,5 @@ pub use client::{Outbound, OutboundSettings, Reply, Request};
 pub use error::{BadUrl, OpenError, Refused, SendError};
 pub use guard::{Guard, check_url};
 pub use ipnet::IpNet;
-pub use platform::{NotTold, Platform};
+pub use platform::{Callout, NotCalled, NotTold, Platform};
 pub use reqwest::{Method, Url};

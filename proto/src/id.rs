@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::kind::Kind;
+use crate::placed::LegOf;
 
 /// A name that may not stand where it was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -252,6 +253,18 @@ impl DecisionKey {
 }
 
 impl DecisionKey {
+    /// Names a leg of a call that we place, which no callback authorises.
+    pub fn of_placed(app: &AppName, of: &LegOf) -> Self {
+        let LegOf { call, side, attempt } = of;
+        Self(hex_digest(&[
+            b"placed",
+            app.as_str().as_bytes(),
+            call.as_str().as_bytes(),
+            side.as_str().as_bytes(),
+            &[*attempt],
+        ]))
+    }
+
     /// The digest itself, for whoever keeps many.
     pub fn to_bytes(&self) -> [u8; 32] {
         let digit = |byte: u8| if byte <= b'9' { byte - b'0' } else { byte - b'a' + 10 };

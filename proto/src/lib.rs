@@ -46,7 +46,10 @@ pub use id::{
 pub use kind::Kind;
 pub use partition::{Partition, Share};
 pub use phone::PhoneNumber;
-pub use placed::{CallFacts, Dialled, LegOf, Listener, Moment, Order, Placed, Progressed, Redial, Side, Step, Target};
+pub use placed::{
+    CallFacts, Dialled, LegBill, LegMark, LegOf, Listener, Moment, Order, Placed, Progressed, Redial, Side, Step,
+    Target,
+};
 pub use settled::Settled;
 pub use subject::{Filter, Stream, Subject};
 pub use svaml::Svaml;

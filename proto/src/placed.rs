@@ -4,11 +4,13 @@
 //! ids. What is told about a placed call hangs on [`Progressed`] alone, so that it has one order.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::id::{AppName, CallId, Leg, ProfileId, WalletId};
@@ -27,6 +29,8 @@ pub struct Placed {
     pub cli: PhoneNumber,
     /// How long each leg may ring.
     pub ring_secs: u16,
+    /// No leg lasts longer, and credit is held for no more.
+    pub max_secs: u32,
     pub redial: Redial,
     /// Not before; absent: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,20 +45,52 @@ pub struct Placed {
     pub by: String,
 }
 
+impl Placed {
+    /// Those to be told of a moment.
+    pub fn told_of(&self, moment: Option<Moment>) -> Vec<Listener> {
+        moment.and_then(|moment| self.tell.get(&moment)).cloned().unwrap_or_default()
+    }
+}
+
 /// What kind of call it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Order {
     /// Somebody is called and hears, or is led to, the target.
-    Outbound {
-        to: PhoneNumber,
-        target: Target,
-        /// Whether a machine answers is found out.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        amd: bool,
-    },
+    Outbound { to: PhoneNumber, target: Target },
     /// Two are called, one after the other has answered, and joined.
     ClickToCall { from: PhoneNumber, to: PhoneNumber },
+}
+
+impl Order {
+    /// Who is called, in this order, each once the one before has answered.
+    pub fn parties(&self) -> Vec<(Side, &PhoneNumber)> {
+        match self {
+            Self::Outbound { to, target: Target::Connect(other) } => vec![(Side::To, to), (Side::From, other)],
+            Self::Outbound { to, target: Target::Say(_) | Target::Policy } => vec![(Side::To, to)],
+            Self::ClickToCall { from, to } => vec![(Side::From, from), (Side::To, to)],
+        }
+    }
+
+    /// What is told when a leg of this side begins to ring.
+    pub fn start_of(&self, side: Side) -> Option<Moment> {
+        match (self, side) {
+            (Self::Outbound { .. }, Side::To) => Some(Moment::CallStart),
+            (Self::Outbound { .. }, Side::From) => None,
+            (Self::ClickToCall { .. }, Side::From) => Some(Moment::FromCallStart),
+            (Self::ClickToCall { .. }, Side::To) => Some(Moment::ToCallStart),
+        }
+    }
+
+    /// What is told when it is answered.
+    pub fn answer_of(&self, side: Side) -> Option<Moment> {
+        match (self, side) {
+            (Self::Outbound { .. }, Side::To) => Some(Moment::CallAnswer),
+            (Self::Outbound { .. }, Side::From) => None,
+            (Self::ClickToCall { .. }, Side::From) => Some(Moment::FromCallAnswer),
+            (Self::ClickToCall { .. }, Side::To) => Some(Moment::ToCallAnswer),
+        }
+    }
 }
 
 /// What an outbound call is for, once it is answered.
@@ -63,9 +99,7 @@ pub enum Order {
 pub enum Target {
     /// Words to be said; then it ends.
     Say(String),
-    /// A menu of the app's policy.
-    Menu(String),
-    /// Another number.
+    /// Another number, which is called once this one has answered.
     Connect(PhoneNumber),
     /// The app's policy is asked with the answer (ACE), as for a call that came in.
     Policy,
@@ -130,12 +164,21 @@ pub enum Listener {
     Url(String),
 }
 
-/// Which party of a placed call. An outbound call has only one: `to`.
+/// Which party of a placed call. Of an outbound call it is `to` who is called first, and `from` whom it is connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     From,
     To,
+}
+
+impl Side {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::From => "from",
+            Self::To => "to",
+        }
+    }
 }
 
 /// Body of `callbus.call.dialled.v1`, about a call of the platform: it is a leg of one that we placed. Billing settles by
@@ -157,6 +200,34 @@ pub struct LegOf {
     pub side: Side,
     /// From 1; each redial is another call of the platform.
     pub attempt: u8,
+}
+
+/// What the platform is given as a leg's `custom`, and repeats in each of its callbacks: where its `Dialling` stands in
+/// `CALLS`, and the call it is of. Anybody may write such a text, so it counts for nothing but with that event.
+///
+/// ```
+/// use proto::LegMark;
+/// let mark = LegMark::parse("callbus:17:placed-6f1c").unwrap();
+/// assert_eq!((mark.dialling_seq, mark.call.as_str(), mark.to_string().as_str()), (17, "placed-6f1c", "callbus:17:placed-6f1c"));
+/// assert_eq!(LegMark::parse("order 17"), None);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegMark {
+    pub dialling_seq: u64,
+    pub call: CallId,
+}
+
+impl LegMark {
+    pub fn parse(custom: &str) -> Option<Self> {
+        let (seq, call) = custom.strip_prefix("callbus:")?.split_once(':')?;
+        Some(Self { dialling_seq: seq.parse().ok()?, call: CallId::new(call).ok()? })
+    }
+}
+
+impl fmt::Display for LegMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "callbus:{}:{}", self.dialling_seq, self.call)
+    }
 }
 
 /// Body of `callbus.call.progressed.v1`, about a call that we placed.
@@ -181,51 +252,58 @@ pub enum Step {
     Dialling {
         side: Side,
         attempt: u8,
+        /// Where `placed` stands in `CALLS`.
+        placed_seq: u64,
         /// Names the hold.
         leg: Leg,
-        /// `money::Hold`.
+        /// `money::Hold`. Not raw, as elsewhere: serde reads a tagged enum from values.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        hold: Option<Box<RawValue>>,
+        hold: Option<Value>,
     },
     /// The platform has taken it.
-    Dialled {
-        side: Side,
-        attempt: u8,
-        platform_call: CallId,
-    },
-    /// It has not, or there was no credit.
+    Dialled { side: Side, attempt: u8, platform_call: CallId },
+    /// It has not, or there was no credit, or nobody can say.
     NotDialled {
         side: Side,
         attempt: u8,
         cause: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        again_at: Option<Timestamp>,
+        /// Dialling again may help.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        may_be_redialled: bool,
     },
-    Answered {
-        side: Side,
-        attempt: u8,
-        platform_call: CallId,
-    },
-    /// A leg has ended, as its DICE or its CDR says.
-    Ended {
-        side: Side,
-        attempt: u8,
-        platform_call: CallId,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        again_at: Option<Timestamp>,
-    },
-    /// A leg's CDR came.
-    Settled {
-        side: Side,
-        attempt: u8,
-        platform_call: CallId,
-    },
+    /// As its ACE says.
+    Answered { side: Side, attempt: u8, platform_call: CallId, at: Timestamp },
+    /// As its DICE says.
+    Ended { side: Side, attempt: u8, platform_call: CallId, at: Timestamp, answered: bool },
+    /// As its CDR says.
+    Settled { side: Side, attempt: u8, platform_call: CallId, bill: LegBill },
     /// Somebody wants it to end.
-    HangupAsked {
-        by: String,
-    },
+    HangupAsked { by: String },
     /// All legs have ended and are settled, or none will come.
     Over,
+}
+
+/// What a leg came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LegBill {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// From answer to end.
+    #[serde(default)]
+    pub duration_secs: u32,
+    #[serde(default)]
+    pub billed_secs: u32,
+    #[serde(default)]
+    pub cost: Decimal,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// Sinch's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What templates may name.

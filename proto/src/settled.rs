@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::asked::Said;
 use crate::id::{AppName, CallId, Leg, WalletId};
+use crate::placed::LegOf;
 
 /// Body of the event `callbus.call.settled.v1`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +57,9 @@ pub struct Settled {
     /// What Sinch charges us for the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supplier_cost: Option<SupplierCost>,
+    /// It is a leg of a call that we placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<LegOf>,
 }
 
 impl Settled {

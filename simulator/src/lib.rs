@@ -6,8 +6,9 @@
 //! done first. Then it goes where the action says: `dial` is its outbound legs, `conference`, `stream` and `park` where
 //! it may stay, `menu` what a caller does in a menu. `recording` and `later` are what is told besides, `timeline` the
 //! call's own time, [`bodies`] the JSON of the callbacks, [`http`] the signed delivery,
-//! and `rest` answers who asks how a call stands. What happened comes back as a
-//! [`report`], step by step.
+//! and `rest` is asked how a call stands. What happened comes back as a [`report`], step by step.
+//!
+//! A call that the application places (`callout`) is a `line`, which lives in real time.
 //!
 //! Call time is virtual: a call of an hour takes as long as its callbacks are answered. Callback bodies bear the
 //! virtual time, `x-timestamp` the real one. Which public facts this rests on, and where it had to choose because
@@ -49,6 +50,8 @@ mod park;
 mod menu;
 mod recording;
 mod later;
+mod callout;
+mod line;
 pub mod http;
 mod load;
 pub mod platform;
@@ -63,6 +66,7 @@ mod timeline;
 
 pub use bodies::{Amd, AmdStatus, CallFacts, InputMethod, MenuResult, MenuResultKind, Money, Notice};
 pub use http::{NoReply, Reply, SignWith, Tamper};
+pub use line::{CalleeScript, CalloutReply, PlacedCall};
 pub use load::{Pace, Played};
 pub use platform::{BadPlatform, DEFAULT_TIMEOUT, Platform, PlatformConfig};
 pub use report::{CallReport, CallResult, Ending, Leg, Outcome, Reason, Step, What};

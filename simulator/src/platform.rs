@@ -13,6 +13,7 @@ use reqwest::Url;
 use crate::bodies::{CallFacts, Money};
 use crate::call::Call;
 use crate::http::{Http, NoReply, Reply, SignWith};
+use crate::line::Lines;
 use crate::report::{CallReport, Step};
 use crate::rest::Register;
 use crate::script::CallScript;
@@ -62,6 +63,7 @@ pub(crate) struct Exchange {
     pub(crate) app_key: AppKey,
     pub(crate) secret: AppSecret,
     pub(crate) register: Register,
+    pub(crate) lines: Lines,
     seed: u64,
     calls: AtomicU64,
 }
@@ -79,6 +81,7 @@ impl Platform {
             app_key: config.app_key,
             secret: config.secret,
             register: Register::default(),
+            lines: Lines::default(),
             seed: config.seed,
             calls: AtomicU64::new(0),
         })))

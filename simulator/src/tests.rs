@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod callouts;
 mod conferences;
 mod detection;
 mod faults;

@@ -117,6 +117,7 @@ pub fn call(number: usize) -> Vec<Event> {
             amount: "0.0095".parse().expect("amount"),
             currency: Some("EUR".to_owned()),
         }),
+        placed: None,
     };
     let named = |kind: &str| EventId::of(&[kind, call.as_str()]);
     let mut events = vec![

@@ -426,6 +426,24 @@ impl World {
         Ok((reply.status().as_u16(), reply.json().await?))
     }
 
+    /// What the API says to a removal.
+    pub async fn delete(&self, path: &str) -> Result<(u16, Value)> {
+        let reply = self.http.delete(self.api(path)).bearer_auth("token-of-the-stories").send().await?;
+        Ok((reply.status().as_u16(), reply.json().await?))
+    }
+
+    /// An order for a call: under a key, and as a form where it is not JSON.
+    pub async fn order(&self, path: &str, key: Option<&str>, body: &Value) -> Result<(u16, Value)> {
+        let request = self.http.post(self.api(path)).bearer_auth("token-of-the-stories");
+        let request = match body.as_str() {
+            Some(form) => request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned()),
+            None => request.json(body),
+        };
+        let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
+        let reply = request.send().await?;
+        Ok((reply.status().as_u16(), reply.json().await?))
+    }
+
     /// Money for a wallet, posted under an id of its own.
     pub async fn top_up(&self, wallet: &str, amount: &str) -> Result<()> {
         let order = json!({ "id": format!("top-up-{amount}"), "amount": amount, "currency": "EUR", "note": "story" });

@@ -14,7 +14,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("ingress", &["proto", "bus"]),
     ("billing", &["proto", "money", "bus", "outbound"]),
     ("workers", &["proto", "money", "policy", "bus", "outbound", "billing"]),
-    ("delivery", &["proto", "policy", "bus", "outbound"]),
+    ("delivery", &["proto", "money", "policy", "bus", "outbound", "workers"]),
     ("views", &["proto", "money", "bus"]),
     ("api", &["proto", "money", "policy", "bus", "outbound", "ingress", "billing", "workers", "delivery", "views"]),
     ("simulator", &["proto"]),

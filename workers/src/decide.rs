@@ -1,20 +1,20 @@
 //! One ask: facts, policy, credit, claim.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use billing::Credit;
 use bus::{Asked, Bus, Cache, Clock, trace};
 use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use money::Hold;
 use outbound::Outbound;
-use policy::{AppFacts, Decision, Facts, Policy, Reason, Verdict, WalletFacts};
+use policy::{AppFacts, Decision, Facts, Handled, Policy, Reason, Verdict, WalletFacts};
 use proto::event::{TRACEPARENT, json};
 use proto::signature::Verified;
-use proto::svaml::Action;
+use proto::svaml::{Action, Said};
 use proto::{
     AppName, CallId, Callback, Decided, DecisionKey, Event, Kind, Outcome, Partition, Subject, Svaml, WalletId,
 };
@@ -23,9 +23,9 @@ use tracing::{Instrument, info_span};
 
 use crate::claim::claim;
 use crate::control::Control;
-use crate::decks::Decks;
 use crate::facts::{memory, price, remember};
-use crate::reserve::{Request, Reserved};
+use crate::placed;
+use crate::reserve::{Request, Reserved, Till, ring_secs};
 use crate::worker::{App, WorkerSettings};
 
 /// Everything a worker needs to decide.
@@ -34,13 +34,12 @@ pub(crate) struct Desk {
     pub settings: WorkerSettings,
     pub apps: HashMap<AppName, App>,
     pub bus: Bus,
-    pub credit: Credit,
-    /// Decisions, and calls that have ended.
+    pub till: Till,
+    /// Decisions.
     pub cache: Cache,
     /// What policies remember of a call. Apart, so that it cannot crowd out decisions.
     pub call_memory: Cache,
     pub clock: Clock,
-    pub decks: Decks,
     pub control: Arc<Control>,
     pub outbound: Outbound,
 }
@@ -115,7 +114,7 @@ impl Desk {
 
     async fn give_back(&self, matter: &Matter<'_>, worded: &Worded) {
         if let Some(wallet) = &worded.held {
-            self.credit.free(wallet, &matter.key).await;
+            self.till.credit.free(wallet, &matter.key).await;
         }
     }
 
@@ -137,13 +136,20 @@ impl Desk {
         let in_force = self.control.in_force(&matter.app.name);
         let policy = &in_force.policy;
         let needs = in_force.needs(matter.kind);
+        let custom = matter.callback.common.custom.as_deref();
+        let leg = placed::find(&self.bus, &matter.app.name, custom).await;
+        let mut callback = Cow::Borrowed(&matter.callback);
+        if let Ok(Some(leg)) = &leg {
+            // As whoever placed the call has written it.
+            callback.to_mut().common.custom = Some(leg.placed.custom.clone()).filter(|custom| !custom.is_empty());
+        }
         let memory = match needs.memory {
             true => memory(&self.call_memory, &matter.app.name, &matter.call).await,
             false => BTreeMap::new(),
         };
         let mut facts = Facts {
             app: AppFacts { name: &matter.app.name, wallet: &matter.app.wallet },
-            callback: &matter.callback,
+            callback: &callback,
             now: matter.asked_at,
             memory: &memory,
             wallet: None,
@@ -151,13 +157,28 @@ impl Desk {
             env: &self.settings.env,
             lists: self.control.lists(),
         };
+        match leg {
+            Ok(Some(leg)) if matter.kind == Kind::Ace => {
+                if let Some(svaml) = leg.answer() {
+                    let said = Ok(Said::Answer(svaml));
+                    let (handler, wallet) = ("placed".to_owned(), Some(leg.placed.wallet));
+                    let decision = policy.handled(&facts, Handled { handler, said, wallet, log: Vec::new() });
+                    return self.follow(matter, policy, decision).await;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "what was ordered is not read, answering by fallback");
+                return self.word_fallback(matter, policy, &policy.decide(&facts));
+            }
+        }
         if needs.price {
-            facts.price = price(&self.decks, &matter.app.deck, &matter.callback, matter.asked_at);
+            facts.price = price(&self.till.decks, &matter.app.deck, &matter.callback, matter.asked_at);
         }
         if needs.wallet
             && let Ok(wallet) = policy.wallet(&facts)
         {
-            match self.credit.facts(&wallet).await {
+            match self.till.credit.facts(&wallet).await {
                 Ok(known) => {
                     facts.wallet = Some(WalletFacts {
                         available_micros: known.available.get(),
@@ -201,19 +222,20 @@ impl Desk {
             Verdict::Reserve { svaml, number, cap_secs } => {
                 let wallet = decision.wallet.as_ref().unwrap_or(&matter.app.wallet);
                 let request = Request {
-                    app: matter.app,
+                    app: &matter.app.name,
+                    deck: &matter.app.deck,
                     leg: &matter.key,
                     call: &matter.call,
                     wallet,
                     number,
-                    answer: svaml,
+                    ring_secs: ring_secs(svaml),
                     cap_secs: *cap_secs,
                 };
                 let granted = |hold: &Hold| {
                     let svaml = decision.granted(hold.granted_secs);
                     self.body(matter, &decision, Outcome::Granted, None, &svaml, Some(hold))
                 };
-                match self.reserve(matter.asked_at, &request, granted).await {
+                match self.till.reserve(matter.asked_at, &request, granted).await {
                     Reserved::Held(body) => {
                         Worded { body, held: Some(wallet.clone()), lasting: true, remember: decision.remember.clone() }
                     }

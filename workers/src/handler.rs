@@ -334,7 +334,7 @@ impl Desk {
         now: Timestamp,
     ) -> Context<'a> {
         let wallet = wallet.unwrap_or_else(|| app.wallet.clone());
-        let (cache, credit) = (&self.call_memory, &self.credit);
+        let (cache, credit) = (&self.call_memory, &self.till.credit);
         Context { app: &app.name, callback, wallet, now, cache, credit, log: Mutex::default() }
     }
 }

@@ -2,17 +2,19 @@
 
 use billing::admission::HoldRequest;
 use billing::credit::CreditError;
-use billing::{HoldReply, tombstone};
+use billing::{Credit, HoldReply, tombstone};
+use bus::{Bus, Cache, Clock};
 use bytes::Bytes;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use money::hold::GRACE;
 use money::{Answer, Barred, Hold, Limit, WalletStatus, check_call, grant, least};
 use policy::Reason;
-use proto::{CallId, DecisionKey, PhoneNumber, Svaml, WalletId};
+use proto::{AppName, CallId, DecisionKey, PhoneNumber, Svaml, WalletId};
+use tokio_util::sync::CancellationToken;
 
-use crate::decide::Desk;
-use crate::worker::App;
+use crate::deck_log::DeckLogError;
+use crate::decks::Decks;
 
 /// How long a call may ring where the answer sets no limit.
 const RING_SECS: u32 = 120;
@@ -22,11 +24,21 @@ const RING_SECS_MAX: u32 = 3_600;
 /// How often credit may shrink under us before we give up.
 const ATTEMPTS_MAX: usize = 8;
 
+/// What credit for calls is held with.
+#[derive(Debug)]
+pub struct Till {
+    pub(crate) credit: Credit,
+    /// Calls that have ended.
+    pub(crate) cache: Cache,
+    pub(crate) decks: Decks,
+}
+
 /// What came of a reservation.
-pub(crate) enum Reserved {
+#[derive(Debug)]
+pub enum Reserved {
     /// Held, with the decision that says so.
     Held(Bytes),
-    /// Another worker has decided about this leg; these are its words.
+    /// Another has decided about this leg; these are its words.
     Decided(Bytes),
     Refused(Reason),
     /// Nobody can say now; not to be remembered.
@@ -34,26 +46,57 @@ pub(crate) enum Reserved {
 }
 
 /// A reservation to make.
-pub(crate) struct Request<'a> {
-    pub app: &'a App,
+#[derive(Debug)]
+pub struct Request<'a> {
+    pub app: &'a AppName,
+    /// Name of the price list.
+    pub deck: &'a str,
     pub leg: &'a DecisionKey,
     pub call: &'a CallId,
     pub wallet: &'a WalletId,
     pub number: &'a PhoneNumber,
-    pub answer: &'a Svaml,
+    /// How long it may ring before it is answered.
+    pub ring_secs: u32,
     pub cap_secs: u32,
 }
 
-impl Desk {
-    /// Holds credit for as many whole seconds as the wallet can pay, up to the cap. `decision` words the decision for a
-    /// hold; it is stored with the hold, so that a second worker gives the same answer.
-    pub(crate) async fn reserve(
-        &self,
+impl Till {
+    /// With the price lists of these names.
+    ///
+    /// # Errors
+    /// When the log or the documents cannot be reached.
+    pub async fn open(
+        bus: &Bus,
+        credit: Credit,
+        cache: Cache,
+        decks: impl Iterator<Item = String>,
         now: Timestamp,
-        request: &Request<'_>,
-        decision: impl Fn(&Hold) -> Bytes,
-    ) -> Reserved {
-        let deck = self.decks.find(&request.app.deck, now);
+    ) -> Result<Self, DeckLogError> {
+        Ok(Self { credit, cache, decks: Decks::load(bus, decks, now).await? })
+    }
+
+    /// Follows the price lists.
+    pub async fn follow_until(&self, bus: &Bus, clock: &Clock, stop: CancellationToken) {
+        self.decks.refresh_until(bus, clock, stop).await;
+    }
+
+    /// Looks whether the price lists in use are those in force.
+    ///
+    /// # Errors
+    /// When the log or the documents cannot be reached.
+    pub async fn refresh(&self, bus: &Bus, now: Timestamp) -> Result<(), DeckLogError> {
+        self.decks.refresh(bus, now).await
+    }
+
+    /// Frees a hold whose decision will not be followed.
+    pub async fn free(&self, wallet: &WalletId, leg: &DecisionKey) {
+        self.credit.free(wallet, leg).await;
+    }
+
+    /// Holds credit for as many whole seconds as the wallet can pay, up to the cap. `decision` words the decision for a
+    /// hold; it is stored with the hold, so that who asks for the same leg again is given the same answer.
+    pub async fn reserve(&self, now: Timestamp, request: &Request<'_>, decision: impl Fn(&Hold) -> Bytes) -> Reserved {
+        let deck = self.decks.find(request.deck, now);
         let found = deck.as_ref().and_then(|deck| Some((deck, deck.lookup(request.number)?)));
         let facts = match self.credit.facts(request.wallet).await {
             Ok(facts) => facts,
@@ -68,7 +111,7 @@ impl Desk {
             // A wallet without any history.
             return Reserved::Refused(Reason::NO_CREDIT);
         }
-        let ring_secs = ring_secs(request.answer);
+        let ring_secs = request.ring_secs.min(RING_SECS_MAX);
         let answer = Answer { from: now, ring_secs };
         let Some(least) = least(row.price, request.cap_secs, answer) else {
             return Reserved::Refused(Reason::NO_CREDIT);
@@ -127,7 +170,7 @@ impl Desk {
             expires_at: hold.expires_at,
             decision,
         };
-        let ended = tombstone::stands(&self.cache, &request.app.name, request.call);
+        let ended = tombstone::stands(&self.cache, request.app, request.call);
         let (reply, ended) = tokio::join!(self.credit.hold(now, ask), ended);
         let reply = reply?;
         if matches!(ended, Ok(true)) && reply == HoldReply::Ok {
@@ -138,8 +181,9 @@ impl Desk {
     }
 }
 
-fn ring_secs(answer: &Svaml) -> u32 {
-    answer.action.connect_pstn().and_then(|connect| connect.dial_timeout).unwrap_or(RING_SECS).min(RING_SECS_MAX)
+/// How long the answer lets it ring.
+pub(crate) fn ring_secs(answer: &Svaml) -> u32 {
+    answer.action.connect_pstn().and_then(|connect| connect.dial_timeout).unwrap_or(RING_SECS)
 }
 
 fn barred_reason(barred: Barred) -> Reason {

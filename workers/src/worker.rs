@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::control::Control;
 use crate::decide::Desk;
 use crate::deck_log::DeckLogError;
-use crate::decks::Decks;
 use crate::handler::Handler;
+use crate::reserve::Till;
 use crate::{emit, status};
 
 /// The queue group every worker joins.
@@ -83,10 +83,11 @@ impl Worker {
     /// When the log or the documents cannot be reached.
     pub async fn build(settings: WorkerSettings, apps: Vec<App>, means: Means) -> Result<Self, WorkerError> {
         let Means { bus, credit, outbound, cache, call_memory, clock } = means;
-        let decks = Decks::load(&bus, apps.iter().map(|app| app.deck.clone()), clock.now()).await?;
+        let decks = apps.iter().map(|app| app.deck.clone());
+        let till = Till::open(&bus, credit, cache.clone(), decks, clock.now()).await?;
         let control = Arc::new(Control::load(&bus, &clock, apps.iter().map(|app| app.name.clone())).await?);
         let apps: HashMap<AppName, App> = apps.into_iter().map(|app| (app.name.clone(), app)).collect();
-        let desk = Desk { settings, apps, bus, credit, outbound, cache, call_memory, clock, decks, control };
+        let desk = Desk { settings, apps, bus, till, outbound, cache, call_memory, clock, control };
         Ok(Self { desk: Arc::new(desk) })
     }
 
@@ -121,7 +122,7 @@ impl Worker {
         let notify = emit::run(&self.desk, Kind::Notify, stop.clone());
         let follow = async {
             tokio::join!(
-                self.desk.decks.refresh_until(&self.desk.bus, &self.desk.clock, stop.clone()),
+                self.desk.till.follow_until(&self.desk.bus, &self.desk.clock, stop.clone()),
                 self.desk.control.follow_until(stop.clone()),
             );
             Ok(())

@@ -52,8 +52,8 @@ pub(super) fn lane_of(recorded: &Recorded) -> usize {
 /// Which call an event belongs to; `None` for the few without a call id, which nobody is billed for.
 pub(super) fn key_of(recorded: &Recorded) -> Option<(Kind, CallKey)> {
     match &recorded.event.subject {
-        // A policy's own event has no bearing on money.
-        Subject::Call { kind: Kind::Emitted | Kind::Placed | Kind::Dialled | Kind::Progressed, .. }
+        // A policy's own event has no bearing on money, and a call that was placed none but through its legs.
+        Subject::Call { kind: Kind::Emitted | Kind::Placed | Kind::Progressed, .. }
         | Subject::Wallet(_)
         | Subject::List(_)
         | Subject::Policy(_)

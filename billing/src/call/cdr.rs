@@ -36,6 +36,7 @@ impl Call {
             disputed: disputed.map(End::other),
             legs: if unmatched { Vec::new() } else { self.legs.iter().map(CallLeg::settled).collect() },
             supplier_cost,
+            placed: self.placed.clone(),
         };
         let body = json(&settled);
         Event {

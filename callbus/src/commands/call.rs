@@ -19,6 +19,9 @@ use crate::why;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Call {
     pub call: String,
+    /// How it stands, when we placed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<Value>,
     pub events: Vec<Event>,
 }
 
@@ -147,6 +150,10 @@ pub(crate) async fn show(config: &Config, output: Output, id: &str, reveal: bool
         output.json(&call);
         return Ok(());
     }
+    if let Some(placed) = &call.placed {
+        standing(output, placed);
+        return Ok(());
+    }
     let Some(begin) = call.events.first().map(|event| event.time) else { return Ok(()) };
     let ladder = Ladder::begin(output);
     for event in &call.events {
@@ -162,6 +169,28 @@ pub(crate) async fn show(config: &Config, output: Output, id: &str, reveal: bool
     output.line("");
     bill(output, &call);
     Ok(())
+}
+
+/// A call that we placed, with its legs: each is a call to be shown by itself.
+fn standing(output: Output, placed: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let row = |leg: &Value| {
+        let secs = leg["duration_secs"].as_u64().map(|secs| format!("{secs} s")).unwrap_or_default();
+        let attempt = leg["attempt"].as_u64().unwrap_or_default().to_string();
+        [
+            text(&leg["side"]),
+            attempt,
+            text(&leg["state"]),
+            secs,
+            text(&leg["cost"]),
+            text(&leg["why"]),
+            text(&leg["call"]),
+        ]
+    };
+    let legs = placed["legs"].as_array().into_iter().flatten().map(row).collect();
+    output.table(["leg", "try", "state", "talked", "cost", "why", "call"], legs);
+    let cost = format!("{} {}", text(&placed["cost"]), text(&placed["currency"]));
+    output.line(format!("{}  {}", output.toned(Tone::Strong, text(&placed["state"])), cost.trim()));
 }
 
 pub(crate) async fn why(config: &Config, output: Output, id: &str, reveal: bool) -> Result<(), Failure> {

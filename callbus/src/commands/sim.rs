@@ -1,16 +1,17 @@
-//! `callbus sim call`: be the platform for one call.
+//! `callbus sim`: be the platform, for one call that comes in, or for those that are placed.
 
 use std::time::Duration;
 
 use bus::Clock;
 use simulator::{
-    CallReport, CallScript, Callee, Caller, DEFAULT_TIMEOUT, Endpoint, Hangup, Outcome, Party, Platform,
+    CallReport, CallScript, Callee, CalleeScript, Caller, DEFAULT_TIMEOUT, Endpoint, Hangup, Outcome, Party, Platform,
     PlatformConfig, What,
 };
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use super::call::{self, Call};
-use crate::cli::{PickedUpBy, SimCall};
+use crate::cli::{PickedUpBy, SimCall, SimPlatform};
 use crate::client::{self, ApiClient};
 use crate::config::{App, Config};
 use crate::exit::{Exit, Failure};
@@ -26,11 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// # Errors
 /// When there is no such app, or nobody takes the callbacks.
 pub(crate) async fn run(asked: SimCall, config: &Config, output: Output) -> Result<(), Failure> {
-    let app = match &asked.app {
-        Some(name) => config.apps.iter().find(|app| app.name.as_str() == name),
-        None => config.apps.first(),
-    };
-    let app = app.ok_or_else(|| Failure::say(Exit::NotFound, "there is no such app in the configuration"))?;
+    let app = app(config, asked.app.as_deref())?;
     let url = match asked.url.clone() {
         Some(url) => url,
         None => {
@@ -56,6 +53,35 @@ pub(crate) async fn run(asked: SimCall, config: &Config, output: Output) -> Resu
     }
     output.line(format!("{}  {}", output.toned(Tone::Strong, "call"), report.call));
     Ok(())
+}
+
+/// Is the platform by which calls are placed, for as long as it is let.
+///
+/// # Errors
+/// When it cannot listen, or there is no such app.
+pub(crate) async fn serve(asked: SimPlatform, config: &Config, output: Output) -> Result<(), Failure> {
+    let SimPlatform { listen, url, app: name, answer_after, hangup_after, busy, no_answer } = asked;
+    let platform = platform(app(config, name.as_deref())?, &url.unwrap_or_else(|| config.callback_url()), None)?;
+    let callee = match (busy, no_answer) {
+        (true, _) => Callee::Busy,
+        (false, true) => Callee::NoAnswer,
+        (false, false) => Callee::Answers { after_secs: answer_after },
+    };
+    platform.everybody(CalleeScript { callee, talks_secs: hangup_after, ..CalleeScript::default() });
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        Failure::say(Exit::Failed, format!("listen on {listen}: {error}; is another process there? Use --listen"))
+    })?;
+    output.line(format!("the platform is at http://{}", listener.local_addr()?));
+    output.line("callbus.toml needs it as [platform] url, and its network in [outbound] allow");
+    Ok(platform.serve(listener).await?)
+}
+
+fn app<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a App, Failure> {
+    let app = match name {
+        Some(name) => config.apps.iter().find(|app| app.name.as_str() == name),
+        None => config.apps.first(),
+    };
+    app.ok_or_else(|| Failure::say(Exit::NotFound, "there is no such app in the configuration"))
 }
 
 /// A platform whose calls differ from those of every other run.

@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 use super::script;
 use super::server::{Server, only};
 
-struct Rest {
+pub(super) struct Rest {
     base: String,
     _serving: JoinSet<()>,
 }
 
 impl Rest {
-    async fn start(platform: crate::Platform) -> Self {
+    pub(super) async fn start(platform: crate::Platform) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let mut serving = JoinSet::new();
@@ -24,18 +24,42 @@ impl Rest {
     }
 
     async fn get(&self, path: &str, key: &str, secret: &str, timestamp: &str) -> (u16, Value) {
+        let reply = self.send("GET", path, String::new(), (key, secret, timestamp)).await;
+        (reply.status().as_u16(), reply.json().await.expect("JSON"))
+    }
+
+    pub(super) async fn get_signed(&self, path: &str) -> (u16, Value) {
+        self.get(path, KEY, SECRET, NOW).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let reply = self.send("POST", path, body.to_string(), (KEY, SECRET, NOW)).await;
+        (reply.status().as_u16(), reply.json().await.expect("JSON"))
+    }
+
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> u16 {
+        self.send("PATCH", path, body.to_string(), (KEY, SECRET, NOW)).await.status().as_u16()
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: String,
+        (key, secret, timestamp): (&str, &str, &str),
+    ) -> reqwest::Response {
         let signature = AppSecret::from_base64(secret).expect("secret").sign(&SignedParts {
-            method: "GET",
+            method,
             content_type: b"application/json",
             timestamp: timestamp.as_bytes(),
             path,
-            body: &[],
+            body: body.as_bytes(),
         });
         let authorization = Authorization::header(&AppKey::new(key).expect("key"), &signature);
-        let request = reqwest::Client::new().get(format!("{}{path}", self.base));
+        let method = method.parse().expect("a method");
+        let request = reqwest::Client::new().request(method, format!("{}{path}", self.base)).body(body);
         let request = request.header("authorization", authorization).header("x-timestamp", timestamp);
-        let reply = request.header("content-type", "application/json").send().await.expect("a reply");
-        (reply.status().as_u16(), reply.json().await.expect("JSON"))
+        request.header("content-type", "application/json").send().await.expect("a reply")
     }
 }
 

@@ -1,0 +1,346 @@
+//! `POST /v1/calls/outbound`, `POST /v1/calls/click-to-call` and `DELETE /v1/calls/{id}`: calls that we place.
+//!
+//! An order is one event. Once it is in the log it is answered 202, and whoever places calls does the rest. The same
+//! `Idempotency-Key` is the same call.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use bus::{Bus, Recorded, Unavailable};
+use bytes::Bytes;
+use delivery::Dial;
+use jiff::{SignedDuration, Timestamp};
+use proto::event::json;
+use proto::svaml::{Action, Instruction};
+use proto::{
+    AppName, CallId, Event, EventId, Filter, Kind, Order, Partition, PhoneNumber, Placed, Progressed, Redial, Stream,
+    Subject, Svaml, Target,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use crate::body;
+use crate::problem::Problem;
+use crate::server::{BODY_BYTES_MAX, Desk};
+
+const BY: &str = "api";
+/// Longer than anybody lets it ring.
+const RING_SECS: std::ops::RangeInclusive<u16> = 5..=120;
+const RING_SECS_DEFAULT: u16 = 45;
+/// The platform's own limit.
+const MAX_SECS: std::ops::RangeInclusive<u32> = 1..=14_400;
+const MAX_SECS_DEFAULT: u32 = 3_600;
+const REDIALS_MAX: u8 = 10;
+const PAUSE_SECS: std::ops::RangeInclusive<u16> = 5..=3_600;
+const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
+const CUSTOM_BYTES_MAX: usize = 500;
+const KEY_BYTES_MAX: usize = 255;
+/// Orders whose keys are remembered; the newest.
+const ORDERS_MAX: usize = 200_000;
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Somebody is to be called.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutboundOrder {
+    to: PhoneNumber,
+    /// The number that is shown.
+    from: PhoneNumber,
+    target: Target,
+    app: Option<AppName>,
+    timeout: Option<u16>,
+    max_duration: Option<u32>,
+    retry: Option<Retry>,
+    at: Option<Timestamp>,
+    #[serde(default)]
+    custom: String,
+}
+
+/// Two are to be called, and joined.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClickToCallOrder {
+    from: PhoneNumber,
+    to: PhoneNumber,
+    /// The number that is shown to both.
+    bridge: PhoneNumber,
+    app: Option<AppName>,
+    timeout: Option<u16>,
+    max_duration: Option<u32>,
+    retry: Option<Retry>,
+    at: Option<Timestamp>,
+    #[serde(default)]
+    custom: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retry {
+    times: u8,
+    interval: u16,
+}
+
+/// What both have.
+struct Terms {
+    app: Option<AppName>,
+    timeout: Option<u16>,
+    max_duration: Option<u32>,
+    retry: Option<Retry>,
+    at: Option<Timestamp>,
+    custom: String,
+}
+
+/// It is in the log.
+#[derive(Debug, Serialize)]
+pub(crate) struct Accepted {
+    call: CallId,
+}
+
+type Reply = Result<(StatusCode, Json<Accepted>), Problem>;
+
+pub(crate) async fn outbound(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Reply {
+    let shape = "{to: \"+46…\", from: \"+46…\", target: {say: \"…\"}} (docs/placing-calls.md)";
+    let OutboundOrder { to, from, target, app, timeout, max_duration, retry, at, custom } =
+        read(&headers, body, shape)?;
+    if let Target::Say(text) = &target {
+        let answer = Svaml { instructions: vec![Instruction::say(text)], action: Action::Hangup };
+        answer.check(Kind::Ace).map_err(|problems| Problem::Invalid(format!("target.say: {problems}")))?;
+    }
+    let terms = Terms { app, timeout, max_duration, retry, at, custom };
+    place(&desk, &headers, Order::Outbound { to, target }, from, terms).await
+}
+
+pub(crate) async fn click_to_call(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Reply {
+    let shape = "{from: \"+46…\", to: \"+46…\", bridge: \"+46…\"} (docs/placing-calls.md)";
+    let ClickToCallOrder { from, to, bridge, app, timeout, max_duration, retry, at, custom } =
+        read(&headers, body, shape)?;
+    if from == to {
+        return Err(Problem::Invalid("from and to are the same number".to_owned()));
+    }
+    let terms = Terms { app, timeout, max_duration, retry, at, custom };
+    place(&desk, &headers, Order::ClickToCall { from, to }, bridge, terms).await
+}
+
+/// Whoever looks after the call ends it.
+pub(crate) async fn hang_up(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<Accepted>), Problem> {
+    let call = CallId::new(id).map_err(|error| Problem::Invalid(error.to_string()))?;
+    let Some(seq) = placed_at(&desk, &call).await? else {
+        return Err(Problem::NotFound(format!("call {call} that was placed here")));
+    };
+    if !delivery::hang_up(&desk.bus, &call, BY).await.map_err(Problem::unavailable)? {
+        let mut dial = None;
+        let mut lane = desk.bus.events(&Filter::Partition(Partition::of(&call)), seq.saturating_sub(1));
+        while let Some(next) = lane.next().await.map_err(Problem::unavailable)? {
+            if next.event.about == call.as_str() {
+                fold(&mut dial, &next);
+            }
+        }
+        return Err(match dial.is_some_and(|dial| dial.is_over()) {
+            true => Problem::Conflict(format!("the call {call} is over")),
+            false => Problem::Unavailable("nobody looks after the call just now; try again".to_owned()),
+        });
+    }
+    Ok((StatusCode::ACCEPTED, Json(Accepted { call })))
+}
+
+/// Folds a call that was placed from its own events.
+pub(crate) fn fold(dial: &mut Option<Dial>, Recorded { seq, event }: &Recorded) {
+    match event.subject.kind() {
+        Some(Kind::Placed) => {
+            if let Ok(placed) = serde_json::from_slice(&event.data) {
+                dial.get_or_insert_with(|| Dial::new(*seq, placed, event.time));
+            }
+        }
+        Some(Kind::Progressed) => {
+            if let (Some(dial), Ok(Progressed { step, .. })) = (dial, serde_json::from_slice(&event.data)) {
+                dial.apply(event.time, &step);
+            }
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// Where the order of a call stands, if it was placed here.
+///
+/// # Errors
+/// When the log cannot be reached.
+pub(crate) async fn placed_at(desk: &Desk, call: &CallId) -> Result<Option<u64>, Problem> {
+    let mut orders = desk.orders.lock().await;
+    orders.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
+    Ok(orders.seqs.get(call).copied())
+}
+
+async fn place(desk: &Desk, headers: &HeaderMap, order: Order, cli: PhoneNumber, terms: Terms) -> Reply {
+    let Some(payers) = &desk.payers else {
+        return Err(Problem::Conflict("no calls are placed here: set [platform] url".to_owned()));
+    };
+    let Terms { app, timeout, max_duration, retry, at, custom } = terms;
+    let app = match (app, payers.keys().next()) {
+        (Some(app), _) => app,
+        (None, Some(only)) if payers.len() == 1 => only.clone(),
+        (None, _) => return Err(Problem::Invalid("app: there are several; name one".to_owned())),
+    };
+    let wallet = payers.get(&app).cloned().ok_or_else(|| Problem::NotFound(format!("app {app}")))?;
+    let now = desk.clock.now();
+    let (call, repeated) = match headers.get("idempotency-key") {
+        Some(key) => (id_of(&app, key.as_bytes())?, true),
+        None => (CallId::new(format!("placed-{}", random()?)).map_err(Problem::unavailable)?, false),
+    };
+    let within = |name: &str, value: u32, range: std::ops::RangeInclusive<u32>| match range.contains(&value) {
+        true => Ok(value),
+        false => Err(Problem::Invalid(format!("{name}: from {} to {} seconds", range.start(), range.end()))),
+    };
+    let wide = |range: std::ops::RangeInclusive<u16>| u32::from(*range.start())..=u32::from(*range.end());
+    let ring_secs = timeout.unwrap_or(RING_SECS_DEFAULT);
+    within("timeout", ring_secs.into(), wide(RING_SECS))?;
+    let redial = match retry {
+        Some(Retry { times, .. }) if times > REDIALS_MAX => {
+            return Err(Problem::Invalid(format!("retry.times: at most {REDIALS_MAX}")));
+        }
+        Some(Retry { times, interval }) => {
+            within("retry.interval", interval.into(), wide(PAUSE_SECS))?;
+            Redial { times, pause_secs: interval }
+        }
+        None => Redial::default(),
+    };
+    if at.is_some_and(|at| at.duration_since(now) > AHEAD_MAX) {
+        return Err(Problem::Invalid("at: at most 7 days ahead".to_owned()));
+    }
+    if custom.len() > CUSTOM_BYTES_MAX || custom.chars().any(char::is_control) {
+        return Err(Problem::Invalid(format!("custom: one line of at most {CUSTOM_BYTES_MAX} bytes")));
+    }
+    let placed = Placed {
+        call,
+        app,
+        wallet,
+        order,
+        cli,
+        ring_secs,
+        max_secs: within("max_duration", max_duration.unwrap_or(MAX_SECS_DEFAULT), MAX_SECS)?,
+        redial,
+        at,
+        custom,
+        // Whom to tell, by `callback`.
+        tell: BTreeMap::new(),
+        by: BY.to_owned(),
+    };
+    write(desk, placed, repeated, now).await
+}
+
+/// Puts the order into the log, unless the same one is there.
+async fn write(desk: &Desk, placed: Placed, repeated: bool, now: Timestamp) -> Reply {
+    let call = placed.call.clone();
+    let mut found = if repeated { placed_at(desk, &call).await? } else { None };
+    if found.is_none() {
+        let event = Event {
+            id: EventId::of(&["placed", call.as_str()]),
+            subject: Subject::Call { kind: Kind::Placed, app: placed.app.clone(), partition: Partition::of(&call) },
+            about: call.to_string(),
+            source: BY.to_owned(),
+            time: now,
+            extra: Vec::new(),
+            data: json(&placed).into(),
+        };
+        let appended = desk.bus.append(&event, None).await.map_err(Problem::unavailable)?;
+        found = appended.duplicate.then_some(appended.seq);
+    }
+    if let Some(seq) = found {
+        let before = desk.bus.event(Stream::Calls, seq).await.map_err(Problem::unavailable)?;
+        let before: Option<Placed> = before.and_then(|before| serde_json::from_slice(&before.event.data).ok());
+        if before.as_ref() != Some(&placed) {
+            let todo = "this Idempotency-Key stands for another call; use a new key for each call";
+            return Err(Problem::Conflict(todo.to_owned()));
+        }
+    }
+    Ok((StatusCode::ACCEPTED, Json(Accepted { call })))
+}
+
+/// The same key of the same app is the same call.
+fn id_of(app: &AppName, key: &[u8]) -> Result<CallId, Problem> {
+    let text = str::from_utf8(key).ok().filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
+    let text =
+        text.ok_or_else(|| Problem::Invalid(format!("Idempotency-Key: 1 to {KEY_BYTES_MAX} visible characters")))?;
+    let digest = EventId::of(&["placed by key", app.as_str(), text]);
+    CallId::new(format!("placed-{}", &digest.as_str()[..32])).map_err(Problem::unavailable)
+}
+
+/// Nobody can guess it.
+fn random() -> Result<String, Problem> {
+    let halves = [getrandom::u64(), getrandom::u64()];
+    let [Ok(one), Ok(other)] = halves else { return Err(Problem::Unavailable("there is no randomness".to_owned())) };
+    Ok(format!("{one:016x}{other:016x}"))
+}
+
+/// JSON, or a form whose fields have the same names; what is no text in JSON is a JSON document in its field.
+fn read<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+    shape: &str,
+) -> Result<T, Problem> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
+        return body::parse(body, BODY_BYTES_MAX, shape);
+    }
+    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
+    let mut fields = Map::new();
+    for (name, value) in form_urlencoded::parse(&body) {
+        let value = match name.as_ref() {
+            // A plus sign that was not encoded means a blank in a form.
+            "to" | "from" | "bridge" => Value::String(value.replacen(' ', "+", usize::from(value.starts_with(' ')))),
+            "app" | "at" | "custom" => Value::String(value.into_owned()),
+            _ => serde_json::from_str(&value).unwrap_or_else(|_| Value::String(value.into_owned())),
+        };
+        if fields.insert(name.to_string(), value).is_some() {
+            return Err(Problem::Invalid(format!("{name} is there twice")));
+        }
+    }
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|error| Problem::Invalid(format!("the form is not {shape}: {error}")))
+}
+
+/// Where the orders stand, as the log has them.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    seqs: HashMap<CallId, u64>,
+    by_age: VecDeque<CallId>,
+    last_seq: u64,
+}
+
+impl Orders {
+    async fn catch_up(&mut self, bus: &Bus) -> Result<(), Unavailable> {
+        let mut events = bus.events(&Filter::Kind(Kind::Placed), self.last_seq);
+        while let Some(Recorded { seq, event }) = events.next().await? {
+            if let Ok(call) = CallId::new(event.about)
+                && !self.seqs.contains_key(&call)
+            {
+                self.seqs.insert(call.clone(), seq);
+                self.by_age.push_back(call);
+            }
+            if self.by_age.len() > ORDERS_MAX
+                && let Some(oldest) = self.by_age.pop_front()
+            {
+                self.seqs.remove(&oldest);
+            }
+        }
+        self.last_seq = events.passed_seq();
+        Ok(())
+    }
+}
