@@ -14,15 +14,17 @@ use axum::http::{HeaderMap, StatusCode};
 use bus::{Bus, Recorded, Unavailable};
 use bytes::Bytes;
 use delivery::Dial;
+use delivery::callback::{self, Family};
 use jiff::{SignedDuration, Timestamp};
 use proto::event::json;
 use proto::svaml::{Action, Instruction};
 use proto::{
-    AppName, CallId, Event, EventId, Filter, Kind, Order, Partition, PhoneNumber, Placed, Progressed, Redial, Stream,
-    Subject, Svaml, Target,
+    AppName, CallId, Event, EventId, Filter, Kind, Moment, Order, Partition, PhoneNumber, Placed, Progressed, Redial,
+    Stream, Subject, Svaml, Target,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
@@ -61,6 +63,7 @@ struct OutboundOrder {
     at: Option<Timestamp>,
     #[serde(default)]
     custom: String,
+    callback: Option<Box<RawValue>>,
 }
 
 /// Two are to be called, and joined.
@@ -78,6 +81,7 @@ struct ClickToCallOrder {
     at: Option<Timestamp>,
     #[serde(default)]
     custom: String,
+    callback: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +99,11 @@ struct Terms {
     retry: Option<Retry>,
     at: Option<Timestamp>,
     custom: String,
+    tell: Named,
 }
+
+/// Whom to tell of what, before it is known what of it is in force.
+type Named = BTreeMap<Moment, Vec<callback::Named>>;
 
 /// It is in the log.
 #[derive(Debug, Serialize)]
@@ -111,13 +119,14 @@ pub(crate) async fn outbound(
     body: Result<Bytes, BytesRejection>,
 ) -> Reply {
     let shape = "{to: \"+46…\", from: \"+46…\", target: {say: \"…\"}} (docs/placing-calls.md)";
-    let OutboundOrder { to, from, target, app, timeout, max_duration, retry, at, custom } =
+    let OutboundOrder { to, from, target, app, timeout, max_duration, retry, at, custom, callback } =
         read(&headers, body, shape)?;
+    let tell = named(callback.as_deref(), Family::Outbound)?;
     if let Target::Say(text) = &target {
         let answer = Svaml { instructions: vec![Instruction::say(text)], action: Action::Hangup };
         answer.check(Kind::Ace).map_err(|problems| Problem::Invalid(format!("target.say: {problems}")))?;
     }
-    let terms = Terms { app, timeout, max_duration, retry, at, custom };
+    let terms = Terms { app, timeout, max_duration, retry, at, custom, tell };
     place(&desk, &headers, Order::Outbound { to, target }, from, terms).await
 }
 
@@ -127,12 +136,13 @@ pub(crate) async fn click_to_call(
     body: Result<Bytes, BytesRejection>,
 ) -> Reply {
     let shape = "{from: \"+46…\", to: \"+46…\", bridge: \"+46…\"} (docs/placing-calls.md)";
-    let ClickToCallOrder { from, to, bridge, app, timeout, max_duration, retry, at, custom } =
+    let ClickToCallOrder { from, to, bridge, app, timeout, max_duration, retry, at, custom, callback } =
         read(&headers, body, shape)?;
+    let tell = named(callback.as_deref(), Family::ClickToCall)?;
     if from == to {
         return Err(Problem::Invalid("from and to are the same number".to_owned()));
     }
-    let terms = Terms { app, timeout, max_duration, retry, at, custom };
+    let terms = Terms { app, timeout, max_duration, retry, at, custom, tell };
     place(&desk, &headers, Order::ClickToCall { from, to }, bridge, terms).await
 }
 
@@ -192,7 +202,7 @@ async fn place(desk: &Desk, headers: &HeaderMap, order: Order, cli: PhoneNumber,
     let Some(payers) = &desk.payers else {
         return Err(Problem::Conflict("no calls are placed here: set [platform] url".to_owned()));
     };
-    let Terms { app, timeout, max_duration, retry, at, custom } = terms;
+    let Terms { app, timeout, max_duration, retry, at, custom, tell } = terms;
     let app = match (app, payers.keys().next()) {
         (Some(app), _) => app,
         (None, Some(only)) if payers.len() == 1 => only.clone(),
@@ -238,18 +248,20 @@ async fn place(desk: &Desk, headers: &HeaderMap, order: Order, cli: PhoneNumber,
         redial,
         at,
         custom,
-        // Whom to tell, by `callback`.
         tell: BTreeMap::new(),
         by: BY.to_owned(),
     };
-    write(desk, placed, repeated, now).await
+    write(desk, placed, tell, repeated, now).await
 }
 
-/// Puts the order into the log, unless the same one is there.
-async fn write(desk: &Desk, placed: Placed, repeated: bool, now: Timestamp) -> Reply {
+/// Puts the order into the log, unless the same one is there. It tells by the profiles as they are now.
+async fn write(desk: &Desk, placed: Placed, tell: Named, repeated: bool, now: Timestamp) -> Reply {
     let call = placed.call.clone();
     let mut found = if repeated { placed_at(desk, &call).await? } else { None };
     if found.is_none() {
+        let profiles = desk.profiles().all().await.map_err(Problem::unavailable)?;
+        let told = callback::resolve(tell.clone(), &profiles, &desk.outbound);
+        let placed = Placed { tell: told.map_err(|error| Problem::Invalid(error.to_string()))?, ..placed.clone() };
         let event = Event {
             id: EventId::of(&["placed", call.as_str()]),
             subject: Subject::Call { kind: Kind::Placed, app: placed.app.clone(), partition: Partition::of(&call) },
@@ -265,12 +277,25 @@ async fn write(desk: &Desk, placed: Placed, repeated: bool, now: Timestamp) -> R
     if let Some(seq) = found {
         let before = desk.bus.event(Stream::Calls, seq).await.map_err(Problem::unavailable)?;
         let before: Option<Placed> = before.and_then(|before| serde_json::from_slice(&before.event.data).ok());
-        if before.as_ref() != Some(&placed) {
+        let same = before.is_some_and(|mut before| {
+            let named_before = std::mem::take(&mut before.tell);
+            before == placed && callback::names(&named_before) == tell
+        });
+        if !same {
             let todo = "this Idempotency-Key stands for another call; use a new key for each call";
             return Err(Problem::Conflict(todo.to_owned()));
         }
     }
     Ok((StatusCode::ACCEPTED, Json(Accepted { call })))
+}
+
+/// Whom to tell, as the parameter `callback` says: a JSON document, or the text of one.
+fn named(callback: Option<&RawValue>, family: Family) -> Result<Named, Problem> {
+    let Some(callback) = callback else { return Ok(Named::new()) };
+    let text = serde_json::from_str::<String>(callback.get()).unwrap_or_else(|_| callback.get().to_owned());
+    let named = callback::parse(&text, family).map_err(|error| Problem::Invalid(error.to_string()))?;
+    // Nobody to be told of a moment is the same as no word of it.
+    Ok(named.into_iter().filter(|(_, named)| !named.is_empty()).collect())
 }
 
 /// The same key of the same app is the same call.
@@ -305,14 +330,14 @@ fn read<T: DeserializeOwned>(
         let value = match name.as_ref() {
             // A plus sign that was not encoded means a blank in a form.
             "to" | "from" | "bridge" => Value::String(value.replacen(' ', "+", usize::from(value.starts_with(' ')))),
-            "app" | "at" | "custom" => Value::String(value.into_owned()),
+            "app" | "at" | "custom" | "callback" => Value::String(value.into_owned()),
             _ => serde_json::from_str(&value).unwrap_or_else(|_| Value::String(value.into_owned())),
         };
         if fields.insert(name.to_string(), value).is_some() {
             return Err(Problem::Invalid(format!("{name} is there twice")));
         }
     }
-    serde_json::from_value(Value::Object(fields))
+    serde_json::from_str(&Value::Object(fields).to_string())
         .map_err(|error| Problem::Invalid(format!("the form is not {shape}: {error}")))
 }
 

@@ -369,6 +369,9 @@ pub(crate) struct CallTerms {
     /// Text to find again in all that is told of the call.
     #[arg(long)]
     pub custom: Option<String>,
+    /// Whom to tell of what, as a file of JSON: docs/profiles.md.
+    #[arg(long, value_name = "FILE")]
+    pub callback: Option<PathBuf>,
     /// The same key is the same call: safe to type again.
     #[arg(long)]
     pub key: Option<String>,

@@ -11,7 +11,6 @@ use outbound::{BadUrl, Outbound};
 use policy::suggestion;
 use proto::{Listener, Moment, ProfileId};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 
 use crate::profile::{Profile, Status};
 use crate::template::{BadTemplate, Spelling, UrlTemplate};
@@ -115,12 +114,13 @@ pub fn parse(text: &str, family: Family) -> Result<BTreeMap<Moment, Vec<Named>>,
     Ok(told.into_iter().map(|(moment, (_, named))| (moment, named)).collect())
 }
 
-/// The same of JSON that was read already.
-///
-/// # Errors
-/// As [`parse`].
-pub fn parse_value(value: &Value, family: Family) -> Result<BTreeMap<Moment, Vec<Named>>, BadCallback> {
-    parse(&value.to_string(), family)
+/// Whom an order named that was resolved, whatever is in force since.
+pub fn names(told: &BTreeMap<Moment, Vec<Listener>>) -> BTreeMap<Moment, Vec<Named>> {
+    let named = |listener: &Listener| match listener {
+        Listener::Profile { id, .. } => Named::Profile(id.clone()),
+        Listener::Url(url) => Named::Url(url.clone()),
+    };
+    told.iter().map(|(moment, told)| (*moment, told.iter().map(named).collect())).collect()
 }
 
 /// Who is told, with the revision of each profile that is in force now. Moments nobody is told of are left out.
@@ -290,8 +290,6 @@ mod tests {
         ];
         assert_eq!(read[&Moment::CallEnd], named);
         assert_eq!((read[&Moment::CallStart].len(), read[&Moment::CallAnswer].len()), (0, 0));
-        let value: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(parse_value(&value, Family::Outbound).map(|read| read.len()), Ok(3));
         assert_eq!(parse("{}", Family::ClickToCall), Ok(BTreeMap::new()));
     }
 

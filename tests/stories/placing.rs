@@ -1,12 +1,14 @@
 //! Calls that we place: ordered over the API, held for, dialled, answered, settled, and told of once. Each story runs in
 //! one process on embedded parts, and on NATS and Redis with each role a process.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proto::{CallId, Dialled, Event, Kind, Moment, Progressed, Settled, Side, Step, Subject};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use simulator::{Callee, CalleeScript, CalloutReply, Platform};
+use tests::ear::Ear;
 use tests::eventually;
 use tests::world::{POLICY, WALLET, World};
 use tokio::net::TcpListener;
@@ -48,6 +50,8 @@ stories![
     a_call_is_hung_up,
     the_same_key_is_the_same_call,
     a_callout_whose_answer_is_lost_is_not_sent_again,
+    ten_that_a_call_names_are_told_in_order_while_who_tells_is_killed,
+    whom_to_tell_is_checked_before_anybody_is_called,
 ];
 
 /// An installation that calls, and the platform it calls by.
@@ -390,5 +394,95 @@ async fn who_places_calls_is_killed_and_nobody_is_called_twice() -> Result<()> {
     let cost = bills.iter().map(|(_, cdr)| cdr.legs[0].cost).sum::<rust_decimal::Decimal>();
     let left = rust_decimal::Decimal::from(100) - cost;
     assert_eq!(office.money().await?, (left.normalize().to_string(), "0".into()));
+    Ok(())
+}
+
+const SIDES: [&str; 5] = ["from_call_start", "to_call_start", "from_call_answer", "to_call_answer", "call_end"];
+
+/// Five profiles, GET and POST, and five plain addresses.
+async fn ten_that_a_call_names_are_told_in_order_while_who_tells_is_killed(mut office: Office) -> Result<()> {
+    let ear = Ear::start().await?;
+    let mut profiles = Vec::new();
+    for nth in 0..5 {
+        let url = format!("{}/profile-{nth}/{{{{event}}}}?from={{{{caller}}}}", ear.url());
+        let spec = match nth % 2 {
+            0 => json!({ "title": format!("Told {nth}"), "http_method": "GET", "url": url }),
+            _ => json!({ "title": format!("Told {nth}"), "http_method": "POST", "url": url,
+                "body": "{\"id\": \"{{call_id}}\", \"said\": \"{{custom}}\", \"cost\": \"{{cost}}\"}" }),
+        };
+        let (status, made) = office.world.post("/v1/profiles", &spec).await?;
+        ensure!(status == 201, "{status} {made}");
+        profiles.push(made["id"].clone());
+    }
+    let urls: Vec<_> =
+        (0..5).map(|nth| format!("{}/url-{nth}/{{{{event}}}}?call={{{{call_id}}}}", ear.url())).collect();
+    let told = json!({ "callback_profile": profiles, "url": urls });
+    let callback: Map<String, Value> = SIDES.iter().map(|side| ((*side).to_owned(), told.clone())).collect();
+
+    office.callee(TO, Callee::Answers { after_secs: 10 }, 60);
+    office.callee(OTHER, Callee::Answers { after_secs: 20 }, 30);
+    let body = json!({ "from": TO, "to": OTHER, "bridge": CLI, "custom": "a \"quoted\" word", "callback": callback });
+    let call = office.order("/v1/calls/click-to-call", body).await?;
+    if let Some(role) = office.world.running().into_iter().find(|role| role.starts_with("delivery")) {
+        office.until(&call, "answered").await?;
+        office.world.kill(&role)?;
+        office.world.start(&role)?;
+    }
+    let steps = office.over(&call).await?;
+    let cost = steps.last().and_then(|over| over.facts.cost).context("a cost")?.to_string();
+    let lanes = (0..5).flat_map(|nth| [format!("/profile-{nth}/"), format!("/url-{nth}/")]);
+    let lanes: Vec<String> = lanes.collect();
+    let heard = eventually("all ten are told of all five", async || {
+        let mut seen = BTreeSet::new();
+        // What a killed process had on its way may come twice, with its id.
+        let heard: Vec<_> =
+            ear.heard().into_iter().filter(|heard| seen.insert(heard.headers["webhook-id"].clone())).collect();
+        Ok((heard.len() >= lanes.len() * SIDES.len()).then_some(heard))
+    })
+    .await?;
+    for lane in &lanes {
+        let of_lane: Vec<_> = heard.iter().filter(|heard| heard.target.starts_with(lane)).collect();
+        let order: Vec<_> = of_lane.iter().map(|heard| heard.target[lane.len()..].split('?').next()).collect();
+        assert_eq!(order, SIDES.map(Some), "{lane}");
+        for heard in of_lane {
+            match heard.method.as_str() {
+                "POST" => {
+                    let body: Value = serde_json::from_str(&heard.body)?;
+                    assert_eq!((&body["id"], &body["said"]), (&json!(call.as_str()), &json!("a \"quoted\" word")));
+                    let costs = if heard.target.contains("call_end") { cost.as_str() } else { "" };
+                    assert_eq!(body["cost"], costs, "{}", heard.target);
+                }
+                _ if lane.starts_with("/url") => assert!(heard.target.ends_with(&format!("?call={call}"))),
+                _ => assert!(heard.target.ends_with("?from=%2B46850000001"), "{}", heard.target),
+            }
+        }
+    }
+    assert_eq!(heard.len(), 50);
+    Ok(())
+}
+
+async fn whom_to_tell_is_checked_before_anybody_is_called(office: Office) -> Result<()> {
+    let order = async |callback: Value| {
+        let body = json!({ "to": TO, "from": CLI, "target": { "say": "Hello." }, "callback": callback });
+        office.world.order("/v1/calls/outbound", Some("told"), &body).await
+    };
+    for (callback, word) in [
+        (json!({ "call_ended": { "url": ["https://example.com"] } }), "call_end"),
+        (json!({ "to_call_start": { "url": ["https://example.com"] } }), "click to call"),
+        (json!({ "call_end": { "callback_profile": ["EU_0f8b6a5e-2f0f-4f0e-9d63-0b9b8a1f6a11"] } }), "EU_0f8b"),
+        (json!({ "call_end": { "url": ["http://10.0.0.1/"] } }), "10.0.0.1"),
+        (json!("{\"call_end\": "), "line 1 column"),
+    ] {
+        let (status, reply) = order(callback).await?;
+        assert!(status == 422 || status == 400, "{status} {reply}");
+        assert!(reply.to_string().contains(word), "{reply}");
+    }
+    // A document in a string, as forms have it; the same order again is the same call.
+    let callback = "{\"CALL_END\": {\"URL\": [\"http://127.0.0.1:9/over\"]}, \"call_start\": {}}";
+    let (status, first) = order(json!(callback)).await?;
+    let (_, again) = order(json!({ "call_end": { "url": ["http://127.0.0.1:9/over"] } })).await?;
+    assert_eq!((status, &first), (202, &again));
+    let (status, _) = order(json!({})).await?;
+    assert_eq!(status, 409, "it tells somebody else");
     Ok(())
 }

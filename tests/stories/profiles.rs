@@ -400,7 +400,7 @@ async fn what_is_private_is_refused_when_saved_shown_and_told() -> Result<()> {
     let shown = delivery::preview_profile(&public, &saved.profile.put, "call", Moment::CallEnd, &facts).await;
     assert!(shown.err().context("it is private")?.to_string().contains("loopback"));
     let parameter = json!({ "call_end": { "url": [ear.url()] } });
-    let named = callback::parse_value(&parameter, Family::Outbound)?;
+    let named = callback::parse(&parameter.to_string(), Family::Outbound)?;
     let refused = callback::resolve(named.clone(), &BTreeMap::new(), &public).err().context("it is private")?;
     assert!(refused.to_string().contains("loopback"), "{refused}");
     // Named while it was allowed: what counts is what is allowed when it is told.

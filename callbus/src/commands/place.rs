@@ -44,8 +44,10 @@ async fn order(
     body: [(&str, Value); 3],
     terms: CallTerms,
 ) -> Result<(), Failure> {
-    let CallTerms { app, timeout, max_duration, retry, retry_after, at, custom, key } = terms;
+    let CallTerms { app, timeout, max_duration, retry, retry_after, at, custom, callback, key } = terms;
     let retry = retry.zip(retry_after).map(|(times, secs)| json!({ "times": times, "interval": secs }));
+    // As it stands: what is wrong with it is said where it is read.
+    let callback = callback.map(std::fs::read_to_string).transpose()?;
     let more = [
         ("app", app.map(Value::from)),
         ("timeout", timeout.map(Value::from)),
@@ -53,6 +55,7 @@ async fn order(
         ("retry", retry),
         ("at", at.map(|at| Value::from(at.to_string()))),
         ("custom", custom.map(Value::from)),
+        ("callback", callback.map(Value::from)),
     ];
     let mut fields: Map<String, Value> = body.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     fields.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
