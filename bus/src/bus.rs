@@ -19,7 +19,7 @@ use crate::ask::{Asked, Question, ServeSpec};
 use crate::embedded::Embedded;
 use crate::error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavailable};
 use crate::events::Events;
-use crate::nats::{Lag, Nats, NatsConfig, Piece, Subscription};
+use crate::nats::{Lag, Nats, NatsConfig, Piece, Subscribed, Subscription};
 use crate::standing::Standing;
 use crate::trace;
 
@@ -278,12 +278,12 @@ impl Bus {
         }
     }
 
-    /// Makes a durable consumer of the calls for a program that is not callbus. False when there is one of this name,
-    /// which stays as it is.
+    /// Makes a durable consumer of the calls for a program that is not callbus. One of this name that is there stays as
+    /// it is.
     ///
     /// # Errors
     /// When it was not made; the embedded log has no consumers but its own.
-    pub async fn subscribe(&self, subscription: &Subscription) -> Result<bool, Unavailable> {
+    pub async fn subscribe(&self, subscription: &Subscription) -> Result<Subscribed, Unavailable> {
         match self {
             Self::Embedded(_) => Err(alone("add a consumer")),
             Self::Nats(nats) => nats.subscribe(subscription).await,
@@ -301,11 +301,12 @@ impl Bus {
         }
     }
 
-    /// Sets a consumer of the calls back: everything from `seq` on comes again.
+    /// Sets a consumer of the calls back: everything from `seq` on comes again. False when it began later, which the
+    /// broker does not go back behind.
     ///
     /// # Errors
     /// As [`Bus::subscribe`].
-    pub async fn rewind(&self, name: &str, seq: u64) -> Result<(), Unavailable> {
+    pub async fn rewind(&self, name: &str, seq: u64) -> Result<bool, Unavailable> {
         match self {
             Self::Embedded(_) => Err(alone("set a consumer back")),
             Self::Nats(nats) => nats.rewind(name, seq).await,

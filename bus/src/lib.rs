@@ -40,7 +40,7 @@ pub use error::{AppendError, AskError, OpenError, ReadError, RecordError, Unavai
 pub use events::Events;
 pub use groups::Groups;
 pub use nats::{
-    Begin, BrokerUser, Durability, Lag, Nats, NatsConfig, Permissions, Piece, PieceState, SpoolConfig, Subscription,
-    accounts,
+    Begin, BrokerUser, Durability, Lag, Nats, NatsConfig, Permissions, Piece, PieceState, SpoolConfig, Subscribed,
+    Subscription, accounts,
 };
 pub use standing::Standing;

@@ -39,7 +39,7 @@ pub(crate) use broker::Broker;
 pub use permissions::{BrokerUser, Permissions, accounts};
 pub use provision::{Piece, PieceState};
 pub(crate) use settle::{NatsReceipt, NatsSettle};
-pub use subscriptions::{Begin, Lag, Subscription};
+pub use subscriptions::{Begin, Lag, Subscribed, Subscription};
 
 /// A broker that has not taken an event by then is taken for one that is away. The platform waits, so well below what
 /// an ingress has to record in.
@@ -196,7 +196,7 @@ impl Nats {
         provision::provision(&self.broker, consumers, dry_run).await
     }
 
-    pub(crate) async fn subscribe(&self, subscription: &Subscription) -> Result<bool, Unavailable> {
+    pub(crate) async fn subscribe(&self, subscription: &Subscription) -> Result<Subscribed, Unavailable> {
         subscriptions::add(&self.broker, subscription).await
     }
 
@@ -205,7 +205,7 @@ impl Nats {
         name: &str,
         filters: Vec<String>,
         begin: Begin,
-    ) -> Result<bool, Unavailable> {
+    ) -> Result<Subscribed, Unavailable> {
         subscriptions::add_filtered(&self.broker, name, filters, begin).await
     }
 
@@ -213,7 +213,7 @@ impl Nats {
         subscriptions::remove(&self.broker, name).await
     }
 
-    pub(crate) async fn rewind(&self, name: &str, seq: u64) -> Result<(), Unavailable> {
+    pub(crate) async fn rewind(&self, name: &str, seq: u64) -> Result<bool, Unavailable> {
         subscriptions::rewind(&self.broker, name, seq).await
     }
 

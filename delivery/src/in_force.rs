@@ -54,6 +54,8 @@ pub(crate) struct ReadyDestination {
     pub condition: Option<Condition>,
     pub keys: Keys,
     pub headers: BTreeMap<String, String>,
+    /// A secret is not to be found, as after a restore: what comes waits until there is one.
+    lacks_secret: bool,
 }
 
 /// A callback profile, ready to be told.
@@ -67,7 +69,11 @@ pub(crate) struct ReadyProfile {
 
 /// What signs, each with the time from which it signs nothing any more.
 #[derive(Debug)]
-pub(crate) struct Keys(Vec<(SigningSecret, Option<Timestamp>)>);
+pub(crate) struct Keys {
+    found: Vec<(SigningSecret, Option<Timestamp>)>,
+    /// One is not to be found.
+    lacks: bool,
+}
 
 /// All that are in force, by the names of their lanes.
 pub(crate) type Destinations = BTreeMap<DestinationName, Arc<InForce>>;
@@ -76,21 +82,23 @@ impl Keys {
     /// What signs now, the newest first.
     pub(crate) fn in_force(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
         let in_force = move |retires: &Option<Timestamp>| retires.is_none_or(|at| at > now);
-        self.0.iter().filter(move |(_, retires)| in_force(retires)).map(|(key, _)| key)
+        self.found.iter().filter(move |(_, retires)| in_force(retires)).map(|(key, _)| key)
     }
 
-    /// The inner error: one is missing.
-    async fn load(bus: &Bus, keys: &[SigningKey]) -> Result<Result<Self, String>, Unavailable> {
-        let mut loaded = Vec::new();
+    async fn load(bus: &Bus, keys: &[SigningKey]) -> Result<Self, Unavailable> {
+        let (mut found, mut lacks) = (Vec::new(), false);
         for key in keys {
             let secret = bus.secret(&key.name).await?;
             let secret = secret.and_then(|bytes| SigningSecret::parse(std::str::from_utf8(&bytes).ok()?).ok());
             match secret {
-                Some(secret) => loaded.push((secret, key.retires_at)),
-                None => return Ok(Err(format!("its signing secret {} is missing; set another", key.name))),
+                Some(secret) => found.push((secret, key.retires_at)),
+                None => {
+                    tracing::error!(secret = key.name, "a signing secret is missing: deliveries wait; set another");
+                    lacks = true;
+                }
             }
         }
-        Ok(Ok(Self(loaded)))
+        Ok(Self { found, lacks })
     }
 }
 
@@ -117,10 +125,10 @@ impl InForce {
                     plan: Plan::of(&put.retry),
                     concurrency_max: usize::from(put.concurrency_max).div_ceil(groups.into()),
                     rate_per_sec: put.rate_per_sec.map(|rate| rate.div_ceil(groups.into())),
-                    paused: to.destination.paused,
+                    paused: to.destination.paused || to.lacks_secret,
                 }
             }
-            Ready::Profile(to) => Rules::of_told(groups, to.profile.status == Status::Disabled),
+            Ready::Profile(to) => Rules::of_told(groups, to.profile.status == Status::Disabled || to.keys.lacks),
             Ready::Origin => Rules::of_told(groups, false),
         }
     }
@@ -160,19 +168,20 @@ impl Rules {
 }
 
 impl ReadyDestination {
-    /// The inner error: why it cannot be sent to. It was put by a newer callbus, or a secret is missing.
+    /// The inner error: why it cannot be told which events are for it. It was put by a newer callbus.
     async fn load(bus: &Bus, destination: Destination) -> Result<Result<Self, String>, Unavailable> {
         let put = &destination.put;
-        let keys = match Keys::load(bus, &put.keys).await? {
-            Ok(keys) => keys,
-            Err(why) => return Ok(Err(why)),
-        };
-        let mut headers = BTreeMap::new();
+        let keys = Keys::load(bus, &put.keys).await?;
+        let (mut headers, mut lacks_secret) = (BTreeMap::new(), keys.lacks);
         if let Some(name) = &put.header_values {
             let found = bus.secret(name).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             match found {
                 Some(found) => headers = found,
-                None => return Ok(Err("the values of its headers are missing; put it again".to_owned())),
+                None => {
+                    let destination = &destination.name;
+                    tracing::error!(%destination, "the values of its headers are missing: deliveries wait; put it again");
+                    lacks_secret = true;
+                }
             }
         }
         let condition = match put.when.as_str() {
@@ -183,16 +192,16 @@ impl ReadyDestination {
             },
         };
         match check_url(&put.url) {
-            Ok(url) => Ok(Ok(Self { url, condition, keys, headers, destination })),
+            Ok(url) => Ok(Ok(Self { url, condition, keys, headers, lacks_secret, destination })),
             Err(error) => Ok(Err(error.to_string())),
         }
     }
 }
 
 impl ReadyProfile {
-    async fn load(bus: &Bus, profile: Profile) -> Result<Result<Self, String>, Unavailable> {
+    async fn load(bus: &Bus, profile: Profile) -> Result<Self, Unavailable> {
         let keys = Keys::load(bus, &profile.put.keys).await?;
-        Ok(keys.map(|keys| Self { profile, keys, pinned: Mutex::default() }))
+        Ok(Self { profile, keys, pinned: Mutex::default() })
     }
 
     /// A revision of it, to tell by.
@@ -306,7 +315,7 @@ impl Follower {
                 }
                 Some(_) | None => {
                     let loaded = ReadyProfile::load(&self.bus, profile.clone()).await?;
-                    take(name, loaded.map(|to| Ready::Profile(Box::new(to))));
+                    take(name, Ok(Ready::Profile(Box::new(loaded))));
                 }
             }
         }

@@ -167,12 +167,15 @@ async fn others_subscribe_with_a_key_of_their_own() -> Result<()> {
     refused.ack_with(AckKind::Term).await.map_err(|error| anyhow::anyhow!(error))?;
     eventually("the dead letter is listed", async || {
         let letters: Vec<Value> = serde_json::from_str(&world.consumer(&["dead", "crm2", "--json"])?)?;
-        Ok(letters.iter().any(|letter| letter["seq"] == seq && letter["id"].is_string()).then_some(()))
+        let there = |letter: &Value| letter["seq"] == seq && letter["id"].is_string() && letter["reason"] == "refused";
+        Ok(letters.iter().any(there).then_some(()))
     })
     .await?;
     let listed: Vec<Value> = serde_json::from_str(&world.consumer(&["ls", "--json"])?)?;
     ensure!(listed.iter().any(|consumer| consumer["name"] == "crm2"), "{listed:?}");
     world.consumer(&["rewind", "crm2", "--to", &seq.to_string()])?;
+    let left: Vec<Value> = serde_json::from_str(&world.consumer(&["dead", "crm2", "--json"])?)?;
+    ensure!(left.is_empty(), "what comes again is no dead letter: {left:?}");
     loop {
         let again = next().await?;
         let came = again.info().map_err(|error| anyhow::anyhow!(error))?.stream_sequence;
@@ -182,6 +185,10 @@ async fn others_subscribe_with_a_key_of_their_own() -> Result<()> {
         }
     }
 
+    world.consumer(&["add", "crm2", "--kinds", "decided,dice"])?;
+    ensure!(world.consumer(&["add", "crm2", "--kinds", "dice"]).is_err(), "it reads something else");
+    ensure!(world.consumer(&["add", "crm3", "--from", "0"]).is_err(), "the log begins with 1");
+    ensure!(world.consumer(&["add", "crm3", "--from", "999999"]).is_err(), "the log does not go that far");
     world.consumer(&["rm", "crm2", "--keys", &keys])?;
     ensure!(world.consumer(&["dead", "crm2"]).is_err(), "it is gone");
     ensure!(world.consumer(&["add", "billing"]).is_err(), "callbus's own names are taken");

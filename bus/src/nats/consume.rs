@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::pull::MessagesErrorKind;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, Info, PriorityPolicy, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use futures::StreamExt;
@@ -47,6 +48,8 @@ const PULL_HEARTBEAT: Duration = Duration::from_secs(1);
 const PULL_EVENTS: usize = 256;
 /// An event neither settled nor said to be in progress for this long is handed out again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Heartbeats that are late one after the other until the delivery is taken for broken.
+const LATE_MAX: u8 = 3;
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn consume<B, G, H, F>(
@@ -216,6 +219,7 @@ where
         // By sequence: the broker hands out again what has waited too long.
         let mut waiting = BTreeMap::new();
         let mut rewound = None;
+        let (mut late, mut late_at) = (0, Instant::now());
         self.look(&mut consumer).await?;
         loop {
             let message = tokio::select! {
@@ -241,8 +245,21 @@ where
                 self.look(&mut consumer).await?;
                 continue;
             };
-            let message = message.ok_or_else(|| Unavailable::new(WHAT, "the broker ended the delivery"))?;
-            let message = message.map_err(|error| Unavailable::new(WHAT, error))?;
+            let message = match message.ok_or_else(|| Unavailable::new(WHAT, "the broker ended the delivery"))? {
+                Ok(message) => message,
+                // A busy broker is late with its heartbeat; the delivery goes on. To give up the turn would be to read
+                // again all that it begins with, and the busier the broker, the more often.
+                Err(error) if matches!(error.kind(), MessagesErrorKind::MissingHeartbeat) => {
+                    late = if late_at.elapsed() < LOOK_EVERY * 2 { late + 1 } else { 1 };
+                    late_at = Instant::now();
+                    if late > LATE_MAX {
+                        return Err(Unavailable::new(WHAT, error));
+                    }
+                    self.look(&mut consumer).await?;
+                    continue;
+                }
+                Err(error) => return Err(Unavailable::new(WHAT, error)),
+            };
             let seq = message.info().map_err(|error| Unavailable::new(WHAT, error))?.stream_sequence;
             if self.pinned(&message, seq) {
                 waiting.clear();

@@ -20,6 +20,9 @@ const SUBJECT: &str = "callbus-subject";
 const REASON: &str = "callbus-reason";
 const AT: &str = "callbus-at";
 
+/// The consumer itself said that it never wants the event again.
+const TERMINATED: &str = "io.nats.jetstream.advisory.v1.terminated";
+
 /// The message as it came, with where it stood and why it was put aside.
 pub(super) async fn put_aside(
     broker: &Broker,
@@ -49,8 +52,7 @@ pub(super) async fn letters(broker: &Broker, consumer: &str) -> Result<Vec<DeadL
     while let Some(message) = messages.next().await {
         letters.push(letter(&message?));
     }
-    let said = format!("$JS.EVENT.ADVISORY.CONSUMER.*.{}.{consumer}", Stream::Calls.name());
-    let mut advisories = replay(broker, ADVISORIES, vec![said], 0).await?;
+    let mut advisories = replay(broker, ADVISORIES, vec![advisories_of(consumer)], 0).await?;
     while let Some(message) = advisories.next().await {
         if let Ok(advisory) = serde_json::from_slice::<Advisory>(&message?.payload) {
             letters.push(given_up(broker, advisory).await?);
@@ -59,9 +61,33 @@ pub(super) async fn letters(broker: &Broker, consumer: &str) -> Result<Vec<DeadL
     Ok(letters)
 }
 
+fn advisories_of(consumer: &str) -> String {
+    format!("$JS.EVENT.ADVISORY.CONSUMER.*.{}.{consumer}", Stream::Calls.name())
+}
+
+/// What the broker gave up on for a consumer, from this place of the calls on, is no dead letter any more: the consumer
+/// is handed it again, or is gone.
+pub(super) async fn forget(broker: &Broker, consumer: &str, from_seq: u64) -> Result<(), Unavailable> {
+    const WHAT: &str = "forget dead letters";
+    let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(ADVISORIES)).await?;
+    let mut advisories = replay(broker, ADVISORIES, vec![advisories_of(consumer)], 0).await?;
+    while let Some(message) = advisories.next().await {
+        let message = message?;
+        let of_event = serde_json::from_slice::<Advisory>(&message.payload).map(|advisory| advisory.stream_seq);
+        if of_event.is_ok_and(|seq| seq >= from_seq)
+            && let Ok(place) = message.info()
+        {
+            broker.call(WHAT, stream.delete_message(place.stream_sequence)).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The broker gives up on an event.
 #[derive(Debug, Deserialize)]
 struct Advisory {
+    #[serde(rename = "type")]
+    kind: String,
     stream_seq: u64,
     timestamp: Timestamp,
     #[serde(default)]
@@ -77,7 +103,10 @@ async fn given_up(broker: &Broker, advisory: Advisory) -> Result<DeadLetter, Una
     // Erased meanwhile, it is nameless.
     let event = broker.bounded(WHAT, stream.get_raw_message(advisory.stream_seq)).await?.ok();
     let event = event.and_then(|raw| event_of(&raw.headers, raw.subject.as_str(), raw.payload).ok());
-    let reason = advisory.reason.unwrap_or_else(|| format!("not acknowledged in {} deliveries", advisory.deliveries));
+    let reason = advisory.reason.unwrap_or_else(|| match advisory.kind.as_str() {
+        TERMINATED => "refused".to_owned(),
+        _ => format!("not acknowledged in {} deliveries", advisory.deliveries),
+    });
     Ok(DeadLetter {
         seq: advisory.stream_seq,
         id: event.as_ref().map(|event| event.id.clone()),

@@ -1,16 +1,17 @@
 //! Consumers of programs that are not callbus, in any language: made here by name, so that no one else needs the right
 //! to make one. They pull and acknowledge; what they cannot handle becomes a dead letter.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, Info, pull};
-use async_nats::jetstream::stream::ConsumerErrorKind;
+use async_nats::jetstream::stream::{ConsumerErrorKind, ConsumerResetErrorKind};
 use futures::TryStreamExt;
 use proto::subject::calls_pattern;
 use proto::{Filter, Kind, Share, Stream};
 
-use super::Broker;
+use super::{Broker, dead};
 use crate::error::Unavailable;
 
 /// An event that is not acknowledged comes again after these pauses, and after the last no more.
@@ -67,8 +68,17 @@ pub struct Lag {
     pub redelivered: u64,
 }
 
-/// False when there was one of this name, which stays as it is.
-pub(super) async fn add(broker: &Broker, subscription: &Subscription) -> Result<bool, Unavailable> {
+/// What came of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subscribed {
+    Made,
+    /// One of this name is there and reads the same; it stays where it is.
+    Was,
+    /// One of this name is there and reads these subjects instead; it stays as it is.
+    ReadsOther(Vec<String>),
+}
+
+pub(super) async fn add(broker: &Broker, subscription: &Subscription) -> Result<Subscribed, Unavailable> {
     add_filtered(broker, &subscription.name, filters(subscription), subscription.begin).await
 }
 
@@ -78,7 +88,7 @@ pub(super) async fn add_filtered(
     name: &str,
     filters: Vec<String>,
     begin: Begin,
-) -> Result<bool, Unavailable> {
+) -> Result<Subscribed, Unavailable> {
     const WHAT: &str = "add a consumer";
     let config = pull::Config {
         durable_name: Some(name.to_owned()),
@@ -91,13 +101,17 @@ pub(super) async fn add_filtered(
         max_deliver: DELIVERIES_MAX,
         backoff: AGAIN_AFTER.to_vec(),
         max_ack_pending: UNACKNOWLEDGED_MAX,
-        filter_subjects: filters,
+        filter_subjects: filters.clone(),
         ..pull::Config::default()
     };
     let stream = Stream::Calls.name();
     let found = broker.bounded(WHAT, broker.jetstream.get_consumer_from_stream::<pull::Config, _, _>(name, stream));
     match found.await? {
-        Ok(_) => return Ok(false),
+        Ok(there) => {
+            let there = lag(Stream::Calls, there.cached_info().clone()).filters;
+            let same = BTreeSet::from_iter(&there) == BTreeSet::from_iter(&or_all(Stream::Calls, filters));
+            return Ok(if same { Subscribed::Was } else { Subscribed::ReadsOther(there) });
+        }
         Err(error) => match error.kind() {
             ConsumerErrorKind::JetStream(cause) if cause.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {}
             ConsumerErrorKind::TimedOut
@@ -108,7 +122,7 @@ pub(super) async fn add_filtered(
             | ConsumerErrorKind::Other => return Err(Unavailable::new(WHAT, error)),
         },
     }
-    broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, stream)).await.map(|_| true)
+    broker.call(WHAT, broker.jetstream.create_consumer_on_stream(config, stream)).await.map(|_| Subscribed::Made)
 }
 
 /// None: everything.
@@ -128,14 +142,23 @@ pub(super) async fn remove(broker: &Broker, name: &str) -> Result<bool, Unavaila
         return Ok(false);
     }
     let delete = broker.jetstream.delete_consumer_from_stream(name, Stream::Calls.name());
-    broker.call(WHAT, delete).await.map(|_| true)
+    broker.call(WHAT, delete).await?;
+    dead::forget(broker, name, 0).await?;
+    Ok(true)
 }
 
-/// Everything from `seq` on comes again.
-pub(super) async fn rewind(broker: &Broker, name: &str, seq: u64) -> Result<(), Unavailable> {
+/// Everything from `seq` on comes again, so that none of it is a dead letter any more. False when the broker refuses:
+/// the consumer began later.
+pub(super) async fn rewind(broker: &Broker, name: &str, seq: u64) -> Result<bool, Unavailable> {
     const WHAT: &str = "set a consumer back";
     let stream = broker.call(WHAT, broker.jetstream.get_stream_no_info(Stream::Calls.name())).await?;
-    broker.call(WHAT, stream.reset_consumer(name, Some(seq.max(1)))).await.map(drop)
+    match broker.bounded(WHAT, stream.reset_consumer(name, Some(seq.max(1)))).await? {
+        Ok(_) => {}
+        Err(error) if matches!(error.kind(), ConsumerResetErrorKind::InvalidReset) => return Ok(false),
+        Err(error) => return Err(Unavailable::new(WHAT, error)),
+    }
+    dead::forget(broker, name, seq).await?;
+    Ok(true)
 }
 
 /// All durable consumers.
@@ -156,10 +179,15 @@ fn lag(stream: Stream, info: Info) -> Lag {
     Lag {
         name: info.name,
         stream,
-        filters: if filters.is_empty() { vec![stream.subjects().to_owned()] } else { filters },
+        filters: or_all(stream, filters),
         floor: info.ack_floor.stream_sequence,
         pending: info.num_pending,
         unacknowledged: info.num_ack_pending as u64,
         redelivered: info.num_redelivered as u64,
     }
+}
+
+/// No filter is all of the stream.
+fn or_all(stream: Stream, filters: Vec<String>) -> Vec<String> {
+    if filters.is_empty() { vec![stream.subjects().to_owned()] } else { filters }
 }

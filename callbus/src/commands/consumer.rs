@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bus::{Begin, Bus, DeadLetter, Lag, Subscription};
+use bus::{Begin, Bus, DeadLetter, Lag, Subscribed, Subscription};
 use proto::{Filter, Stream};
 use serde_json::json;
 
@@ -64,7 +64,19 @@ fn shown(lag: &Lag) -> serde_json::Value {
 async fn add(bus: &Bus, add: ConsumerAdd, output: Output) -> Result<(), Failure> {
     let ConsumerAdd { name, kinds, share, from: begin, keys } = add;
     refuse_own(&name)?;
-    let made = bus.subscribe(&Subscription { name: name.clone(), kinds, share, begin }).await.map_err(unreachable)?;
+    if let Begin::At(seq) = begin {
+        in_log(bus, seq).await?;
+    }
+    let subscription = Subscription { name: name.clone(), kinds, share, begin };
+    let made = match bus.subscribe(&subscription).await.map_err(unreachable)? {
+        Subscribed::Made => true,
+        Subscribed::Was => false,
+        Subscribed::ReadsOther(subjects) => {
+            let reads = subjects.join(" ");
+            let todo = format!("choose another name, or remove it first: callbus consumer rm {name}");
+            return Err(Failure::say(Exit::Failed, format!("{name} is there, and reads {reads}: {todo}")));
+        }
+    };
     let key = match &keys {
         Some(directory) => Some(keys::of_consumer(directory, &name)?),
         None => None,
@@ -76,7 +88,7 @@ async fn add(bus: &Bus, add: ConsumerAdd, output: Output) -> Result<(), Failure>
     output.line(if made {
         format!("made: {name} reads the calls")
     } else {
-        format!("{name} is there, and stays as it is")
+        format!("{name} is there, reads the same, and stays where it is")
     });
     if let Some(key) = key {
         output.line(format!("its key: {}; inbox prefix: _INBOX_{name}", key.display()));
@@ -105,12 +117,11 @@ async fn rm(bus: &Bus, name: &str, keys: Option<&Path>, output: Output) -> Resul
 
 async fn rewind(bus: &Bus, name: &str, to: u64, output: Output) -> Result<(), Failure> {
     find(bus, name).await?;
-    let end = bus.last_seq(&Filter::All(Stream::Calls)).await.map_err(unreachable)?;
-    if !(1..=end).contains(&to) {
-        return Err(Failure::say(Exit::Usage, format!("the log has no sequence {to}: it goes from 1 to {end}")));
+    in_log(bus, to).await?;
+    if !bus.rewind(name, to).await.map_err(unreachable)? {
+        let todo = format!("callbus consumer rm {name}, and add it again --from {to}");
+        return Err(Failure::say(Exit::Failed, format!("{name} began later than {to}: {todo}")));
     }
-    let todo = format!("if it began later than {to}: callbus consumer rm {name}, and add it again --from {to}");
-    bus.rewind(name, to).await.map_err(|error| Failure::new(Exit::Failed, anyhow::anyhow!("{error}; {todo}")))?;
     if output.json {
         output.json(&json!({ "name": name, "from": to }));
     } else {
@@ -147,6 +158,14 @@ fn letter(letter: &DeadLetter) -> serde_json::Value {
     })
 }
 
+async fn in_log(bus: &Bus, seq: u64) -> Result<(), Failure> {
+    let end = bus.last_seq(&Filter::All(Stream::Calls)).await.map_err(unreachable)?;
+    if (1..=end).contains(&seq) {
+        return Ok(());
+    }
+    Err(Failure::say(Exit::Usage, format!("the log has no sequence {seq}: it goes from 1 to {end}")))
+}
+
 async fn find(bus: &Bus, name: &str) -> Result<(), Failure> {
     let lags = bus.lags().await.map_err(unreachable)?;
     if lags.iter().any(|lag| lag.name == name) { Ok(()) } else { Err(no_such(name)) }
@@ -156,7 +175,8 @@ async fn find(bus: &Bus, name: &str) -> Result<(), Failure> {
 fn refuse_own(name: &str) -> Result<(), Failure> {
     let own =
         billing::GROUPS.into_iter().flat_map(|groups| broker::consumers(groups, groups)).any(|own| own.name == name);
-    let is_own = own || broker::users().iter().any(|(own, _)| *own == name);
+    // The tables count as views-calls and so on where lags are shown.
+    let is_own = own || broker::users().iter().any(|(own, _)| *own == name) || name.starts_with("views-");
     if is_own {
         return Err(Failure::say(Exit::Usage, format!("{name} is callbus's own: choose another name")));
     }
@@ -183,6 +203,7 @@ pub(crate) fn begin(text: &str) -> Result<Begin, String> {
 /// A name the broker takes, for a consumer and for a user.
 pub(crate) fn name(text: &str) -> Result<String, String> {
     let is_good = (1..=32).contains(&text.len())
+        && !text.starts_with('-')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    if is_good { Ok(text.to_owned()) } else { Err("write 1 to 32 letters, digits, - or _".to_owned()) }
+    if is_good { Ok(text.to_owned()) } else { Err("write 1 to 32 letters, digits, - or _, and no - first".to_owned()) }
 }

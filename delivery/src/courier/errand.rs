@@ -1,10 +1,12 @@
 //! What runs beside a courier: it writes down, sends, reads, and reports back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Appended, Recorded, Unavailable};
 use bytes::Bytes;
+use futures::future::join_all;
 use proto::event::json;
 use proto::{
     Delivery, DeliveryNoted, DestinationName, Event, EventId, Partition, ProfileChanged, ProfileId, Share, Stream,
@@ -207,15 +209,25 @@ impl Bag {
         }
     }
 
-    /// Writes down that what was read waits.
+    /// Writes down that what was read waits: partitions side by side, each in its order, so that of a call nothing is
+    /// written down before what it waits for.
     pub(super) async fn note_read(self: Arc<Self>, read: Vec<(Delivery, String)>, next: u64) -> Errand {
-        let mut queued = Vec::new();
+        let mut partitions: BTreeMap<Partition, Vec<(Delivery, String)>> = BTreeMap::new();
         for (delivery, call) in read {
-            let id = delivery.id.clone();
-            let Some(seq) = self.note_queued(delivery, &call).await else { return Errand::Nothing };
-            queued.push((id, seq));
+            partitions.entry(Partition::of_text(&call)).or_default().push((delivery, call));
         }
-        Errand::ReadOn { queued, next }
+        let noting = partitions.into_values().map(async |read| {
+            let mut queued = Vec::with_capacity(read.len());
+            for (delivery, call) in read {
+                let id = delivery.id.clone();
+                queued.push((id, self.note_queued(delivery, &call).await?));
+            }
+            Some(queued)
+        });
+        match join_all(noting).await.into_iter().collect::<Option<Vec<_>>>() {
+            Some(queued) => Errand::ReadOn { queued: queued.concat(), next },
+            None => Errand::Nothing,
+        }
     }
 
     /// Writes down what an operator asked for.

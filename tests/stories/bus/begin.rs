@@ -265,3 +265,23 @@ async fn a_long_beginning_keeps_the_pin() -> Result<()> {
     assert_eq!(other_story.told(), Vec::<String>::new());
     Ok(())
 }
+
+/// To begin is to read again all that is still needed: it must not be had for a heartbeat that comes late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_silent_for_a_while_ends_no_turn() -> Result<()> {
+    let server = Nats::start()?;
+    let bus = Bus::nats(nats_config(&server, None)).await?;
+    let story = Story::default();
+    let mut running = story.consume(&bus);
+    fill(&bus, "call", &["1"]).await?;
+    running.next().await?;
+    server.signal("STOP")?;
+    // Longer than the client waits for a heartbeat, shorter than the broker waits for a pull.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    server.signal("CONT")?;
+    fill(&bus, "call", &["2"]).await?;
+    running.next().await?;
+    running.stop().await?;
+    assert_eq!(story.told(), ["begin", "1", "2"]);
+    Ok(())
+}
