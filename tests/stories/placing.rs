@@ -397,7 +397,7 @@ async fn who_places_calls_is_killed_and_nobody_is_called_twice() -> Result<()> {
     Ok(())
 }
 
-const SIDES: [&str; 5] = ["from_call_start", "to_call_start", "from_call_answer", "to_call_answer", "call_end"];
+const SIDES: [&str; 5] = ["from_call_start", "from_call_answer", "to_call_start", "to_call_answer", "call_end"];
 
 /// Five profiles, GET and POST, and five plain addresses.
 async fn ten_that_a_call_names_are_told_in_order_while_who_tells_is_killed(mut office: Office) -> Result<()> {
