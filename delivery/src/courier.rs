@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::crm::Written;
 use crate::in_force::InForce;
 use crate::lane::{Change, Lane, Offered, Wanted};
 use crate::order::{Again, LaneStanding};
@@ -89,7 +90,8 @@ impl Courier {
         stop: CancellationToken,
     ) -> (Self, mpsc::Sender<Told>) {
         let (tell, told) = mpsc::channel(TOLD_MAX);
-        let bag = Bag { tools, group, destination: to.name().clone(), stop };
+        let written = Written::new(group);
+        let bag = Bag { tools, group, destination: to.name().clone(), stop, written };
         (Self { bag: Arc::new(bag), to, lane, told, errands: JoinSet::new(), backlog, kept: 0 }, tell)
     }
 

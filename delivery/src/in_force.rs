@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::crm::{Credentials, Crm};
 use crate::destination::Destination;
 use crate::lane::Rules;
 use crate::plan::Plan;
@@ -31,6 +32,8 @@ pub(crate) struct InForce {
     /// With the time from which each signs nothing any more.
     keys: Vec<(SigningSecret, Option<Timestamp>)>,
     pub headers: BTreeMap<String, String>,
+    /// Where what is sent is no event, but what a CRM makes of it.
+    pub crm: Option<Crm>,
 }
 
 /// All that are in force.
@@ -79,6 +82,18 @@ impl InForce {
                 None => return Ok(Err("the values of its headers are missing; put it again".to_owned())),
             }
         }
+        let mut credentials = Credentials::new();
+        if let Some(name) = &put.credential_values {
+            let found = bus.secret(name).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            match found {
+                Some(found) => credentials = found,
+                None => return Ok(Err("the values of its credentials are missing; put it again".to_owned())),
+            }
+        }
+        let crm = match Crm::parse(&put.to, &put.url, credentials) {
+            Ok(crm) => crm,
+            Err(why) => return Ok(Err(why)),
+        };
         let condition = match put.when.as_str() {
             "" => None,
             when => match Condition::parse(when) {
@@ -87,7 +102,7 @@ impl InForce {
             },
         };
         match check_url(&put.url) {
-            Ok(url) => Ok(Ok(Self { url, condition, keys, headers, destination })),
+            Ok(url) => Ok(Ok(Self { url, condition, keys, headers, crm, destination })),
             Err(error) => Ok(Err(error.to_string())),
         }
     }

@@ -33,11 +33,11 @@ mod lenient;
 pub use asked::{Asked, CallInfo};
 pub use callback::Callback;
 pub use config::{
-    DeckPutInForce, DeliveryMethod, DestinationChanged, DestinationPut, ListChanged, PolicyOrigin, PolicyPutInForce,
-    RetryPlan, SigningKey,
+    Connector, DeckPutInForce, DeliveryMethod, DestinationChanged, DestinationPut, Direction, HubspotSettings,
+    ListChanged, PolicyOrigin, PolicyPutInForce, RecipeSettings, RetryPlan, SalesforceSettings, SigningKey,
 };
 pub use decided::{Decided, Outcome};
-pub use delivery::{Delivery, DeliveryNoted};
+pub use delivery::{Delivery, DeliveryNoted, Wrote};
 pub use emitted::Emitted;
 pub use event::Event;
 pub use id::{
