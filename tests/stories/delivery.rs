@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Place, contract};
 
+mod crm;
 mod processes;
 mod verifies;
 
