@@ -56,6 +56,9 @@ pub(crate) struct PreviewPage {
     /// Without those that are secret, and those that are new in every attempt.
     headers: BTreeMap<String, String>,
     body: String,
+    /// What a CRM would be asked after it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    then: Vec<Self>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,8 +88,11 @@ pub(crate) async fn put(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<DestinationPage>, Problem> {
     let name = name_of(name)?;
-    let spec: DestinationSpec =
-        body::parse(body, BODY_BYTES_MAX, "{url: \"https://…\", kinds: [\"settled\"], …} (docs/delivery.md)")?;
+    let spec: DestinationSpec = body::parse(
+        body,
+        BODY_BYTES_MAX,
+        "{url: \"https://…\", kinds: [\"settled\"], …} (docs/delivery.md, docs/crm.md)",
+    )?;
     let put = desk.destinations().put(&desk.outbound, &name, spec, BY).await.map_err(problem)?;
     Ok(Json(page(put.destination, put.made.map(|secret| secret.reveal()))))
 }
@@ -107,14 +113,17 @@ pub(crate) async fn preview(
     }
     let event = desk.bus.event(Stream::Calls, newest).await.map_err(Problem::unavailable)?;
     let event = event.ok_or_else(|| Problem::NotFound("such event yet; name one with seq".to_owned()))?;
-    let preview = delivery::preview(&desk.outbound, &found.put, &event).await;
-    let Preview { method, url, headers, body } = preview.map_err(|error| Problem::Conflict(format!("url: {error}")))?;
-    Ok(Json(PreviewPage {
+    let shown = delivery::preview(&desk.outbound, &found.put, &event, desk.clock.now()).await;
+    let mut shown = shown.map_err(|error| Problem::Conflict(error.to_string()))?.into_iter();
+    let page = |Preview { method, url, headers, body }| PreviewPage {
         method: method.to_string(),
         url: url.into(),
         headers: headers.into_iter().collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
-    }))
+        then: Vec::new(),
+    };
+    let first = shown.next().map(page).ok_or_else(|| Problem::Conflict("nothing would be sent".to_owned()))?;
+    Ok(Json(PreviewPage { then: shown.map(page).collect(), ..first }))
 }
 
 pub(crate) async fn rotate(

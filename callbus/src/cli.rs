@@ -791,13 +791,16 @@ pub(crate) enum DestinationCommand {
     Ls,
     /// One, and whether it can be reached.
     Show { name: String },
-    /// Put it as a JSON file says: url, kinds and more (docs/delivery.md). A new one is given a signing secret, which is
-    /// shown this once.
+    /// Put it as a JSON file says: url, kinds and more (docs/delivery.md), or a CRM (docs/crm.md). A new webhook is given a
+    /// signing secret, which is shown this once.
     Put {
         name: String,
         /// `-` reads stdin.
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
+        /// A recipe in YAML, for a destination that is written to by one.
+        #[arg(long, value_name = "FILE")]
+        recipe: Option<PathBuf>,
     },
     /// What it would be sent: of the newest event of one of its kinds, or of one by its place in the log. Sends nothing.
     Preview {

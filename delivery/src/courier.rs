@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::crm::Written;
 use crate::in_force::{InForce, Ready};
 use crate::lane::{Change, Lane, Offered, Wanted};
 use crate::order::{Again, LaneStanding};
@@ -96,7 +97,9 @@ impl Courier {
         stop: CancellationToken,
     ) -> (Self, mpsc::Sender<Told>) {
         let (tell, told) = mpsc::channel(TOLD_MAX);
-        let bag = Bag { tools, group, destination: to.name().clone(), is_origin: to.is_origin(), stop };
+        let written = Written::new(group);
+        let (destination, is_origin) = (to.name().clone(), to.is_origin());
+        let bag = Bag { tools, group, destination, is_origin, stop, written };
         (Self { bag: Arc::new(bag), to, lane, told, errands: JoinSet::new(), backlog, kept: 0, idle_looks: 0 }, tell)
     }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use outbound::BadUrl;
 use policy::Condition;
-use proto::{AppName, DeliveryMethod, DestinationChanged, DestinationName, DestinationPut, Kind, RetryPlan};
+use proto::{AppName, Connector, DeliveryMethod, DestinationChanged, DestinationName, DestinationPut, Kind, RetryPlan};
 use serde::Deserialize;
 
+use crate::crm::{Credentials, Crm, usual_url};
 use crate::plan::{PAUSE_SECS_MAX, PAUSES_MAX};
 use crate::signing::{BadSecret, SigningSecret};
 
@@ -18,6 +19,8 @@ const CONCURRENCY_MAX: u16 = 256;
 const RATE_PER_SEC_MAX: u32 = 10_000;
 pub(crate) const HEADERS_MAX: usize = 16;
 pub(crate) const HEADER_BYTES_MAX: usize = 4096;
+const CREDENTIALS_MAX: usize = 16;
+const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
 /// What we say ourselves.
 const OUR_HEADERS: [&str; 4] = ["content-type", "content-length", "host", "user-agent"];
 
@@ -25,9 +28,15 @@ const OUR_HEADERS: [&str; 4] = ["content-type", "content-length", "host", "user-
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DestinationSpec {
+    /// Of HubSpot it may be left out.
+    #[serde(default)]
     pub url: String,
+    #[serde(default)]
+    pub to: Connector,
     #[serde(default = "post")]
     pub method: DeliveryMethod,
+    /// A CRM has a call's end alone, and need not name it.
+    #[serde(default)]
     pub kinds: Vec<Kind>,
     #[serde(default)]
     pub apps: Vec<AppName>,
@@ -43,6 +52,9 @@ pub struct DestinationSpec {
     pub rate_per_sec: Option<u32>,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// What a CRM wants to know; without it what is in force stays, as long as they go to the same address.
+    #[serde(default)]
+    pub credentials: Option<BTreeMap<String, String>>,
     /// `whsec_…`; without it the one in force stays, and a new destination gets one made for it.
     #[serde(default)]
     pub secret: Option<String>,
@@ -71,11 +83,40 @@ pub enum BadDestination {
     Header(String),
     #[error("secret: {0}")]
     Secret(#[from] BadSecret),
+    #[error("{what}: a CRM is written to by its own rules; leave it out")]
+    OfWebhooks { what: &'static str },
+    #[error("a CRM is not signed for; put it with new credentials instead")]
+    NotSigned,
+    #[error("{0}")]
+    Crm(String),
 }
 
 impl DestinationSpec {
+    /// With what need not be said.
+    pub(crate) fn whole(mut self) -> Self {
+        if self.url.is_empty() {
+            usual_url(&self.to).clone_into(&mut self.url);
+        }
+        if !self.to.is_webhook() && self.kinds.is_empty() {
+            self.kinds.push(Kind::Settled);
+        }
+        self
+    }
+
     /// All that can be told without looking its name up.
     pub(crate) fn check(&self) -> Result<Option<SigningSecret>, BadDestination> {
+        if !self.to.is_webhook() {
+            for (what, is_given) in [
+                ("kinds", self.kinds != [Kind::Settled]),
+                ("method", self.method != DeliveryMethod::Post),
+                ("headers", !self.headers.is_empty()),
+                ("secret", self.secret.is_some()),
+            ] {
+                if is_given {
+                    return Err(BadDestination::OfWebhooks { what });
+                }
+            }
+        }
         if self.kinds.is_empty() {
             return Err(BadDestination::NoKind);
         }
@@ -101,6 +142,27 @@ impl DestinationSpec {
             return Err(BadDestination::Header(name.chars().take(80).collect()));
         }
         Ok(self.secret.as_deref().map(SigningSecret::parse).transpose()?)
+    }
+
+    /// Whether the credentials, and what is to be done with them, are such that a CRM can be written to. `before`: the
+    /// destination of its name, whose credentials stay where none are given; elsewhere they are not sent.
+    pub(crate) fn check_crm(&self, before: Option<&DestinationPut>) -> Result<(), BadDestination> {
+        let kept = || {
+            let before = before.filter(|before| self.keeps_credentials_of(before))?;
+            Some(before.credentials.iter().map(|name| (name.clone(), "…".to_owned())).collect())
+        };
+        let credentials: Credentials = self.credentials.clone().or_else(kept).unwrap_or_default();
+        let bytes: usize = credentials.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if credentials.len() > CREDENTIALS_MAX || bytes > CREDENTIAL_BYTES_MAX {
+            let most =
+                format!("credentials: at most {CREDENTIALS_MAX} of {CREDENTIAL_BYTES_MAX} bytes in all are kept");
+            return Err(BadDestination::Crm(most));
+        }
+        Crm::parse(&self.to, &self.url, credentials).map(drop).map_err(BadDestination::Crm)
+    }
+
+    pub(crate) fn keeps_credentials_of(&self, before: &DestinationPut) -> bool {
+        self.credentials.is_none() && self.url == before.url && self.to.as_str() == before.to.as_str()
     }
 }
 

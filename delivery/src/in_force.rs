@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::crm::{Credentials, Crm};
 use crate::destination::Destination;
 use crate::lane::{Answer, Rules};
 use crate::plan::Plan;
@@ -56,6 +57,8 @@ pub(crate) struct ReadyDestination {
     pub headers: BTreeMap<String, String>,
     /// A secret is not to be found, as after a restore: what comes waits until there is one.
     lacks_secret: bool,
+    /// Where what is sent is no event, but what a CRM makes of it.
+    pub crm: Option<Crm>,
 }
 
 /// A callback profile, ready to be told.
@@ -189,6 +192,22 @@ impl ReadyDestination {
                 }
             }
         }
+        let mut credentials = Credentials::new();
+        if let Some(name) = &put.credential_values {
+            let found = bus.secret(name).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            match found {
+                Some(found) => credentials = found,
+                None => {
+                    let destination = &destination.name;
+                    tracing::error!(%destination, "the values of its credentials are missing: deliveries wait; put it again");
+                    lacks_secret = true;
+                }
+            }
+        }
+        let crm = match Crm::parse(&put.to, &put.url, credentials) {
+            Ok(crm) => crm,
+            Err(why) => return Ok(Err(why)),
+        };
         let condition = match put.when.as_str() {
             "" => None,
             when => match Condition::parse(when) {
@@ -197,7 +216,7 @@ impl ReadyDestination {
             },
         };
         match check_url(&put.url) {
-            Ok(url) => Ok(Ok(Self { url, condition, keys, headers, lacks_secret, destination })),
+            Ok(url) => Ok(Ok(Self { url, condition, keys, headers, lacks_secret, crm, destination })),
             Err(error) => Ok(Err(error.to_string())),
         }
     }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use proto::{Delivery, EventId, Moment, Share};
+use proto::{Delivery, EventId, Moment, Share, Wrote};
 
 use crate::done::{Done, Over};
 use crate::order::LaneStanding;
@@ -36,6 +36,8 @@ const RATE_SLACK: SignedDuration = SignedDuration::from_millis(100);
 const CAUSE_CHARS_MAX: usize = 200;
 /// A destination that asks for more patience is asked again after this.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// The longest limit of a CRM is that of a day, which may have 25 hours.
+const LIMITED_MAX: Duration = Duration::from_secs(25 * 3600);
 
 /// How the destination wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,14 +168,23 @@ pub(crate) enum Answer {
     Taken {
         status: u16,
         took: Duration,
+        /// Of a CRM: what stands there now.
+        wrote: Option<Wrote>,
     },
     Refused {
         status: Option<u16>,
         cause: String,
         retry_after: Option<Duration>,
     },
-    /// Nothing was sent, and nothing will be.
+    /// The destination takes nothing from anybody until then; nothing is wrong with it, or with what was sent.
+    Limited {
+        status: u16,
+        cause: String,
+        pause: Duration,
+    },
+    /// It would go the same way every time.
     Hopeless {
+        status: Option<u16>,
         cause: String,
     },
 }
@@ -363,6 +374,7 @@ impl Lane {
             Answer::Hopeless { .. } => Judgement::Dead,
             Answer::Refused { status: Some(410), .. } => Judgement::Failed { used, next_at: now },
             Answer::Refused { .. } if probe => Judgement::Failed { used, next_at: now },
+            Answer::Limited { pause, .. } => Judgement::Failed { used, next_at: later(now, min(*pause, LIMITED_MAX)) },
             Answer::Refused { retry_after, .. } => {
                 let live = open.is_some_and(|open| is_live(&open.delivery));
                 let used = used.saturating_add(1);
@@ -404,6 +416,11 @@ impl Lane {
                     self.held_until = max(self.held_until, later(now, min(*asked, RETRY_AFTER_MAX)));
                 }
                 self.breaker.failed(*status == Some(410), probe, self.held_until, now)
+            }
+            Answer::Limited { pause, .. } => {
+                self.held_until = max(self.held_until, later(now, min(*pause, LIMITED_MAX)));
+                // A probe that ran into a limit has found nothing out; the next one waits for its end.
+                if probe { self.breaker.failed(false, probe, self.held_until, now) } else { None }
             }
             Answer::Hopeless { .. } => None,
         }

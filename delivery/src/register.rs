@@ -1,7 +1,7 @@
 //! The register of destinations, as it lies on the bus.
 //!
 //! What a destination is stands in the stream `CONFIG`, for everybody who may read it; its signing secrets and the values
-//! of its headers lie with the secrets, which only the role that sends may read. So who changes a destination writes
+//! of its headers and credentials lie with the secrets, which only the role that sends may read. So who changes a destination writes
 //! secrets and reads none, and a secret that was made here is told once.
 
 use std::collections::BTreeMap;
@@ -95,6 +95,7 @@ impl Register {
         if is_reserved(name) {
             return Err(BadDestination::Reserved.into());
         }
+        let spec = spec.whole();
         let given = spec.check()?;
         outbound.look_up(&spec.url).await.map_err(BadDestination::Url)?;
         for _ in 0..ATTEMPTS_MAX {
@@ -103,13 +104,26 @@ impl Register {
             if before.is_none() && self.all().await?.len() >= DESTINATIONS_MAX {
                 return Err(RegisterError::TooMany);
             }
-            let mut keys = before.map(|before| before.put.keys).unwrap_or_default();
-            let made = if given.is_none() && keys.is_empty() { Some(SigningSecret::random()?) } else { None };
+            let before = before.map(|before| before.put);
+            spec.check_crm(before.as_ref())?;
+            let (credentials, credential_values) = match (&spec.credentials, &before) {
+                (Some(given), _) => {
+                    (given.keys().cloned().collect(), self.keep(name, "credentials", last, given).await?)
+                }
+                (None, Some(before)) if spec.keeps_credentials_of(before) => {
+                    (before.credentials.clone(), before.credential_values.clone())
+                }
+                (None, _) => (Vec::new(), None),
+            };
+            let mut keys = before.map(|before| before.keys).unwrap_or_default();
+            let unsigned = given.is_none() && keys.is_empty() && spec.to.is_webhook();
+            let made = if unsigned { Some(SigningSecret::random()?) } else { None };
             if let Some(secret) = given.as_ref().or(made.as_ref()) {
                 self.add_key(name, last, secret, &mut keys).await?;
             }
             let changed = DestinationChanged::Put(Box::new(DestinationPut {
                 url: spec.url.clone(),
+                to: spec.to.clone(),
                 from_seq,
                 method: spec.method,
                 kinds: spec.kinds.clone(),
@@ -120,7 +134,9 @@ impl Register {
                 concurrency_max: spec.concurrency_max,
                 rate_per_sec: spec.rate_per_sec,
                 headers: spec.headers.keys().cloned().collect(),
-                header_values: self.keep_headers(name, last, &spec.headers).await?,
+                header_values: self.keep(name, "headers", last, &spec.headers).await?,
+                credentials,
+                credential_values,
                 keys,
                 by: by.to_owned(),
             }));
@@ -145,6 +161,9 @@ impl Register {
         for _ in 0..ATTEMPTS_MAX {
             let (before, last) = self.last(name).await?;
             let before = before.ok_or_else(|| RegisterError::Unknown(name.clone()))?;
+            if !before.put.to.is_webhook() {
+                return Err(BadDestination::NotSigned.into());
+            }
             let secret = given.clone().map_or_else(SigningSecret::random, Ok)?;
             let mut put = DestinationPut { by: by.to_owned(), ..before.put };
             self.add_key(name, last, &secret, &mut put.keys).await?;
@@ -198,17 +217,18 @@ impl Register {
         Ok(())
     }
 
-    async fn keep_headers(
+    async fn keep(
         &self,
         name: &DestinationName,
+        what: &str,
         last: u64,
-        headers: &BTreeMap<String, String>,
+        values: &BTreeMap<String, String>,
     ) -> Result<Option<String>, Unavailable> {
-        if headers.is_empty() {
+        if values.is_empty() {
             return Ok(None);
         }
-        let kept = self.secret_name(name, "headers", last);
-        self.bus.put_secret(&kept, Bytes::from(json(headers))).await?;
+        let kept = self.secret_name(name, what, last);
+        self.bus.put_secret(&kept, Bytes::from(json(values))).await?;
         Ok(Some(kept))
     }
 

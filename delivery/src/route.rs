@@ -2,7 +2,7 @@
 
 use bus::Recorded;
 use policy::Condition;
-use proto::{Delivery, DestinationName, Kind, Listener, Progressed, Subject, Told};
+use proto::{Delivery, DestinationName, DestinationPut, Kind, Listener, Progressed, Subject, Told};
 use serde_json::{Value, json};
 
 use crate::destination::Destination;
@@ -57,7 +57,7 @@ pub(crate) fn delivery_of(
     let Recorded { seq, event } = recorded;
     let Subject::Call { kind, app, .. } = &event.subject else { return None };
     let put = &destination.put;
-    let wanted = put.kinds.contains(kind)
+    let wanted = is_of(*kind, put, body)
         && (put.apps.is_empty() || put.apps.contains(app))
         && condition.is_none_or(|condition| {
             let about = json!({ "kind": kind, "app": app, "call": event.about, "time": event.time, "id": event.id });
@@ -72,6 +72,27 @@ pub(crate) fn delivery_of(
         replay,
         told: None,
     })
+}
+
+/// Whether a destination hears of such events. A CRM has one activity for each call: of one that was placed it is made
+/// from its last step, and its legs, which have CDRs too, are none.
+fn is_of(kind: Kind, put: &DestinationPut, body: &Body<'_>) -> bool {
+    match kind {
+        _ if put.to.is_webhook() => put.kinds.contains(&kind),
+        Kind::Settled => body.json()["placed"].is_null(),
+        Kind::Progressed => body.json()["step"]["type"] == "over",
+        Kind::Ice
+        | Kind::Ace
+        | Kind::Pie
+        | Kind::Dice
+        | Kind::Notify
+        | Kind::Unknown
+        | Kind::Decided
+        | Kind::Emitted
+        | Kind::Asked
+        | Kind::Placed
+        | Kind::Dialled => false,
+    }
 }
 
 /// What is kept in order together: a call of an app. The few events without a call id are alone.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bus::{Bus, Recorded, Unavailable};
 use bytes::Bytes;
 use jiff::Timestamp;
-use outbound::{BadUrl, Method, Outbound, Reply, Request};
+use outbound::{Method, Outbound, Reply, Request};
 use proto::{
     CallFacts, Delivery, DeliveryMethod, Listener, Moment, ProfileAuth, ProfileChanged, ProfileId, ProfilePut,
     Progressed, Stream, Subject, Told,
@@ -17,11 +17,11 @@ use proto::{
 use crate::courier::Tools;
 use crate::in_force::{InForce, Ready, ReadyProfile};
 use crate::lane::Answer;
+use crate::preview::{NoPreview, Preview};
 use crate::profile::{Compiled, Filled};
 use crate::signing::SigningSecret;
 use crate::template::{Scene, Spelling, Unfit, UrlTemplate};
 use crate::tokens::{Client, basic};
-use crate::webhook::Preview;
 
 /// For one attempt, without a token for it.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,7 +54,7 @@ impl Pinned {
     /// With what follows for the delivery: it is tried again where the log cannot be read, and hopeless where it does not
     /// have the revision.
     pub(crate) async fn load(bus: &Bus, newest: &ProfilePut, id: &ProfileId, revision: u64) -> Result<Self, Answer> {
-        let hopeless = |cause: String| Answer::Hopeless { cause };
+        let hopeless = |cause: String| Answer::Hopeless { status: None, cause };
         let unavailable = |error: Unavailable| Answer::refused(&format!("read the profile: {error}"));
         let event = bus.event(Stream::Config, revision).await.map_err(unavailable)?.map(|recorded| recorded.event);
         let put = event.filter(|event| event.subject == Subject::Profile(id.clone()));
@@ -98,7 +98,7 @@ pub(crate) async fn send(
     attempt: u32,
     now: Timestamp,
 ) -> Result<Reply, Answer> {
-    let hopeless = |cause: &str| Answer::Hopeless { cause: cause.to_owned() };
+    let hopeless = |cause: &str| Answer::Hopeless { status: None, cause: cause.to_owned() };
     let progressed: Progressed = serde_json::from_slice(&recorded.event.data)
         .map_err(|_| hopeless("its event cannot be read: it was written by a newer callbus"))?;
     let Some(Told { moment, listener }) = delivery.told else { return Err(hopeless("it names no listener")) };
@@ -200,7 +200,7 @@ pub async fn preview_profile(
     moment: Moment,
     facts: &CallFacts,
 ) -> Result<Preview, NoPreview> {
-    let compiled = Compiled::of(put).map_err(|error| NoPreview::Profile(error.to_string()))?;
+    let compiled = Compiled::of(put).map_err(|error| NoPreview::Bad(error.to_string()))?;
     let filled = compiled.fill(&Scene { call, moment, facts })?;
     let url = outbound.look_up(filled.url.as_str()).await?;
     let Request { method, mut headers, body, .. } = request(put.method, filled, 0);
@@ -212,15 +212,4 @@ pub async fn preview_profile(
     };
     headers.extend(authorization.map(|value| ("authorization".to_owned(), value.to_owned())));
     Ok(Preview { method, url, headers, body })
-}
-
-/// Why there is nothing to be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum NoPreview {
-    #[error("{0}")]
-    Profile(String),
-    #[error("{0}")]
-    Unfit(#[from] Unfit),
-    #[error("url: {0}")]
-    Url(#[from] BadUrl),
 }

@@ -10,9 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use bus::Recorded;
 use bytes::Bytes;
 use jiff::Timestamp;
-use outbound::{BadUrl, Method, Outbound, Request, Url};
+use outbound::{Method, Request, Url};
+use proto::DeliveryMethod;
 use proto::event::json;
-use proto::{DeliveryMethod, DestinationPut};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -118,23 +118,10 @@ pub(crate) fn request(to: &ReadyDestination, recorded: &Recorded, id: &str, atte
     Request { method, url: to.url.clone(), headers, body, timeout, body_bytes_max: ANSWER_BYTES_MAX }
 }
 
-/// What would be sent of an event, to the byte, but for secrets and what is new in every attempt.
-#[derive(Debug)]
-pub struct Preview {
-    pub method: Method,
-    pub url: Url,
-    pub headers: Vec<(String, String)>,
-    pub body: Bytes,
-}
-
-/// Shows what would be sent, and sends nothing. The address is checked as it will be when it is called.
-///
-/// # Errors
-/// When it would not be called.
-pub async fn preview(outbound: &Outbound, put: &DestinationPut, recorded: &Recorded) -> Result<Preview, BadUrl> {
-    let url = outbound.look_up(&put.url).await?;
-    let Message { method, headers, body, .. } = Message::of(put.method, &url, recorded);
-    Ok(Preview { method, url, headers, body })
+/// The same but for secrets and what is new in every attempt.
+pub(crate) fn sample(method: DeliveryMethod, url: Url, recorded: &Recorded) -> Request {
+    let Message { method, headers, body, .. } = Message::of(method, &url, recorded);
+    Request { method, url, headers, body, timeout: Duration::ZERO, body_bytes_max: ANSWER_BYTES_MAX }
 }
 
 /// What a destination asks for with `Retry-After`: seconds, or a date.

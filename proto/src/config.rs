@@ -78,7 +78,11 @@ pub enum DestinationChanged {
 /// Where events are delivered to, which, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DestinationPut {
+    /// What is called; of a CRM, where it is.
     pub url: String,
+    /// What kind of receiver is there.
+    #[serde(default, skip_serializing_if = "Connector::is_webhook")]
+    pub to: Connector,
     /// The stream `CALLS` ended here when it was put: of a new destination, events up to there are not for it.
     #[serde(default)]
     pub from_seq: u64,
@@ -105,10 +109,124 @@ pub struct DestinationPut {
     /// The secret under which the values of the headers lie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_values: Option<String>,
+    /// Names of what a CRM wants to know before it lets anybody in. The values lie elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
+    /// The secret under which the values of the credentials lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_values: Option<String>,
     /// What it is signed with, the newest first. The secrets themselves lie elsewhere, under these names.
     pub keys: Vec<SigningKey>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
+}
+
+/// What kind of receiver a destination is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Connector {
+    /// Takes events as they are, signed.
+    #[default]
+    Webhook,
+    /// Has one call in HubSpot for each call.
+    Hubspot(HubspotSettings),
+    /// Has one task in Salesforce for each call.
+    Salesforce(SalesforceSettings),
+    /// Has one activity for each call in whatever a recipe describes.
+    Recipe(RecipeSettings),
+}
+
+impl Connector {
+    /// Whether events go out as they are.
+    pub fn is_webhook(&self) -> bool {
+        *self == Self::Webhook
+    }
+
+    /// The word for it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Hubspot(_) => "hubspot",
+            Self::Salesforce(_) => "salesforce",
+            Self::Recipe(_) => "recipe",
+        }
+    }
+}
+
+/// How calls are written to HubSpot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HubspotSettings {
+    /// Where its objects lie; the path says the version.
+    pub path: String,
+    /// Name of the property of calls that is unique and holds the call id.
+    pub property: String,
+    /// Number of the type of association from a call to a contact.
+    pub association: u32,
+    /// The account's time zone: daily limits end at its midnight.
+    pub time_zone: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+    /// Properties of a call, each with a template in the place of ours; an empty one leaves the property out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+}
+
+impl Default for HubspotSettings {
+    fn default() -> Self {
+        Self {
+            path: "/crm/objects/2026-09".to_owned(),
+            property: "callbus_call_id".to_owned(),
+            association: 194,
+            time_zone: "UTC".to_owned(),
+            direction: None,
+            fields: BTreeMap::new(),
+        }
+    }
+}
+
+/// How calls are written to Salesforce.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SalesforceSettings {
+    /// Version of the REST API.
+    pub version: String,
+    /// Name of the field of tasks that is an external id, unique, and holds the call id.
+    pub external_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+    /// Fields of a task, each with a template in the place of ours; an empty one leaves the field out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+}
+
+impl Default for SalesforceSettings {
+    fn default() -> Self {
+        Self {
+            version: "v62.0".to_owned(),
+            external_id: "Callbus_Call_Id__c".to_owned(),
+            direction: None,
+            fields: BTreeMap::new(),
+        }
+    }
+}
+
+/// How calls are written to another CRM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeSettings {
+    /// The recipe, in YAML.
+    pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+}
+
+/// Who of the two is the CRM's contact: of an inbound call the caller, of an outbound one the callee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    Inbound,
+    Outbound,
 }
 
 /// One of the secrets a destination's events are signed with.

@@ -71,7 +71,15 @@ pub enum DeliveryNoted {
         probe: bool,
     },
     /// The destination has taken it.
-    Delivered { delivery: EventId, attempt: u32, status: u16, took_millis: u64 },
+    Delivered {
+        delivery: EventId,
+        attempt: u32,
+        status: u16,
+        took_millis: u64,
+        /// Of a CRM: what stands there of the call now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wrote: Option<Wrote>,
+    },
     /// It has not, and is asked again.
     Failed {
         delivery: EventId,
@@ -120,6 +128,20 @@ pub enum DeliveryNoted {
     Opened { group: Share, lane: DestinationName },
     /// Nothing is open there any more.
     Closed { group: Share, lane: DestinationName },
+}
+
+/// What was written of a call in a CRM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Wrote {
+    /// Where the CRM is. In another one, put later under the same name, nothing is known of the call.
+    pub url: String,
+    /// Place of the CDR in the stream `CALLS`: an earlier one is not written any more.
+    pub seq: u64,
+    /// The CDR was an unmatched one, which never stands in the place of a matched one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unmatched: bool,
+    /// What the CRM calls it.
+    pub remote: String,
 }
 
 fn is_zero(number: &u64) -> bool {

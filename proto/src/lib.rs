@@ -33,11 +33,12 @@ mod lenient;
 pub use asked::{Asked, CallInfo};
 pub use callback::Callback;
 pub use config::{
-    DeckPutInForce, DeliveryMethod, DestinationChanged, DestinationPut, ListChanged, PolicyOrigin, PolicyPutInForce,
-    ProfileAuth, ProfileChanged, ProfilePut, RetryPlan, SigningKey,
+    Connector, DeckPutInForce, DeliveryMethod, DestinationChanged, DestinationPut, Direction, HubspotSettings,
+    ListChanged, PolicyOrigin, PolicyPutInForce, ProfileAuth, ProfileChanged, ProfilePut, RecipeSettings, RetryPlan,
+    SalesforceSettings, SigningKey,
 };
 pub use decided::{Decided, Outcome};
-pub use delivery::{Delivery, DeliveryNoted, Told};
+pub use delivery::{Delivery, DeliveryNoted, Told, Wrote};
 pub use emitted::Emitted;
 pub use event::Event;
 pub use id::{

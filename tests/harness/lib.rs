@@ -2,6 +2,7 @@
 //! whole installations of callbus on top of them.
 
 pub mod books;
+pub mod crm;
 pub mod ear;
 pub mod history;
 pub mod load;
@@ -14,6 +15,7 @@ pub mod redis;
 pub mod role;
 mod server;
 pub mod tables;
+pub mod tryton;
 pub mod wire;
 pub mod world;
 

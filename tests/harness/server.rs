@@ -15,6 +15,11 @@ pub(crate) struct Server(Child);
 impl Server {
     /// Starts the first of `programs` that is on the path, and waits until it listens on `port`.
     pub(crate) fn start(programs: &[&str], arguments: &[&str], port: u16) -> Result<Self> {
+        Self::start_within(programs, arguments, port, START_TIMEOUT)
+    }
+
+    /// The same for one that takes its time.
+    pub(crate) fn start_within(programs: &[&str], arguments: &[&str], port: u16, within: Duration) -> Result<Self> {
         let mut server = Self(spawn(programs, arguments)?);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let started = Instant::now();
@@ -22,7 +27,7 @@ impl Server {
             if let Some(status) = server.0.try_wait()? {
                 bail!("{} ended at its start with {status}", programs.join(" or "));
             }
-            if started.elapsed() > START_TIMEOUT {
+            if started.elapsed() > within {
                 bail!("{} does not listen on port {port}", programs.join(" or "));
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Place, contract};
 
+pub(crate) mod crm;
 mod processes;
 mod verifies;
 

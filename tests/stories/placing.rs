@@ -8,11 +8,15 @@ use anyhow::{Context, Result, ensure};
 use proto::{CallId, Dialled, Event, Kind, Moment, Progressed, Settled, Side, Step, Subject};
 use serde_json::{Map, Value, json};
 use simulator::{Callee, CalleeScript, CalloutReply, Platform};
+use tests::crm::{Fake, Hubspot};
 use tests::ear::Ear;
 use tests::eventually;
+use tests::tryton::Tryton;
 use tests::world::{POLICY, WALLET, World};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+use crate::delivery::crm;
 
 const TO: &str = "+46701234567";
 const OTHER: &str = "+46702345678";
@@ -421,6 +425,16 @@ async fn ten_that_a_call_names_are_told_in_order_while_who_tells_is_killed(mut o
 
     office.callee(TO, Callee::Answers { after_secs: 10 }, 60);
     office.callee(OTHER, Callee::Answers { after_secs: 20 }, 30);
+    let (hubspot, salesforce) = (Fake::start(Hubspot::new(crm::TOKEN)).await?, crm::salesforce().await?);
+    let tryton = Tryton::start().await?;
+    for (name, spec) in [
+        ("hubspot", crm::hubspot_at(&hubspot, json!({}))),
+        ("salesforce", crm::salesforce_at(&salesforce)),
+        ("tryton", crm::recipe_at(&tryton)),
+    ] {
+        let (status, reply) = office.world.put(&format!("/v1/destinations/{name}"), &spec).await?;
+        ensure!((200..300).contains(&status), "{status} {reply}");
+    }
     let body = json!({ "from": TO, "to": OTHER, "bridge": CLI, "custom": "a \"quoted\" word", "callback": callback });
     let call = office.order("/v1/calls/click-to-call", body).await?;
     if let Some(role) = office.world.running().into_iter().find(|role| role.starts_with("delivery")) {
@@ -458,6 +472,18 @@ async fn ten_that_a_call_names_are_told_in_order_while_who_tells_is_killed(mut o
         }
     }
     assert_eq!(heard.len(), 50);
+    // The call is one in each CRM, and its legs are none.
+    let attached = eventually("all three CRMs have it", async || {
+        let attached = crm::attached(&tryton, call.as_str()).await?;
+        let there = (hubspot.open().calls.len(), salesforce.open().tasks.len(), attached.len());
+        Ok((there.0 > 0 && there.1 > 0 && there.2 > 0).then_some(attached))
+    })
+    .await?;
+    office.money().await?;
+    let tasks = salesforce.open().called(call.as_str());
+    assert_eq!((hubspot.open().calls.len(), hubspot.open().called(call.as_str()).len()), (1, 1));
+    assert_eq!((salesforce.open().tasks.len(), tasks.len(), attached.len()), (1, 1, 1));
+    assert_eq!((&tasks[0]["CallType"], &tasks[0]["CallDurationInSeconds"]), (&json!("Outbound"), &json!(30)));
     Ok(())
 }
 

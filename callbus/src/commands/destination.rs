@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::DestinationCommand;
 use crate::client::{ApiClient, Query, segment};
@@ -27,8 +27,18 @@ pub(crate) async fn run(config: &Config, output: Output, command: DestinationCom
             let page: Value = api.get(&of(&name)).await?;
             show(output, &page);
         }
-        DestinationCommand::Put { name, file } => {
-            let page: Value = api.put(&of(&name), read(&file)?.into_bytes()).await?;
+        DestinationCommand::Put { name, file, recipe } => {
+            let mut body = read(&file)?;
+            if let Some(recipe) = recipe {
+                let mut spec: Map<String, Value> =
+                    serde_json::from_str(&body).with_context(|| format!("read {} as a JSON object", file.display()))?;
+                let to = spec.get("to").and_then(|to| to["recipe"].as_object());
+                let mut settings = to.cloned().unwrap_or_default();
+                settings.insert("text".to_owned(), read(&recipe)?.into());
+                spec.insert("to".to_owned(), json!({ "recipe": settings }));
+                body = json!(spec).to_string();
+            }
+            let page: Value = api.put(&of(&name), body.into_bytes()).await?;
             changed(output, &page, "it is in force within a second");
         }
         DestinationCommand::Preview { name, seq } => {
@@ -104,11 +114,13 @@ fn preview(output: Output, page: &Value) {
     if output.json {
         return output.json(page);
     }
-    output.line(format!("{} {}", words(&page["method"]), words(&page["url"])));
-    for (name, value) in page["headers"].as_object().into_iter().flatten() {
-        output.line(format!("{name}: {}", words(value)));
+    for request in std::iter::once(page).chain(page["then"].as_array().into_iter().flatten()) {
+        output.line(format!("{} {}", words(&request["method"]), words(&request["url"])));
+        for (name, value) in request["headers"].as_object().into_iter().flatten() {
+            output.line(format!("{name}: {}", words(value)));
+        }
+        output.line(format!("\n{}\n", words(&request["body"])));
     }
-    output.line(format!("\n{}", words(&page["body"])));
 }
 
 fn changed(output: Output, page: &Value, what: &str) {

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Tools;
+use crate::crm::Written;
 use crate::in_force::{InForce, Ready};
 use crate::lane::{Answer, Judgement, Start};
 use crate::order::Again;
@@ -75,6 +76,8 @@ pub(super) struct Bag {
     /// It is told under plain addresses.
     pub is_origin: bool,
     pub stop: CancellationToken,
+    /// What a CRM has.
+    pub written: Written,
 }
 
 impl Bag {
@@ -99,7 +102,7 @@ impl Bag {
             let _ = durable.send(());
         }
         let answer = if useless {
-            Answer::Hopeless { cause: "it is too old to be of use".to_owned() }
+            Answer::Hopeless { status: None, cause: "it is too old to be of use".to_owned() }
         } else {
             self.send(&delivery, attempt, &to, recorded).await
         };
@@ -112,13 +115,18 @@ impl Bag {
             Some(recorded) => recorded,
             None => match self.fetch(delivery.seq).await {
                 Some(Some(recorded)) => Arc::new(recorded),
-                Some(None) => return Answer::Hopeless { cause: "its event is not in the log any more".to_owned() },
+                Some(None) => {
+                    return Answer::Hopeless { status: None, cause: "its event is not in the log any more".to_owned() };
+                }
                 None => return Answer::refused("it was interrupted"),
             },
         };
         let now = self.tools.clock.now();
         let sent = match &to.ready {
             Ready::Destination(to) => {
+                if let Some(crm) = &to.crm {
+                    return crm.deliver(&self.tools, &self.written, to, delivery, &recorded).await;
+                }
                 let request = webhook::request(to, &recorded, delivery.id.as_str(), attempt, now);
                 self.tools.outbound.send(request).await.map_err(|error| Answer::refused(&error.to_string()))
             }
@@ -127,7 +135,9 @@ impl Bag {
             }
         };
         match sent {
-            Ok(reply) if (200..300).contains(&reply.status) => Answer::Taken { status: reply.status, took: reply.took },
+            Ok(reply) if (200..300).contains(&reply.status) => {
+                Answer::Taken { status: reply.status, took: reply.took, wrote: None }
+            }
             Ok(reply) => Answer::Refused {
                 status: Some(reply.status),
                 cause: format!("it answers {}", reply.status),
@@ -157,10 +167,10 @@ impl Bag {
     pub(super) async fn settle(self: Arc<Self>, start: Start, answer: Answer, judgement: Judgement) -> Errand {
         let Start { delivery, call, attempt, .. } = start;
         let (what, noted) = match (&answer, judgement) {
-            (Answer::Taken { status, took }, _) => {
+            (Answer::Taken { status, took, wrote }, _) => {
                 let took_millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                let delivery = delivery.id.clone();
-                ("delivered", DeliveryNoted::Delivered { delivery, attempt, status: *status, took_millis })
+                let (delivery, wrote) = (delivery.id.clone(), wrote.clone());
+                ("delivered", DeliveryNoted::Delivered { delivery, attempt, status: *status, took_millis, wrote })
             }
             (_, Judgement::Failed { used, next_at }) => {
                 let (delivery, status, cause) = (delivery.id.clone(), status_of(&answer), cause_of(&answer));
@@ -307,14 +317,14 @@ impl Bag {
 fn status_of(answer: &Answer) -> Option<u16> {
     match answer {
         Answer::Taken { status, .. } => Some(*status),
-        Answer::Refused { status, .. } => *status,
-        Answer::Hopeless { .. } => None,
+        Answer::Limited { status, .. } => Some(*status),
+        Answer::Refused { status, .. } | Answer::Hopeless { status, .. } => *status,
     }
 }
 
 pub(super) fn cause_of(answer: &Answer) -> String {
     match answer {
         Answer::Taken { .. } => String::new(),
-        Answer::Refused { cause, .. } | Answer::Hopeless { cause } => cause.clone(),
+        Answer::Refused { cause, .. } | Answer::Limited { cause, .. } | Answer::Hopeless { cause, .. } => cause.clone(),
     }
 }

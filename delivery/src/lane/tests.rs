@@ -114,14 +114,21 @@ impl<F: FnMut(Timestamp, &Start) -> Answer> World<F> {
     }
 
     fn land(&mut self, start: Start) {
-        let answer =
-            if start.useless { Answer::Hopeless { cause: "old".to_owned() } } else { (self.answers)(self.now, &start) };
+        let answer = if start.useless {
+            Answer::Hopeless { status: None, cause: "old".to_owned() }
+        } else {
+            (self.answers)(self.now, &start)
+        };
         let judgement = self.lane.judge(&start.delivery.id, &answer, self.now, 500);
         let Start { delivery, attempt, call, .. } = start;
         let noted = match judgement {
-            Judgement::Delivered => {
-                DeliveryNoted::Delivered { delivery: delivery.id.clone(), attempt, status: 200, took_millis: 1 }
-            }
+            Judgement::Delivered => DeliveryNoted::Delivered {
+                delivery: delivery.id.clone(),
+                attempt,
+                status: 200,
+                took_millis: 1,
+                wrote: None,
+            },
             Judgement::Failed { used, next_at } => DeliveryNoted::Failed {
                 delivery: delivery.id.clone(),
                 attempt,
@@ -210,7 +217,7 @@ impl<F: FnMut(Timestamp, &Start) -> Answer> World<F> {
 }
 
 fn taken() -> Answer {
-    Answer::Taken { status: 200, took: Duration::from_millis(1) }
+    Answer::Taken { status: 200, took: Duration::from_millis(1), wrote: None }
 }
 
 fn refused(status: u16) -> Answer {
@@ -228,6 +235,32 @@ fn what_can_be_sent_is_sent_at_once_and_once() {
     world.play(1);
     assert_eq!(world.delivered(), (1..=100).collect::<Vec<_>>());
     assert_eq!(world.attempts.len(), 100);
+}
+
+#[test]
+fn a_limit_holds_everything_and_uses_nothing_up() {
+    let midnight = start_of_time() + SignedDuration::from_hours(14);
+    let limited = |now: Timestamp| {
+        let pause = Duration::try_from(midnight.duration_since(now)).expect("before midnight");
+        Answer::Limited { status: 429, cause: String::new(), pause }
+    };
+    let minute = start_of_time() + SignedDuration::from_secs(200);
+    for down_until in [start_of_time(), minute] {
+        let mut world = World::new(&RetryPlan::Lasting, |now, _: &Start| match now {
+            now if now < down_until => refused(500),
+            now if now < midnight => limited(now),
+            _ => taken(),
+        });
+        for call in 0..50 {
+            world.event(&format!("call-{call}"));
+        }
+        world.play(3600 * 13);
+        let at_limit = world.attempts.iter().filter(|(at, ..)| *at >= down_until).count();
+        assert!((1..=4).contains(&at_limit), "only what was on its way runs into it: {at_limit}");
+        assert_eq!((world.delivered().len(), world.dead()), (0, 0));
+        world.play(3600 * 2);
+        assert_eq!((world.delivered().len(), world.dead()), (50, 0));
+    }
 }
 
 #[test]
