@@ -6,6 +6,7 @@ use proto::svaml::{Action, Instruction};
 use proto::{
     AppName, CallFacts, Kind, LegMark, LegOf, Order, Placed, Progressed, Step, Stream, Subject, Svaml, Target,
 };
+use serde_json::Value;
 
 /// A leg, found by its mark.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct PlacedLeg {
     /// What was known when it was dialled.
     pub facts: CallFacts,
     pub dialled_at: Timestamp,
+    /// What was held for it: `money::Hold`.
+    pub hold: Option<Value>,
 }
 
 /// Which leg a callback's `custom` names; none for any text but one of ours, in this app's own calls.
@@ -31,14 +34,14 @@ pub async fn find(bus: &Bus, app: &AppName, custom: Option<&str>) -> Result<Opti
         }))
     };
     let Some(dialling) = read(dialling_seq, Kind::Progressed).await? else { return Ok(None) };
-    let Ok(Progressed { step: Step::Dialling { side, attempt, placed_seq, .. }, facts, .. }) =
+    let Ok(Progressed { step: Step::Dialling { side, attempt, placed_seq, hold, .. }, facts, .. }) =
         serde_json::from_slice(&dialling.data)
     else {
         return Ok(None);
     };
     let Some(placed) = read(placed_seq, Kind::Placed).await? else { return Ok(None) };
     let Ok(placed) = serde_json::from_slice(&placed.data) else { return Ok(None) };
-    Ok(Some(PlacedLeg { of: LegOf { call, side, attempt }, placed, facts, dialled_at: dialling.time }))
+    Ok(Some(PlacedLeg { of: LegOf { call, side, attempt }, placed, facts, dialled_at: dialling.time, hold }))
 }
 
 impl PlacedLeg {

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bus::Appended;
 use bytes::Bytes;
+use jiff::Timestamp;
 use money::Hold;
 use outbound::{Callout, NotCalled};
 use policy::Reason;
 use proto::event::json;
-use proto::{CallId, Dialled, Event, EventId, Kind, Leg, LegMark, LegOf, PhoneNumber, Side, Step};
+use proto::{CallId, Dialled, Event, EventId, Kind, Leg, LegMark, LegOf, PhoneNumber, Placed, Side, Step};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::{to_raw_value, to_value};
 use tokio::time::Instant;
 use workers::{Request, Reserved};
@@ -136,23 +138,8 @@ impl Booth {
     async fn dialled(&self, dial: &Dial, side: Side, attempt: u8, platform_call: CallId) -> Result<(), String> {
         let placed = &dial.placed;
         let of = LegOf { call: placed.call.clone(), side, attempt };
-        let hold = match dial.find(side, attempt).and_then(|leg| leg.hold.as_ref()) {
-            Some(hold) => {
-                let hold = Hold::deserialize(hold).map_err(|error| error.to_string())?;
-                let hold = Hold { call: platform_call.clone(), ..hold };
-                Some(to_raw_value(&hold).map_err(|error| error.to_string())?)
-            }
-            None => None,
-        };
-        let event = Event {
-            id: EventId::of(&["dialled", placed.app.as_str(), platform_call.as_str()]),
-            subject: subject_of(Kind::Dialled, &placed.app, &platform_call),
-            about: platform_call.to_string(),
-            source: "delivery".to_owned(),
-            time: self.telephone.clock.now(),
-            extra: Vec::new(),
-            data: json(&Dialled { of, wallet: placed.wallet.clone(), hold }).into(),
-        };
+        let hold = dial.find(side, attempt).and_then(|leg| leg.hold.as_ref());
+        let event = dialled(placed, of, hold, &platform_call, self.telephone.clock.now())?;
         self.telephone.bus.append(&event, None).await.map_err(|error| error.to_string())?;
         self.note(&placed.call, Step::Dialled { side, attempt, platform_call }).await.map(drop)
     }
@@ -179,6 +166,33 @@ impl Booth {
         self.apply(call, time, &progressed.step);
         Ok(Some(appended))
     }
+}
+
+/// What tells billing that the platform's call is a leg of ours.
+pub(super) fn dialled(
+    placed: &Placed,
+    of: LegOf,
+    hold: Option<&Value>,
+    platform_call: &CallId,
+    time: Timestamp,
+) -> Result<Event, String> {
+    let hold = match hold {
+        Some(hold) => {
+            let hold = Hold::deserialize(hold).map_err(|error| error.to_string())?;
+            let hold = Hold { call: platform_call.clone(), ..hold };
+            Some(to_raw_value(&hold).map_err(|error| error.to_string())?)
+        }
+        None => None,
+    };
+    Ok(Event {
+        id: EventId::of(&["dialled", placed.app.as_str(), platform_call.as_str()]),
+        subject: subject_of(Kind::Dialled, &placed.app, platform_call),
+        about: platform_call.to_string(),
+        source: "delivery".to_owned(),
+        time,
+        extra: Vec::new(),
+        data: json(&Dialled { of, wallet: placed.wallet.clone(), hold }).into(),
+    })
 }
 
 /// The same step is the same event, whoever writes it.
