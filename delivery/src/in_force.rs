@@ -75,8 +75,8 @@ pub(crate) struct ReadyProfile {
 pub(crate) struct Keys {
     /// Each with the time from which it signs nothing any more.
     keys: Vec<(SigningSecret, Option<Timestamp>)>,
-    /// One is not to be found, as after a restore: what comes waits until there is another.
-    is_one_missing: bool,
+    /// The one in force is not to be found, as after a restore: what comes waits until there is another.
+    lacks_newest: bool,
 }
 
 /// All that are in force, by the names of their lanes.
@@ -90,7 +90,7 @@ impl Keys {
     }
 
     async fn load(bus: &Bus, of: &str, keys: &[SigningKey]) -> Result<Self, Unavailable> {
-        let mut loaded = Self { keys: Vec::new(), is_one_missing: false };
+        let mut loaded = Self { keys: Vec::new(), lacks_newest: false };
         for key in keys {
             let secret = bus.secret(&key.name).await?;
             let secret = secret.and_then(|bytes| SigningSecret::parse(std::str::from_utf8(&bytes).ok()?).ok());
@@ -99,7 +99,7 @@ impl Keys {
                 None => {
                     let secret = &key.name;
                     tracing::error!(of, secret, "a signing secret is missing: deliveries wait until there is another");
-                    loaded.is_one_missing = true;
+                    loaded.lacks_newest |= key.retires_at.is_none();
                 }
             }
         }
@@ -133,9 +133,7 @@ impl InForce {
                     paused: to.destination.paused || to.lacks_secret,
                 }
             }
-            Ready::Profile(to) => {
-                Rules::of_told(groups, to.profile.status == Status::Disabled || to.keys.is_one_missing)
-            }
+            Ready::Profile(to) => Rules::of_told(groups, to.profile.status == Status::Disabled || to.keys.lacks_newest),
             Ready::Origin => Rules::of_told(groups, false),
         }
     }
@@ -179,7 +177,7 @@ impl ReadyDestination {
     async fn load(bus: &Bus, destination: Destination) -> Result<Result<Self, String>, Unavailable> {
         let put = &destination.put;
         let keys = Keys::load(bus, destination.name.as_str(), &put.keys).await?;
-        let mut lacks_secret = keys.is_one_missing;
+        let mut lacks_secret = keys.lacks_newest;
         let mut headers = BTreeMap::new();
         if let Some(name) = &put.header_values {
             let found = bus.secret(name).await?.and_then(|bytes| serde_json::from_slice(&bytes).ok());

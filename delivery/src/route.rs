@@ -77,22 +77,11 @@ pub(crate) fn delivery_of(
 /// Whether a destination hears of such events. A CRM has one activity for each call: of one that was placed it is made
 /// from its last step, and its legs, which have CDRs too, are none.
 fn is_of(kind: Kind, put: &DestinationPut, body: &Body<'_>) -> bool {
-    match kind {
-        _ if put.to.is_webhook() => put.kinds.contains(&kind),
-        Kind::Settled => body.json()["placed"].is_null(),
-        Kind::Progressed => body.json()["step"]["type"] == "over",
-        Kind::Ice
-        | Kind::Ace
-        | Kind::Pie
-        | Kind::Dice
-        | Kind::Notify
-        | Kind::Unknown
-        | Kind::Decided
-        | Kind::Emitted
-        | Kind::Asked
-        | Kind::Placed
-        | Kind::Dialled => false,
+    if put.to.is_webhook() {
+        return put.kinds.contains(&kind);
     }
+    kind == Kind::Settled && body.json()["placed"].is_null()
+        || kind == Kind::Progressed && body.json()["step"]["type"] == "over"
 }
 
 /// What is kept in order together: a call of an app. The few events without a call id are alone.

@@ -218,15 +218,18 @@ pub struct LegMark {
 }
 
 impl LegMark {
+    /// Every mark begins so.
+    pub const BEGIN: &str = "callbus:";
+
     pub fn parse(custom: &str) -> Option<Self> {
-        let (seq, call) = custom.strip_prefix("callbus:")?.split_once(':')?;
+        let (seq, call) = custom.strip_prefix(Self::BEGIN)?.split_once(':')?;
         Some(Self { dialling_seq: seq.parse().ok()?, call: CallId::new(call).ok()? })
     }
 }
 
 impl fmt::Display for LegMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "callbus:{}:{}", self.dialling_seq, self.call)
+        write!(f, "{}{}:{}", Self::BEGIN, self.dialling_seq, self.call)
     }
 }
 

@@ -28,6 +28,7 @@ contract!(
     nothing_is_lost_on_a_receiver_that_comes_and_goes,
     who_takes_over_goes_on_where_it_was_left,
     a_backlog_waits_in_the_log,
+    what_comes_while_a_secret_is_missing_waits,
 );
 
 /// Delivery in this process, on a log of its own.
@@ -388,4 +389,27 @@ async fn a_secret_is_rotated_without_a_gap() -> Result<()> {
     hears(&receiver, usize::try_from(post.events)?).await?;
     post.end().await?;
     receiver.judge(&[]).map(drop)
+}
+
+/// As after a restore: secrets are in no backup.
+async fn what_comes_while_a_secret_is_missing_waits(place: Place) -> Result<()> {
+    let mut post = Post::open(&place).await?;
+    let receiver = Receiver::start().await?;
+    post.put("crm", &receiver, json!({})).await?;
+    let name = DestinationName::new("crm")?;
+    let key = post.register.find(&name).await?.put.keys.into_iter().next().context("a key")?.name;
+    post.bus.put_secret(&key, "none".into()).await?;
+    post.begin();
+    post.happen(3, 2).await?;
+    let waits = async || {
+        let noted = post.noted("crm").await?;
+        Ok((noted.iter().filter(|noted| matches!(noted, DeliveryNoted::Queued { .. })).count() == 3).then_some(()))
+    };
+    eventually("all three wait", waits).await?;
+    assert!(receiver.heard().is_empty());
+    let (_, secret) = post.register.rotate(&name, None, "story").await?;
+    receiver.trust(&secret.reveal())?;
+    eventually("all three are taken", async || Ok((receiver.taken().len() == 3).then_some(()))).await?;
+    receiver.judge(&[])?;
+    post.end().await
 }

@@ -5,37 +5,28 @@ use jiff::Timestamp;
 use proto::callback::Details;
 use proto::event::json;
 use proto::signature::Verified;
-use proto::{AppName, CallFacts, CallId, Callback, Event, Kind, LegBill, LegOf, Progressed, Settled, Step, Subject};
+use proto::{
+    AppName, CallFacts, CallId, Callback, Event, Kind, LegBill, LegMark, LegOf, Progressed, Settled, Step, Subject,
+};
 use workers::placed::{self, PlacedLeg};
 
 use super::act::{dialled, id_of};
 use super::{Telephone, subject_of};
 
-/// Every mark of ours begins so: what has none is no leg's, and need not be read.
-const MARK: &[u8] = b"callbus:";
+/// What has none is no leg's, and need not be read.
+const MARK: &[u8] = LegMark::BEGIN.as_bytes();
 
 /// # Errors
 /// A sentence, when the log cannot be reached.
 pub(super) async fn relay(telephone: &Telephone, recorded: &Recorded) -> Result<(), String> {
     let event = &recorded.event;
     let Subject::Call { kind, app, .. } = &event.subject else { return Ok(()) };
-    match kind {
-        Kind::Ace | Kind::Dice if event.data.windows(MARK.len()).any(|window| window == MARK) => {
-            callback(telephone, app, event).await
-        }
-        Kind::Settled => settled(telephone, app, event).await,
-        Kind::Ice
-        | Kind::Ace
-        | Kind::Pie
-        | Kind::Dice
-        | Kind::Notify
-        | Kind::Unknown
-        | Kind::Decided
-        | Kind::Emitted
-        | Kind::Asked
-        | Kind::Placed
-        | Kind::Dialled
-        | Kind::Progressed => Ok(()),
+    if matches!(kind, Kind::Ace | Kind::Dice) && event.data.windows(MARK.len()).any(|window| window == MARK) {
+        callback(telephone, app, event).await
+    } else if *kind == Kind::Settled {
+        settled(telephone, app, event).await
+    } else {
+        Ok(())
     }
 }
 
