@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use bytes::Bytes;
 use delivery::{Destination, DestinationSpec, LaneStanding, Preview, RegisterError};
 use jiff::Timestamp;
-use proto::{DestinationChanged, DestinationName, DestinationPut, Filter, Stream};
+use proto::{DestinationChanged, DestinationName, DestinationPut, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::body;
@@ -105,13 +105,11 @@ pub(crate) async fn preview(
 ) -> Result<Json<PreviewPage>, Problem> {
     let Query(PreviewQuery { seq }) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let found = desk.destinations().find(&name_of(name)?).await.map_err(problem)?;
-    let mut newest = seq.unwrap_or(0);
-    if seq.is_none() {
-        for kind in &found.put.kinds {
-            newest = newest.max(desk.bus.last_seq(&Filter::Kind(*kind)).await.map_err(Problem::unavailable)?);
-        }
-    }
-    let event = desk.bus.event(Stream::Calls, newest).await.map_err(Problem::unavailable)?;
+    let event = match seq {
+        Some(seq) => desk.bus.event(Stream::Calls, seq).await,
+        None => delivery::newest(&desk.bus, &found.put).await,
+    };
+    let event = event.map_err(Problem::unavailable)?;
     let event = event.ok_or_else(|| Problem::NotFound("such event yet; name one with seq".to_owned()))?;
     let shown = delivery::preview(&desk.outbound, &found.put, &event, desk.clock.now()).await;
     let mut shown = shown.map_err(|error| Problem::Conflict(error.to_string()))?.into_iter();

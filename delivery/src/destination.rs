@@ -83,6 +83,8 @@ pub enum BadDestination {
     Header(String),
     #[error("secret: {0}")]
     Secret(#[from] BadSecret),
+    #[error("{0:?}: there is a … in it, as in an example; write what it stands for")]
+    Elided(String),
     #[error("{what}: a CRM is written to by its own rules; leave it out")]
     OfWebhooks { what: &'static str },
     #[error("a CRM is not signed for; put it with new credentials instead")]
@@ -140,6 +142,10 @@ impl DestinationSpec {
         }
         if let Some(name) = bad_header(&self.headers) {
             return Err(BadDestination::Header(name.chars().take(80).collect()));
+        }
+        let mut secrets = self.headers.iter().chain(self.credentials.iter().flatten());
+        if let Some((name, _)) = secrets.find(|(_, value)| is_elided(value)) {
+            return Err(BadDestination::Elided(name.chars().take(80).collect()));
         }
         Ok(self.secret.as_deref().map(SigningSecret::parse).transpose()?)
     }
@@ -207,6 +213,11 @@ impl Destination {
             | (DestinationChanged::Paused { .. } | DestinationChanged::Resumed { .. }, None) => None,
         }
     }
+}
+
+/// Whether a secret is one of an example, which the pages cut short.
+pub(crate) fn is_elided(secret: &str) -> bool {
+    secret.contains('…')
 }
 
 /// The first header that cannot be set.

@@ -471,6 +471,7 @@ impl Lane {
             open: self.open.len(),
             broken: self.breaker.is_broken(),
             gone: matches!(self.breaker, Breaker::Gone { .. }),
+            waits: self.rules.paused,
             behind_from: self.backlog.map(|backlog| backlog.from),
         }
     }

@@ -42,7 +42,7 @@ pub use dialer::{Caller, Telephone};
 pub use hangup::hang_up;
 pub use order::{AGAIN_MAX, Again, LaneStanding, again, standing};
 pub use origins::lane_of_profile;
-pub use preview::{NoPreview, Preview, preview};
+pub use preview::{NoPreview, Preview, newest, preview};
 pub use profile::{AuthSpec, BadProfile, Compiled, Profile, ProfileSpec, Status};
 pub use profiles::{ProfileError, Profiles, Saved, is_region};
 pub use register::{Put, Register, RegisterError};

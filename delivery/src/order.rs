@@ -59,6 +59,9 @@ pub struct LaneStanding {
     pub broken: bool,
     /// It said that it is not to be asked any more.
     pub gone: bool,
+    /// Nothing is sent: an operator paused it, or a secret of it is not to be found.
+    #[serde(default)]
+    pub waits: bool,
     /// Where more waits in the stream `CALLS`.
     pub behind_from: Option<u64>,
 }

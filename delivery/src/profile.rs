@@ -7,7 +7,7 @@ use outbound::{BadUrl, Url};
 use proto::{DeliveryMethod, ProfileAuth, ProfileChanged, ProfileId, ProfilePut};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::destination::{HEADER_BYTES_MAX, HEADERS_MAX, bad_header};
+use crate::destination::{HEADER_BYTES_MAX, HEADERS_MAX, bad_header, is_elided};
 use crate::signing::BadSecret;
 use crate::template::{BadTemplate, BodyTemplate, HeaderTemplate, Scene, Spelling, Unfit, UrlTemplate};
 
@@ -299,6 +299,9 @@ impl AuthSpec {
 
     pub(crate) fn check(&self) -> Result<(), BadProfile> {
         let fits = |text: &str| text.len() <= CREDENTIAL_BYTES_MAX && !text.chars().any(char::is_control);
+        if self.secret().is_some_and(is_elided) {
+            return Err(BadProfile::Auth("there is a … in its secret, as in an example; write what it stands for"));
+        }
         match self {
             Self::None => Ok(()),
             Self::Basic { user, .. } if user.contains(':') => Err(BadProfile::Auth("a user has no ':'")),

@@ -109,7 +109,8 @@ impl Profiles {
         self.add(outbound, region, blank, spec, by).await
     }
 
-    /// A new one that is as another, but for what is asked to be different.
+    /// A new one that is as another, but for what is asked to be different. Where the other signs, it has a signing secret
+    /// of its own: who can verify what one sends could otherwise write as the other.
     ///
     /// # Errors
     /// As [`Self::create`]; when there is no such profile.
@@ -122,11 +123,14 @@ impl Profiles {
         by: &str,
     ) -> Result<Saved, ProfileError> {
         let put = self.find(id).await?.put;
+        let signs = !put.keys.is_empty();
+        let secret = spec.secret.clone().or_else(|| signs.then(|| Some(NEW.to_owned())));
         let title = spec
             .title
             .clone()
             .unwrap_or_else(|| format!("{} copy", put.title.chars().take(95).collect::<String>().trim()));
-        self.add(outbound, region, put, &ProfileSpec { title: Some(title), ..spec.clone() }, by).await
+        let put = ProfilePut { keys: Vec::new(), ..put };
+        self.add(outbound, region, put, &ProfileSpec { title: Some(title), secret, ..spec.clone() }, by).await
     }
 
     /// Changes what is given. Calls that were placed before are told by the revision they pinned.

@@ -76,7 +76,7 @@ pub(crate) fn delivery_of(
 
 /// Whether a destination hears of such events. A CRM has one activity for each call: of one that was placed it is made
 /// from its last step, and its legs, which have CDRs too, are none.
-fn is_of(kind: Kind, put: &DestinationPut, body: &Body<'_>) -> bool {
+pub(crate) fn is_of(kind: Kind, put: &DestinationPut, body: &Body<'_>) -> bool {
     if put.to.is_webhook() {
         return put.kinds.contains(&kind);
     }
