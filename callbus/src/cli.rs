@@ -312,34 +312,42 @@ pub(crate) enum CallCommand {
 #[derive(Debug, Args)]
 pub(crate) struct CallPlace {
     /// Who is called: +46701234567.
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER", value_parser = phone_number)]
     pub to: String,
     /// The number that is shown.
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER", value_parser = phone_number)]
     pub from: String,
-    /// What is said to whoever answers.
-    #[arg(long, required_unless_present_any = ["connect", "policy"], conflicts_with_all = ["connect", "policy"])]
+    #[command(flatten)]
+    pub target: CallTarget,
+    #[command(flatten)]
+    pub terms: CallTerms,
+}
+
+/// What happens once the call is answered.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct CallTarget {
+    /// What is said to whoever answers; then the call ends.
+    #[arg(long, value_name = "TEXT")]
     pub say: Option<String>,
-    /// Who is called then.
-    #[arg(long, conflicts_with = "policy")]
+    /// Who is called then, and joined with.
+    #[arg(long, value_name = "NUMBER", value_parser = phone_number)]
     pub connect: Option<String>,
     /// The policy is asked with the ACE.
     #[arg(long)]
     pub policy: bool,
-    #[command(flatten)]
-    pub terms: CallTerms,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CallJoin {
     /// Who is called first.
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER", value_parser = phone_number)]
     pub from: String,
     /// Who is called once the first has answered.
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER", value_parser = phone_number)]
     pub to: String,
     /// The number that is shown to both.
-    #[arg(long)]
+    #[arg(long, value_name = "NUMBER", value_parser = phone_number)]
     pub bridge: String,
     #[command(flatten)]
     pub terms: CallTerms,
@@ -354,7 +362,7 @@ pub(crate) struct CallTerms {
     /// How long it may ring: 30s.
     #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
     pub timeout: Option<u32>,
-    /// How long each leg may last: 10m. Credit is held for no more.
+    /// How long each leg may last: 10m, an hour without it. Credit is held for so long.
     #[arg(long, value_name = "TIME", value_parser = whole_seconds)]
     pub max_duration: Option<u32>,
     /// So many tries more, when nobody answers.
@@ -369,7 +377,7 @@ pub(crate) struct CallTerms {
     /// Text to find again in all that is told of the call.
     #[arg(long)]
     pub custom: Option<String>,
-    /// Whom to tell of what, as a file of JSON: docs/profiles.md.
+    /// Whom to tell of what, as a file of JSON (docs/profiles.md); `-` reads stdin.
     #[arg(long, value_name = "FILE")]
     pub callback: Option<PathBuf>,
     /// The same key is the same call: safe to type again.
@@ -886,15 +894,15 @@ pub(crate) enum DeliveryCommand {
     Ls {
         #[arg(long, value_name = "NAME")]
         destination: Option<String>,
-        /// queued, attempted, failed, delivered, dead.
-        #[arg(long)]
+        /// queued (it waits), attempted (on its way), failed (is tried again), delivered, or dead (given up).
+        #[arg(long, value_parser = ["queued", "attempted", "failed", "delivered", "dead"], hide_possible_values = true)]
         state: Option<String>,
         #[arg(long, value_name = "ID")]
         call: Option<String>,
         #[arg(long, value_name = "COUNT")]
         limit: Option<usize>,
     },
-    /// One, by its id: the `webhook-id` the receiver saw.
+    /// One, by its id: the `webhook-id` the receiver saw, or its first digits.
     Show { id: String },
     /// What was given up, counted by destination and cause.
     Dead {
@@ -978,7 +986,7 @@ pub(crate) struct ConsumerAdd {
     #[arg(value_parser = crate::commands::consumer::name)]
     pub name: String,
     /// Only events of these kinds, with commas between: ice, ace, pie, dice, notify, unknown, decided, emitted,
-    /// asked, settled.
+    /// asked, placed, dialled, progressed, settled.
     #[arg(long, value_delimiter = ',', value_parser = kind)]
     pub kinds: Vec<proto::Kind>,
     /// Only this share of the calls, such as 1/4: several programs that share them out have a consumer each, and every
@@ -1063,6 +1071,14 @@ fn end_of_day(text: &str) -> Result<jiff::Timestamp, String> {
     time.ok_or_else(|| "write a day such as 2026-12-31 or a time such as 2026-12-31T12:00:00Z".to_owned())
 }
 
+/// As people write it, so that whoever mistypes one hears which.
+fn phone_number(text: &str) -> Result<String, String> {
+    match proto::PhoneNumber::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn callback_kind(text: &str) -> Result<proto::Kind, String> {
     let kind = proto::Kind::parse(text).filter(|kind| kind.wants_svaml() || *kind == proto::Kind::Dice);
     kind.ok_or_else(|| "write ice, ace, pie or dice".to_owned())
@@ -1128,6 +1144,20 @@ mod tests {
         };
         assert_eq!(call.keys, [Input::Digits("1".into()), Input::Words("my bill".into())]);
         assert_eq!(call.conference_keys, [Input::Digits("12#".into())]);
+    }
+
+    #[test]
+    fn a_call_that_is_placed_names_its_target_and_numbers_that_are_some() {
+        let place = |more: &[&str]| {
+            let given = ["callbus", "call", "place", "--to", "+46701234567", "--from", "+46850000001"];
+            Cli::try_parse_from(given.iter().chain(more)).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(place(&["--policy"]), Ok(()));
+        let lacking = place(&[]).expect_err("for what?");
+        assert!(["--say", "--connect", "--policy"].iter().all(|target| lacking.contains(target)), "{lacking}");
+        assert!(place(&["--say", "Hello.", "--policy"]).is_err());
+        let wrong = place(&["--connect", "070-1234567"]).expect_err("no E.164");
+        assert!(wrong.contains("--connect"), "{wrong}");
     }
 
     #[test]

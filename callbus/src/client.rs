@@ -1,5 +1,7 @@
 //! The commands' way to the API, and the token both ends know.
 
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -134,6 +136,19 @@ impl Query {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What a file given on the command line has; `-` is stdin.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn read(file: &Path) -> Result<String, Failure> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("read stdin")?;
+        return Ok(text);
+    }
+    Ok(std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?)
 }
 
 /// Part of a path: an id may hold anything.

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::environment::Environment;
 
@@ -59,6 +60,11 @@ impl Output {
         }
     }
 
+    /// Something to know about what is printed: on stderr, so that a file or a pipe does not get it.
+    pub(crate) fn aside(&self, text: impl std::fmt::Display) {
+        let _ = writeln!(stderr(), "{text}");
+    }
+
     /// How far long work is: on stderr, where people look; no bar for programs.
     pub(crate) fn bar(&self, total: u64, what: &str) -> ProgressBar {
         let target = if !self.json && stderr().is_terminal() {
@@ -86,4 +92,30 @@ impl Output {
 /// Says on stderr why a command failed.
 pub(crate) fn complain(failure: &crate::exit::Failure) {
     let _ = writeln!(stderr(), "callbus: {failure}");
+}
+
+/// Characters of a time without fractions of a second.
+const TO_THE_SECOND: usize = "2026-01-02T03:04:05".len();
+
+/// Text as it is, lists with commas, all else as JSON.
+pub(crate) fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(words).collect::<Vec<_>>().join(", "),
+        Value::Null => String::new(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+/// A time to the second, as tables have it: all are UTC.
+pub(crate) fn to_the_second(time: &Value) -> String {
+    words(time).chars().take(TO_THE_SECOND).collect()
+}
+
+/// No more than so many characters.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
 }

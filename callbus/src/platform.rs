@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Context;
-use outbound::{Outbound, OutboundSettings, Platform};
+use outbound::{BadUrl, Outbound, OutboundSettings, Platform, Refused};
 use proto::signature::AppSecret;
 use proto::{AppKey, AppName};
 
@@ -28,9 +28,18 @@ pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
 /// When its address cannot be one.
 pub(crate) fn open(config: &Config) -> anyhow::Result<Option<Platform>> {
     let Some(url) = &config.platform else { return Ok(None) };
-    let platform = Platform::new(outbound(config)?, url);
-    let todo = "write url = \"https://calling.api.sinch.com\", or leave it out";
-    Ok(Some(platform.map_err(|error| Fault::setting("[platform] url", error.to_string(), todo))?))
+    let fault = |error: BadUrl| match &error {
+        BadUrl::Refused(Refused { address, network, range }) => Fault::setting(
+            "[platform] url",
+            format!("{address} is not called, because it lies in {network} ({range})"),
+            format!("to call it all the same, write under [outbound]: allow = [\"{network}\"]"),
+        ),
+        BadUrl::Syntax(_) | BadUrl::TooLong { .. } | BadUrl::Scheme(_) | BadUrl::Credentials => {
+            let todo = "write url = \"https://calling.api.sinch.com\", or leave it out";
+            Fault::setting("[platform] url", error.to_string(), todo)
+        }
+    };
+    Ok(Some(Platform::new(outbound(config)?, url).map_err(fault)?))
 }
 
 /// What each app signs with.

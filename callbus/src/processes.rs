@@ -14,7 +14,7 @@ const TICKS_PER_SEC: f64 = 100.0;
 /// One process.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cost {
-    /// The program, with its role.
+    /// The program, with its role or its process id.
     pub name: String,
     pub cpu_secs: f64,
     /// The most memory it ever had.
@@ -37,7 +37,8 @@ fn cost(id: u32) -> Option<Cost> {
         return None;
     }
     let role = words.next_back().filter(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));
-    let name = role.map_or_else(|| program.clone(), |role| format!("{program} {role}"));
+    // Without a role there may be several that look alike.
+    let name = role.map_or_else(|| format!("{program} (process {id})"), |role| format!("{program} {role}"));
     let stat = fs::read_to_string(folder.join("stat")).ok()?;
     // The name before this bracket may hold blanks; user and system time are the 12th and 13th words after it.
     let times = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);

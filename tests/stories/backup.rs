@@ -479,3 +479,51 @@ fn copy_of(backup: &TempDir) -> Result<TempDir> {
     }
     Ok(copy)
 }
+
+/// Secrets are in no backup: who has to enter which again is said, and seen as long as it was not done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_that_a_restore_does_not_bring_are_named() -> Result<()> {
+    let mut world = World::embedded_with(POLICY, "[outbound]\nallow = [\"127.0.0.0/8\"]\n").await?;
+    let url = "http://127.0.0.1:9/";
+    for (name, spec) in [
+        ("shop", json!({ "url": url, "kinds": ["settled"], "headers": { "authorization": "Bearer s3cret" } })),
+        ("crm", json!({ "url": url, "to": { "hubspot": {} }, "credentials": { "token": "s3cret" } })),
+    ] {
+        let (status, said) = world.put(&format!("/v1/destinations/{name}"), &spec).await?;
+        anyhow::ensure!(status == 200, "{said}");
+    }
+    let spec = json!({ "title": "Parcels", "http_method": "GET", "url": url, "secret": "new",
+        "auth": { "type": "basic", "user": "callbus", "password": "s3cret" } });
+    let (status, profile) = world.post("/v1/profiles", &spec).await?;
+    anyhow::ensure!(status == 201, "{profile}");
+    let id = profile["id"].as_str().context("an id")?;
+    done(&world.callbus_as("backup", &["backup", "copy"])?);
+    world.lose_everything()?;
+    let said = done(&world.callbus_as("restore", &["restore", "copy"])?);
+    for expected in [
+        "callbus destination put shop --file FILE, as before, with \"headers\"",
+        "callbus destination rotate shop",
+        "callbus destination put crm --file FILE, as before, with \"credentials\"",
+        &format!("callbus profile set {id} --file FILE, with \"auth\""),
+        &format!("callbus profile set {id} --file FILE, with \"secret\": \"new\""),
+    ] {
+        assert!(said.contains(expected), "{expected} in:\n{said}");
+    }
+    assert!(!said.contains("rotate crm"), "nothing is signed for a CRM:\n{said}");
+    world.start("all")?;
+    let lacks = async |count: usize| {
+        eventually(&format!("{count} lack a secret"), async || {
+            let listed = done(&world.callbus(&["destination", "ls"])?);
+            Ok((listed.matches("no secret").count() == count).then_some(()))
+        })
+        .await
+    };
+    lacks(2).await?;
+    let again = world.write(
+        "crm.json",
+        &json!({ "url": url, "to": { "hubspot": {} }, "credentials": { "token": "s3cret" } }).to_string(),
+    )?;
+    done(&world.callbus(&["destination", "put", "crm", "--file", &again])?);
+    lacks(1).await?;
+    Ok(())
+}

@@ -45,6 +45,19 @@ fn init_writes_what_config_check_accepts_and_never_overwrites() -> Result<()> {
     let again = callbus(directory.path(), &["init"])?;
     assert_eq!(again.status.code(), Some(1), "{}", text(&again));
 
+    // What a process would refuse at its start is refused here, with the line that is needed.
+    let config = directory.path().join("callbus.toml");
+    let written = std::fs::read_to_string(&config)?;
+    let with =
+        |more: &str| std::fs::write(&config, format!("{written}\n[platform]\nurl = \"http://127.0.0.1:8090\"\n{more}"));
+    with("")?;
+    let check = callbus(directory.path(), &["config", "check"])?;
+    assert_eq!(check.status.code(), Some(3), "{}", text(&check));
+    assert!(text(&check).contains("[outbound]: allow = [\"127.0.0.0/8\"]"), "{}", text(&check));
+    with("[outbound]\nallow = [\"127.0.0.0/8\"]\n")?;
+    let check = callbus(directory.path(), &["config", "check"])?;
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check));
+
     let policy = directory.path().join("policy.yaml");
     let broken = std::fs::read_to_string(&policy)?.replace("call.to.type", "call.to.typo");
     std::fs::write(&policy, broken)?;

@@ -91,6 +91,13 @@ impl Office {
         self.platform.callee(number, CalleeScript { callee, talks_secs, ..CalleeScript::default() });
     }
 
+    /// What a command prints.
+    fn says(&self, arguments: &[&str]) -> Result<String> {
+        let done = self.world.callbus(arguments)?;
+        ensure!(done.status.success(), "callbus {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        Ok(String::from_utf8(done.stdout)?)
+    }
+
     /// Orders a call, which is taken.
     async fn order(&self, path: &str, body: Value) -> Result<CallId> {
         let (status, reply) = self.world.order(path, None, &body).await?;
@@ -188,9 +195,14 @@ async fn words_are_said_to_whoever_answers(office: Office) -> Result<()> {
     assert!(end.started_at < end.answered_at && end.answered_at < end.ended_at, "{end:?}");
     let standing = office.standing(&call).await?;
     assert_eq!((&standing["state"], &standing["cost"]), (&json!("ended"), &json!("0.04")), "{standing}");
-    let shown = office.world.callbus(&["call", "show", call.as_str()])?;
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    assert!(shown.contains("ended") && shown.contains("0.04 EUR") && shown.contains("MANAGERHANGUP"), "{shown}");
+    let shown = office.says(&["call", "show", call.as_str()])?;
+    assert!(
+        shown.contains("order 17")
+            && shown.contains("ended")
+            && shown.contains("0.04 EUR")
+            && shown.contains("MANAGERHANGUP"),
+        "{shown}"
+    );
     assert_eq!(office.money().await?, ("99.96".into(), "0".into()));
     // What was held stood in the log before the platform was asked, and was handed to billing.
     let platform_call = office.platform.placed()[0].call.clone();
@@ -224,6 +236,14 @@ async fn without_a_price_nobody_is_called(office: Office) -> Result<()> {
     assert_eq!(steps.last().and_then(|step| step.facts.reason.as_deref()), Some("NO_RATE"));
     assert!(office.platform.placed().is_empty());
     assert_eq!(office.standing(&call).await?["legs"][0]["why"], "NO_RATE");
+    let shown = office.says(&["call", "show", call.as_str(), "--reveal"])?;
+    for expected in ["nobody was called: NO_RATE", "+9990001234 is called from", CLI, "“Your parcel has arrived.”"]
+    {
+        assert!(shown.contains(expected), "{expected} in:\n{shown}");
+    }
+    let why = office.says(&["call", "why", call.as_str()])?;
+    assert!(why.contains("placed by api") && why.contains("is not called: NO_RATE; no price fits"), "{why}");
+    assert!(!why.contains("+9990001234"), "numbers are masked:\n{why}");
     assert_eq!(office.money().await?, ("100".into(), "0".into()));
     Ok(())
 }
@@ -488,6 +508,9 @@ async fn ten_that_a_call_names_are_told_in_order_while_who_tells_is_killed(mut o
     let tasks = salesforce.open().called(call.as_str());
     let named = hubspot.open().called(call.as_str());
     assert_eq!((hubspot.open().calls.len(), named.len()), (1, 1));
+    // What a preview shows is that one, and no leg, though the CDRs of the legs are as new.
+    let shown = office.world.get("/v1/destinations/hubspot/preview").await?.to_string();
+    assert!(shown.contains(call.as_str()), "{shown}");
     assert_eq!((salesforce.open().tasks.len(), tasks.len(), attached.len()), (1, 1, 1));
     assert_eq!((&tasks[0]["CallType"], &tasks[0]["CallDurationInSeconds"]), (&json!("Outbound"), &json!(30)));
     Ok(())

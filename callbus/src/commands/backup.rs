@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bus::{Backup, BackupError, Bus, Clock, Compared, ConsumerSpec};
+use bus::{Backup, BackupError, Bus, Clock, Compared, ConsumerSpec, Manifest};
 use money::Wallet;
 use proto::{Filter, Stream, Subject, WalletId};
 use serde::Serialize;
 use tempfile::TempDir;
 use views::Store;
 
+use super::lost_secrets::{self, Lost};
 use super::{rebuild, verify};
 use crate::broker;
 use crate::config::{self, Config};
@@ -85,13 +86,22 @@ pub(crate) async fn restore(
     };
     put_back(&backup, &to, &all_consumers(), output).await?;
     to.drain().await;
+    let lost = lost_secrets::of_backup(directory).await?;
     if output.json {
-        output.json(&backup.manifest);
+        output.json(&Restored { manifest: &backup.manifest, secrets_missing: lost });
         return Ok(());
     }
     output.line(format!("{} events restored, as of {}", backup.manifest.events(), backup.manifest.taken_at));
     output.line("when all runs again: callbus rebuild views, callbus log verify, callbus wallet verify --all");
+    lost_secrets::print(output, lost);
     Ok(())
+}
+
+/// What was restored, and what could not be.
+#[derive(Debug, Serialize)]
+struct Restored<'a> {
+    manifest: &'a Manifest,
+    secrets_missing: Vec<Lost>,
 }
 
 async fn put_back(backup: &Backup, to: &Bus, consumers: &[ConsumerSpec], output: Output) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use proto::{Kind, Settled};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::placed;
 use super::policy::short;
 use crate::cli::CallLs;
 use crate::client::{ApiClient, Query, segment};
@@ -151,7 +152,7 @@ pub(crate) async fn show(config: &Config, output: Output, id: &str, reveal: bool
         return Ok(());
     }
     if let Some(placed) = &call.placed {
-        standing(output, placed);
+        placed::show(output, &call, placed);
         return Ok(());
     }
     let Some(begin) = call.events.first().map(|event| event.time) else { return Ok(()) };
@@ -171,34 +172,22 @@ pub(crate) async fn show(config: &Config, output: Output, id: &str, reveal: bool
     Ok(())
 }
 
-/// A call that we placed, with its legs: each is a call to be shown by itself.
-fn standing(output: Output, placed: &Value) {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let row = |leg: &Value| {
-        let secs = leg["duration_secs"].as_u64().map(|secs| format!("{secs} s")).unwrap_or_default();
-        let attempt = leg["attempt"].as_u64().unwrap_or_default().to_string();
-        [
-            text(&leg["side"]),
-            attempt,
-            text(&leg["state"]),
-            secs,
-            text(&leg["cost"]),
-            text(&leg["why"]),
-            text(&leg["call"]),
-        ]
-    };
-    let legs = placed["legs"].as_array().into_iter().flatten().map(row).collect();
-    output.table(["leg", "try", "state", "talked", "cost", "why", "call"], legs);
-    let cost = format!("{} {}", text(&placed["cost"]), text(&placed["currency"]));
-    output.line(format!("{}  {}", output.toned(Tone::Strong, text(&placed["state"])), cost.trim()));
-}
-
 pub(crate) async fn why(config: &Config, output: Output, id: &str, reveal: bool) -> Result<(), Failure> {
     let call = Call::fetch(&ApiClient::new(config)?, id, reveal).await?;
     if output.json {
-        let decisions: Vec<&Event> = call.decisions().collect();
+        let decisions: Vec<&Event> = match call.placed {
+            Some(_) => placed::steps(&call).collect(),
+            None => call.decisions().collect(),
+        };
         output.json(&decisions);
         return Ok(());
+    }
+    if call.placed.is_some() {
+        placed::why(output, &call);
+        return Ok(());
+    }
+    if call.decisions().next().is_none() {
+        output.line(format!("nothing was decided about it; `callbus call show {id}` says what happened"));
     }
     for event in call.decisions() {
         reasons(output, event);
@@ -219,18 +208,26 @@ pub(crate) async fn why(config: &Config, output: Output, id: &str, reveal: bool)
 /// What was held for a grant, or where to look when money was the reason.
 fn credit(decided: &Value) -> Option<String> {
     let wallet = decided["wallet"].as_str().unwrap_or_default();
-    if let Ok(hold) = serde_json::from_value::<money::Hold>(decided["hold"].clone()) {
-        return Some(format!(
-            "credit {} {} held on {wallet} for {} s: prefix {} of {}@{}",
-            hold.amount,
-            hold.price.currency(),
-            hold.granted_secs,
-            hold.prefix,
-            hold.deck.name,
-            hold.deck.version,
-        ));
-    }
-    match decided["reason"].as_str()? {
+    held(&decided["hold"], wallet).or_else(|| money_hint(decided["reason"].as_str()?, wallet))
+}
+
+/// What was held, for how long, and by which price.
+pub(super) fn held(hold: &Value, wallet: &str) -> Option<String> {
+    let hold: money::Hold = serde_json::from_value(hold.clone()).ok()?;
+    Some(format!(
+        "credit {} {} held on {wallet} for {} s: prefix {} of {}@{}",
+        hold.amount,
+        hold.price.currency(),
+        hold.granted_secs,
+        hold.prefix,
+        hold.deck.name,
+        hold.deck.version,
+    ))
+}
+
+/// Where to look when money was the reason.
+pub(super) fn money_hint(reason: &str, wallet: &str) -> Option<String> {
+    match reason {
         "NO_RATE" => {
             Some("no price fits the number: see `callbus deck ls` and `callbus deck price <number>`".to_owned())
         }

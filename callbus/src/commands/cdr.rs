@@ -81,6 +81,9 @@ pub(crate) async fn export(
     };
     let mut path = asked(which);
     path.and("format", Some(name));
+    if !which.reveal {
+        output.aside("numbers are masked; --reveal writes them in full");
+    }
     let api = ApiClient::new(config)?;
     let Some(file) = file else {
         if format == CdrFormat::Parquet && stdout().is_terminal() {

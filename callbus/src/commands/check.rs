@@ -11,6 +11,7 @@ use crate::config::{Admission, Bus, Config};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
+use crate::platform;
 use crate::policy_files::PolicyFile;
 
 /// # Errors
@@ -36,6 +37,9 @@ pub(crate) fn run(path: &Path, environment: &Environment, output: Output) -> Res
         rows.push([app.name.to_string(), file, revision, app.wallet.to_string(), app.deck.clone()]);
     }
     if let Err(fault) = config.refuse_unsafe(Role::All) {
+        wrong.push(fault.to_string());
+    }
+    if let Err(fault) = platform::open(&config) {
         wrong.push(fault.to_string());
     }
     if !wrong.is_empty() {
@@ -71,6 +75,7 @@ pub(crate) fn run(path: &Path, environment: &Environment, output: Output) -> Res
         ("api", config.api_url()),
         ("bus", bus),
         ("admission", admission),
+        ("platform", config.platform.clone().unwrap_or_else(|| "none: no calls are placed".to_owned())),
         ("roles", roles.to_owned()),
         ("signatures", signatures.to_owned()),
     ];

@@ -10,12 +10,14 @@ use crate::cli::{DeckDiff, DeckImport, DeckPrice, DeckSheet};
 use crate::client::{ApiClient, segment};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, to_the_second};
 
 mod filter;
 
 pub(crate) use filter::Filter;
 
+/// The format of `callbus init`.
+const OUR_FORMAT: &str = "callbus";
 /// Changes that a dry run lists; all are counted.
 const CHANGES_SHOWN: usize = 100;
 
@@ -33,10 +35,12 @@ pub(crate) async fn import(config: &Config, output: Output, import: &DeckImport)
         output.json(&page);
         return Ok(());
     }
-    let [version, format, from] = ["version", "format", "effective_from"].map(|field| text(&page[field]));
+    let [version, format] = ["version", "format"].map(|field| text(&page[field]));
     let so_already = if page["unchanged"] == true { " already" } else { "" };
-    let prefixes = &page["prefixes"];
-    output.line(format!("{name}: {prefixes} prefixes ({format}), version {version}; in force{so_already} from {from}"));
+    let (prefixes, from) = (&page["prefixes"], to_the_second(&page["effective_from"]));
+    let format = if format == OUR_FORMAT { String::new() } else { format!(" in the format of {format}") };
+    output
+        .line(format!("{name}: {prefixes} prefixes{format}, version {version}; in force{so_already} from {from} UTC"));
     Ok(())
 }
 

@@ -1,32 +1,28 @@
 //! `callbus destination`: whom events are delivered to.
 
-use std::fs;
-use std::io::Read;
-use std::path::Path;
-
 use anyhow::Context;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use crate::cli::DestinationCommand;
-use crate::client::{ApiClient, Query, segment};
+use crate::client::{ApiClient, Query, read, segment};
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, to_the_second, words};
+
+/// Destinations that are asked about at the same time.
+const AT_ONCE: usize = 8;
+/// What [`show`] says in words of its own, or what is nobody's business.
+const NOT_LISTED: [&str; 10] =
+    ["url", "to", "kinds", "from_seq", "headers", "header_values", "credentials", "credential_values", "keys", "by"];
 
 /// # Errors
 /// With the exit code of what went wrong; so with all that follow.
 pub(crate) async fn run(config: &Config, output: Output, command: DestinationCommand) -> Result<(), Failure> {
     let api = ApiClient::new(config)?;
-    let of = |name: &str| format!("/v1/destinations/{}", segment(name));
     match command {
-        DestinationCommand::Ls => {
-            let page: Value = api.get("/v1/destinations").await?;
-            ls(output, &page);
-        }
-        DestinationCommand::Show { name } => {
-            let page: Value = api.get(&of(&name)).await?;
-            show(output, &page);
-        }
+        DestinationCommand::Ls => ls(&api, output).await?,
+        DestinationCommand::Show { name } => show(&api, output, &name).await?,
         DestinationCommand::Put { name, file, recipe } => {
             let mut body = read(&file)?;
             if let Some(recipe) = recipe {
@@ -67,47 +63,129 @@ pub(crate) async fn run(config: &Config, output: Output, command: DestinationCom
     Ok(())
 }
 
-fn ls(output: Output, page: &Value) {
-    if output.json {
-        return output.json(page);
-    }
-    let row = |destination: &Value| {
-        let state =
-            if destination["paused"] == true { output.toned(Tone::Note, "paused") } else { "active".to_owned() };
-        [
-            words(&destination["destination"]),
-            state,
-            words(&destination["is"]["kinds"]),
-            words(&destination["is"]["url"]),
-        ]
-    };
-    let rows = page["destinations"].as_array().into_iter().flatten().map(row).collect();
-    output.table(["DESTINATION", "STATE", "KINDS", "URL"], rows);
+fn of(name: &str) -> String {
+    format!("/v1/destinations/{}", segment(name))
 }
 
-fn show(output: Output, page: &Value) {
+/// The list does not say how each stands, so each is asked about.
+async fn ls(api: &ApiClient, output: Output) -> Result<(), Failure> {
+    let page: Value = api.get("/v1/destinations").await?;
     if output.json {
-        return output.json(page);
+        output.json(&page);
+        return Ok(());
     }
-    output.line(format!(
-        "{}, since {}",
-        output.toned(Tone::Strong, words(&page["destination"])),
-        words(&page["since"])
-    ));
-    for (name, value) in page["is"].as_object().into_iter().flatten() {
-        output.line(format!("  {name}: {}", words(value)));
-    }
-    for lane in page["lanes"].as_array().into_iter().flatten() {
-        let state = match (&lane["gone"], &lane["broken"], page["paused"] == true) {
-            (Value::Bool(true), ..) => output.toned(Tone::Bad, "gone: resume it to try again"),
-            (_, Value::Bool(true), _) => output.toned(Tone::Bad, "broken: only probes are sent"),
-            (_, _, true) => output.toned(Tone::Note, "paused"),
-            _ => output.toned(Tone::Good, "sending"),
+    let names = page["destinations"].as_array().into_iter().flatten().map(|one| words(&one["destination"]));
+    let shown = stream::iter(names).map(async |name| api.get::<Value>(&of(&name)).await).buffered(AT_ONCE);
+    let row = |page: Value| {
+        let (tone, state) = state(&page);
+        [
+            words(&page["destination"]),
+            output.toned(tone, state.word),
+            words(&page["is"]["kinds"]),
+            words(&page["is"]["url"]),
+        ]
+    };
+    let rows = shown.map_ok(row).try_collect().await?;
+    output.table(["DESTINATION", "STATE", "KINDS", "URL"], rows);
+    Ok(())
+}
+
+/// How a destination stands, in a word, and what is to be done about it.
+struct State {
+    word: &'static str,
+    todo: &'static str,
+}
+
+fn state(page: &Value) -> (Tone, State) {
+    let lanes = || page["lanes"].as_array().into_iter().flatten();
+    let any = |what: &str| lanes().any(|lane| lane[what] == true);
+    let (tone, word, todo) = if page["paused"] == true {
+        (Tone::Note, "paused", "what comes is parked; `callbus destination resume` sends it")
+    } else if any("gone") {
+        (Tone::Bad, "gone", "it answered 410: nothing is sent until `callbus destination resume`")
+    } else if any("waits") {
+        let crm = !page["is"]["credentials"].as_array().is_none_or(Vec::is_empty);
+        let todo = match (crm, page["is"]["header_values"].is_string()) {
+            (true, _) => "its credentials are missing, as after a restore: put it again with them",
+            (false, true) => {
+                "a secret of it is missing, as after a restore: put it again with its headers, and rotate it"
+            }
+            (false, false) => "its signing secret is missing, as after a restore: `callbus destination rotate`",
         };
-        let from = lane["behind_from"].as_u64();
-        let behind = from.map(|from| format!(", more waits in the log from {from} on")).unwrap_or_default();
-        output.line(format!("  group {}: {state}, {} open{behind}", lane["group"]["index"], lane["open"]));
+        (Tone::Bad, "no secret", todo)
+    } else if any("broken") {
+        (Tone::Bad, "broken", "it failed again and again: everything is parked, and one is tried now and then")
+    } else if lanes().next().is_none() {
+        (Tone::Bad, "not served", "no delivery process answers: does `callbus` or `callbus delivery` run?")
+    } else {
+        (Tone::Good, "sending", "")
+    };
+    (tone, State { word, todo })
+}
+
+async fn show(api: &ApiClient, output: Output, name: &str) -> Result<(), Failure> {
+    let page: Value = api.get(&of(name)).await?;
+    if output.json {
+        output.json(&page);
+        return Ok(());
     }
+    let line = |name: &str, value: &str| output.line(format!("{name:<16}{value}"));
+    let (tone, state) = state(&page);
+    let put = &page["is"];
+    line(&words(&page["destination"]), &format!("since {}", to_the_second(&page["since"])));
+    line("state", &[output.toned(tone, state.word), state.todo.to_owned()].join("  "));
+    waiting(output, &page);
+    if let Some(failed) = last_failure(api, name).await? {
+        line("last error", &failed);
+    }
+    line("url", &words(&put["url"]));
+    line("kinds", &words(&put["kinds"]));
+    let connector = put["to"].as_object().and_then(|to| to.iter().next());
+    if let Some((kind, settings)) = connector {
+        line("to", kind);
+        for (name, value) in settings.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            line(&format!("  {name}"), &words(value));
+        }
+    }
+    let not_shown = |names: &Value| format!("{} (values are not shown)", words(names));
+    for what in ["headers", "credentials"] {
+        if put[what].as_array().is_some_and(|names| !names.is_empty()) {
+            line(what, &not_shown(&put[what]));
+        }
+    }
+    match put["keys"].as_array().map_or(0, Vec::len) {
+        0 => {}
+        1 => line("signed", "by one secret"),
+        _ => line("signed", "by a new secret, and for a day by the one before"),
+    }
+    for (name, value) in put.as_object().into_iter().flatten().filter(|(name, _)| !NOT_LISTED.contains(&name.as_str()))
+    {
+        line(name, &words(value));
+    }
+    Ok(())
+}
+
+/// What is on its way or waits, group by group where there are several.
+fn waiting(output: Output, page: &Value) {
+    let lanes: Vec<&Value> = page["lanes"].as_array().into_iter().flatten().collect();
+    for lane in &lanes {
+        let group = if lanes.len() > 1 { format!("open in {}", words(&lane["group"])) } else { "open".to_owned() };
+        let from = lane["behind_from"].as_u64();
+        let behind = from.map(|from| format!(", and more waits in the log from {from} on")).unwrap_or_default();
+        output.line(format!("{group:<16}{}{behind}", lane["open"]));
+    }
+}
+
+/// Of the newest delivery that is to be tried again.
+async fn last_failure(api: &ApiClient, name: &str) -> Result<Option<String>, Failure> {
+    let mut query = Query::of("/v1/deliveries");
+    query.and("destination", Some(name)).and("state", Some("failed")).and("limit", Some(1));
+    let page: Value = api.get(query.as_str()).await?;
+    let failed = &page["deliveries"][0];
+    Ok(failed.is_object().then(|| {
+        let [at, next] = ["noted_at", "next_at"].map(|name| to_the_second(&failed[name]));
+        format!("{at}  {}; tried again at {next}", words(&failed["cause"]))
+    }))
 }
 
 fn preview(output: Output, page: &Value) {
@@ -121,6 +199,8 @@ fn preview(output: Output, page: &Value) {
         }
         output.line(format!("\n{}\n", words(&request["body"])));
     }
+    // Where it may not be called, there is no preview.
+    output.aside("its address may be called; nothing was sent");
 }
 
 fn changed(output: Output, page: &Value, what: &str) {
@@ -133,22 +213,28 @@ fn changed(output: Output, page: &Value, what: &str) {
     }
 }
 
-/// Text as it is, lists with commas, all else as JSON.
-pub(super) fn words(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(list) => list.iter().map(words).collect::<Vec<_>>().join(", "),
-        Value::Null => String::new(),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// `-` is stdin.
-pub(super) fn read(file: &Path) -> Result<String, Failure> {
-    if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("read stdin")?;
-        return Ok(text);
+    /// Whatever keeps a destination from being sent to is seen.
+    #[test]
+    fn a_destination_that_is_not_sent_to_does_not_look_well() {
+        let lane = |what: &str| json!({ "group": "1/4", "open": 3, (what): true });
+        let crm = json!({ "credentials": ["token"] });
+        let signed = json!({ "keys": [{ "name": "destination.crm.key.1" }] });
+        for (page, word, todo) in [
+            (json!({ "lanes": [lane("")] }), "sending", ""),
+            (json!({ "lanes": [lane(""), lane("gone")] }), "gone", "resume"),
+            (json!({ "lanes": [lane("broken")] }), "broken", "parked"),
+            (json!({ "lanes": [lane("broken")], "paused": true }), "paused", "resume"),
+            (json!({ "lanes": [lane("waits")], "paused": true }), "paused", "resume"),
+            (json!({ "lanes": [lane("waits")], "is": crm }), "no secret", "put it again"),
+            (json!({ "lanes": [lane("waits")], "is": signed }), "no secret", "rotate"),
+            (json!({ "lanes": [] }), "not served", "callbus delivery"),
+        ] {
+            let (_, state) = state(&page);
+            assert!(state.word == word && state.todo.contains(todo), "{page}: {}, {}", state.word, state.todo);
+        }
     }
-    Ok(fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?)
 }

@@ -1,6 +1,6 @@
 //! `callbus policy diff`: recorded callbacks, decided again by another policy. It reads, and touches nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,19 +13,23 @@ use proto::svaml::Action;
 use proto::{AppName, Callback, EventId, Filter, Kind, ListChanged, Outcome, Stream, Subject, Svaml, WalletId, phone};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::policy::the_app;
 use crate::cli::PolicyDiff;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, cut, words};
 use crate::policy_files::PolicyFile;
 use crate::roles::open_to_read;
 
 /// Callbacks that wait for their decision: it follows at once, so more are of no use.
 const WAITING_MAX: usize = 10_000;
+/// Of a part of an answer, so much is shown.
+const PART_CHARS_MAX: usize = 60;
+/// The shortest in E.164.
+const DIGITS_OF_A_NUMBER: usize = 7;
 
 /// What came of a replay.
 #[derive(Debug, Default, Serialize)]
@@ -162,8 +166,7 @@ impl Again<'_> {
             return None;
         }
         replay.changed += 1;
-        let shown = |came: &Came| came.shown(self.asked.reveal);
-        let (was, would_be) = (shown(&was), shown(&would));
+        let (was, would_be) = told_apart(&was, &would, self.asked.reveal);
         *self.counts.entry((decided.kind, was.clone(), would_be.clone())).or_default() += 1;
         if replay.calls.len() < self.asked.limit {
             replay.calls.push(ChangedCall { time, call: call.to_owned(), kind: decided.kind, was, would_be });
@@ -276,6 +279,42 @@ impl Came {
     }
 }
 
+/// In a few words each; where these are the same, with the first part of the answer that is not.
+fn told_apart(was: &Came, would: &Came, reveal: bool) -> (String, String) {
+    let (one, other) = (was.shown(reveal), would.shown(reveal));
+    if one != other {
+        return (one, other);
+    }
+    let json = |came: &Came| came.answer.as_ref().map(|svaml| json!(svaml)).unwrap_or_default();
+    let Some((place, before, after)) = first_difference(String::new(), &json(was), &json(would)) else {
+        return (one, other);
+    };
+    let part = |value: &Value| {
+        let text = if value.is_null() { "nothing".to_owned() } else { words(value) };
+        let digits = text.chars().filter(char::is_ascii_digit).count();
+        // A number may stand in it.
+        cut(&if reveal || digits < DIGITS_OF_A_NUMBER { text } else { phone::mask(&text) }, PART_CHARS_MAX)
+    };
+    (format!("{one} {place}: {}", part(&before)), format!("{other} {place}: {}", part(&after)))
+}
+
+/// Where two answers first differ, and what each has there.
+fn first_difference(place: String, one: &Value, other: &Value) -> Option<(String, Value, Value)> {
+    let within = |key: &str| if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") };
+    match (one, other) {
+        _ if one == other => None,
+        (Value::Object(fields), Value::Object(others)) => {
+            let keys: BTreeSet<&String> = fields.keys().chain(others.keys()).collect();
+            keys.into_iter().find_map(|key| first_difference(within(key), &one[key], &other[key]))
+        }
+        (Value::Array(items), Value::Array(others)) if items.len() == others.len() => {
+            let pairs = items.iter().zip(others).zip(1..);
+            pairs.into_iter().find_map(|((one, other), nth)| first_difference(within(&nth.to_string()), one, other))
+        }
+        _ => Some((place, one.clone(), other.clone())),
+    }
+}
+
 fn tell(output: Output, replay: &Replay, took: Duration) {
     if output.json {
         output.json(replay);
@@ -338,4 +377,30 @@ pub(super) async fn first_since(bus: &Bus, since: Timestamp) -> Result<u64, Unav
         }
     }
     Ok(old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A greeting that changed is what is seen, and not twice the same words.
+    #[test]
+    fn what_differs_is_what_is_shown() {
+        let came = |text: &str| Came {
+            course: Course::Answered,
+            reason: None,
+            answer: serde_json::from_value(json!({
+                "instructions": [{ "name": "say", "text": text }],
+                "action": { "name": "hangup" },
+            }))
+            .ok(),
+            wallet: None,
+            rule: "inbound".to_owned(),
+        };
+        let (was, would_be) = told_apart(&came("Hello."), &came("Good day."), false);
+        assert!(was.starts_with("hangup (inbound)") && was.ends_with("text: Hello."), "{was}");
+        assert!(would_be.ends_with("text: Good day."), "{would_be}");
+        let (was, _) = told_apart(&came("Call +46701234567."), &came("Hello."), false);
+        assert!(!was.contains("701234"), "{was}");
+    }
 }

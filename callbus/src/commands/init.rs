@@ -35,9 +35,10 @@ pub(crate) fn run(config: &Path, output: Output) -> Result<(), Failure> {
         ("config check", "see what would run"),
         ("", "serve: all roles in this process (then, in another terminal)"),
         ("deck import deck.csv", "load the prices"),
-        ("wallet topup alice 10 EUR", "give somebody credit"),
-        ("sim call --to +15612600684 --user alice", "place a call"),
-        ("call ls", "see it"),
+        ("wallet topup acme 10 EUR", "give the app credit"),
+        ("sim call --to +46701234567 --hangup-after 63s", "play a call out, on credit"),
+        ("sim call --did +15550001111 --keys 1", "and one in, to the menu"),
+        ("call ls", "see them"),
     ] {
         output.line(format!("  {:<56} {}", format!("callbus{config} {command}"), output.toned(Tone::Faint, what)));
     }

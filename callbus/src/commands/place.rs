@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::{CallJoin, CallPlace, CallTerms};
-use crate::client::{ApiClient, segment};
+use crate::cli::{CallJoin, CallPlace, CallTarget, CallTerms};
+use crate::client::{ApiClient, read, segment};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::output::{Output, Tone};
@@ -11,7 +11,7 @@ use crate::output::{Output, Tone};
 /// # Errors
 /// With the exit code of what went wrong; so with all that follow.
 pub(crate) async fn place(config: &Config, output: Output, asked: CallPlace) -> Result<(), Failure> {
-    let CallPlace { to, from, say, connect, policy: _, terms } = asked;
+    let CallPlace { to, from, target: CallTarget { say, connect, policy: _ }, terms } = asked;
     let target = match (say, connect) {
         (Some(text), _) => json!({ "say": text }),
         (None, Some(number)) => json!({ "connect": number }),
@@ -47,7 +47,7 @@ async fn order(
     let CallTerms { app, timeout, max_duration, retry, retry_after, at, custom, callback, key } = terms;
     let retry = retry.zip(retry_after).map(|(times, secs)| json!({ "times": times, "interval": secs }));
     // As it stands: what is wrong with it is said where it is read.
-    let callback = callback.map(std::fs::read_to_string).transpose()?;
+    let callback = callback.as_deref().map(read).transpose()?;
     let more = [
         ("app", app.map(Value::from)),
         ("timeout", timeout.map(Value::from)),

@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::destination::{read, words};
 use crate::cli::ProfileCommand;
-use crate::client::{ApiClient, Query, segment};
+use crate::client::{ApiClient, Query, read, segment};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, words};
 
 /// # Errors
 /// With the exit code of what went wrong.
@@ -54,7 +53,8 @@ pub(crate) async fn run(config: &Config, output: Output, command: ProfileCommand
         ProfileCommand::Duplicate { id, title } => {
             let spec = title.map_or_else(|| json!({}), |title| json!({ "title": title }));
             let page: Value = api.post(&format!("{}/duplicate", of(&id)), &spec).await?;
-            changed(output, &page, "created");
+            let shares = page["auth"]["type"] != "none";
+            changed(output, &page, if shares { "created, with the same password" } else { "created" });
         }
         ProfileCommand::Preview { id, file } => {
             let sample = file.map_or_else(|| Ok(json!({})), |file| spec(&file))?;
@@ -73,7 +73,7 @@ pub(crate) async fn run(config: &Config, output: Output, command: ProfileCommand
             if output.json {
                 output.json(&page);
             } else {
-                output.line(format!("{} are told again", page["retriggered"]));
+                output.line(format!("{} are told again, each with the webhook-id it had", page["retriggered"]));
             }
         }
     }

@@ -8,7 +8,7 @@ use simulator::{
     PlatformConfig, What,
 };
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 
 use super::call::{self, Call};
 use crate::cli::{PickedUpBy, SimCall, SimPlatform};
@@ -73,7 +73,29 @@ pub(crate) async fn serve(asked: SimPlatform, config: &Config, output: Output) -
     })?;
     output.line(format!("the platform is at http://{}", listener.local_addr()?));
     output.line("callbus.toml needs it as [platform] url, and its network in [outbound] allow");
-    Ok(platform.serve(listener).await?)
+    output.line("whoever is called stands here:");
+    tokio::select! {
+        served = platform.clone().serve(listener) => Ok(served?),
+        () = tell_of_callouts(&platform, output) => Ok(()),
+    }
+}
+
+/// A line for each call that is placed, for whoever watches the terminal.
+async fn tell_of_callouts(platform: &Platform, output: Output) {
+    let (mut looks, mut told) = (interval(LOOK_EVERY), 0);
+    loop {
+        looks.tick().await;
+        let placed = platform.placed();
+        for call in placed.iter().skip(told) {
+            output.line(format!(
+                "{}  {} is called, as call {}",
+                Clock::System.now().strftime("%T"),
+                call.to,
+                call.call
+            ));
+        }
+        told = placed.len();
+    }
 }
 
 fn app<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a App, Failure> {

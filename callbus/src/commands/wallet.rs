@@ -91,22 +91,27 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
     }
     let row = |line: &Value| {
         let posting = &line["posting"];
-        let [seq, what, amount, balance, held] =
-            ["seq", "what", "amount", "balance", "held"].map(|name| text(&line[name]));
+        let [what, amount, balance, held] = ["what", "amount", "balance", "held"].map(|name| text(&line[name]));
         let time = text(&line["time"]).chars().take(TO_THE_SECOND).collect();
         let about = ["note", "id", "grant"].into_iter().filter_map(|name| posting[name].as_str());
-        let about = about.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
+        // Where nobody names a posting, its id is random: nothing to read.
+        let about: Vec<&str> = about.filter(|text| !text.is_empty() && !is_random(text)).collect();
         let kind = text(&line["cause"]["kind"]).to_uppercase();
-        [seq, time, what, amount, balance, held, text(&posting["call"]), kind, rated(line), paid_by(posting), about]
+        let about = about.join(" ");
+        [time, what, amount, balance, held, kind, rated(line), paid_by(posting), about, text(&posting["call"])]
     };
     let rows = items(&page["postings"]).map(row).collect();
-    let headings =
-        ["SEQ", "TIME (UTC)", "WHAT", "AMOUNT", "BALANCE", "HELD", "CALL", "CALLBACK", "RATED", "PAID BY", "ABOUT"];
+    let headings = ["TIME (UTC)", "WHAT", "AMOUNT", "BALANCE", "HELD", "CALLBACK", "RATED", "PAID BY", "ABOUT", "CALL"];
     output.table(headings, rows);
     if let Some(why) = page["causes_missing"].as_str() {
         output.line(output.toned(Tone::Note, format!("which callbacks caused it is not known now: {why}")));
     }
     Ok(())
+}
+
+/// As [`random_token`] makes ids of postings that nobody names: 32 bytes in base64.
+fn is_random(id: &str) -> bool {
+    id.len() == 43 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// Seconds, price, and where the price stands: `63 s × 1.2 per 60 s, 46 of standard@9c0d1e2b`.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use delivery::{DestinationSpec, RegisterError};
+use delivery::{BadDestination, DestinationSpec, RegisterError};
 use proto::{AppName, CallId, DeliveryNoted, DestinationName, Event, EventId, Kind, Partition, Subject};
 use serde_json::{Value, json};
 use simulator::{Hangup, Party};
@@ -329,6 +329,10 @@ async fn what_a_crm_refuses_is_told_apart() -> Result<()> {
     let refused = post.register.put(&post.outbound, &DestinationName::new("stale")?, spec, "story").await;
     let Err(RegisterError::Bad(refused)) = refused else { anyhow::bail!("a token goes nowhere else") };
     assert_eq!(refused.to_string(), "credentials: hubspot wants token");
+    // Nor is an example in force as it stands on the page.
+    let spec: DestinationSpec = serde_json::from_value(stale("pat-eu1-…"))?;
+    let refused = post.register.put(&post.outbound, &DestinationName::new("stale")?, spec, "story").await;
+    assert!(matches!(refused, Err(RegisterError::Bad(BadDestination::Elided(_)))), "{refused:?}");
     Ok(())
 }
 

@@ -93,6 +93,17 @@ async fn an_operator_sees_what_was_given_up_and_sends_it_again() -> Result<()> {
     assert_eq!(listed["deliveries"][0]["kind"], "settled", "the newest first");
     let id = listed["deliveries"][0]["id"].as_str().context("an id")?;
     assert_eq!(said(&world, &["delivery", "show", id])?["attempts"], 2);
+    // The list has the first digits of ids, and they do.
+    let table = world.callbus(&["delivery", "ls", "--state", "dead"])?;
+    let table = String::from_utf8(table.stdout)?;
+    assert!(table.contains(&id[..12]) && !table.contains(&id[..13]), "{table}");
+    let shown = world.callbus(&["delivery", "show", &id[..12]])?;
+    let shown = String::from_utf8(shown.stdout)?;
+    assert!([id, "it was given up", &receiver.url()].iter().all(|expected| shown.contains(*expected)), "{shown}");
+    let unknown = world.callbus(&["delivery", "show", "nope"])?;
+    assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
+    let shown = world.callbus(&["destination", "ls"])?;
+    assert!(String::from_utf8(shown.stdout)?.contains("sending"));
     receiver.behave(|_| Reply::Status(200));
     assert_eq!(said(&world, &["delivery", "retry", id])?["retried"], 1);
     assert_eq!(said(&world, &["delivery", "retry", "--all", "crm"])?["retried"], 2);

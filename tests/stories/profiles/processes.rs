@@ -31,7 +31,10 @@ fn blocks(kind: &str) -> Vec<&'static str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_of_the_page_is_what_happens() -> Result<()> {
     let world = World::embedded(POLICY).await?;
-    let file = world.write("crm.json", blocks("json").first().context("the profile")?)?;
+    let profile = blocks("json").first().context("the profile")?.to_string();
+    let refused = world.callbus(&["profile", "create", "--file", &world.write("profile.json", &profile)?])?;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("as in an example"), "its password is none");
+    let file = world.write("profile.json", &profile.replace('…', "s3cret"))?;
     let created = said(&world, &["profile", "create", "--file", &file])?;
     let id = created["id"].as_str().context("an id")?;
     assert!(id.starts_with("EU_") && created["secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")));
@@ -68,6 +71,13 @@ async fn an_operator_keeps_profiles_by_commands() -> Result<()> {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("give it anew"), "a password goes nowhere else");
     let copy = said(&world, &["profile", "duplicate", &id])?;
     assert_eq!((&copy["title"], &copy["url"]), (&json!("Second copy"), &changed["url"]));
+    assert_eq!(copy.get("secret"), None, "the first signs nothing");
+    let file = world.write("signs.json", "{\"secret\": \"new\"}")?;
+    let secret = said(&world, &["profile", "set", &id, "--file", &file])?["secret"].clone();
+    let signs = said(&world, &["profile", "duplicate", &id, "--title", "Signs"])?;
+    assert!(signs["secret"].as_str().is_some_and(|made| made.starts_with("whsec_")), "{signs}");
+    assert_ne!(signs["secret"], secret, "a secret of its own");
+    said(&world, &["profile", "rm", signs["id"].as_str().context("an id")?])?;
     said(&world, &["profile", "disable", &id])?;
     let listed = said(&world, &["profile", "ls", "--title", "second"])?;
     let states: Vec<_> = listed["profiles"].as_array().context("a list")?.iter().map(|one| &one["status"]).collect();
