@@ -25,6 +25,7 @@ const LISTED_MAX: usize = 1000;
 const ID_DIGITS: usize = 64;
 /// Of the tables' names of those who are told by placed calls.
 const PROFILE: &str = "profile-";
+const URL: &str = "url-";
 /// The whole cause stands in `callbus delivery show`.
 const CAUSE_CHARS_MAX: usize = 60;
 
@@ -219,12 +220,13 @@ async fn titles(api: &ApiClient, rows: &Value) -> Result<BTreeMap<String, String
     Ok(page["profiles"].as_array().into_iter().flatten().filter_map(title).collect())
 }
 
-/// A destination by its name, a profile by its title.
+/// A destination by its name, a profile by its title; of plain URLs there is but the digest of their host.
 fn named(titles: &BTreeMap<String, String>, destination: &Value) -> String {
     let name = words(destination);
-    match titles.get(&name) {
-        Some(title) => format!("profile {title}"),
-        None => name,
+    match (titles.get(&name), name.strip_prefix(URL)) {
+        (Some(title), _) => format!("profile {title}"),
+        (None, Some(digest)) => format!("{URL}{}", short(digest)),
+        (None, None) => name,
     }
 }
 

@@ -133,10 +133,13 @@ async fn show(api: &ApiClient, output: Output, name: &str) -> Result<(), Failure
     let (tone, state) = state(&page);
     let put = &page["is"];
     line(&words(&page["destination"]), &format!("since {}", to_the_second(&page["since"])));
-    line("state", &[output.toned(tone, state.word), state.todo.to_owned()].join("  "));
+    line("state", format!("{}  {}", output.toned(tone, state.word), state.todo).trim_end());
     waiting(output, &page);
     if let Some(failed) = last_failure(api, name).await? {
-        line("last error", &failed);
+        line("last error", &format!("{}  {}", to_the_second(&failed["noted_at"]), words(&failed["cause"])));
+        if tone == Tone::Good {
+            line("next try", &to_the_second(&failed["next_at"]));
+        }
     }
     line("url", &words(&put["url"]));
     line("kinds", &words(&put["kinds"]));
@@ -176,16 +179,12 @@ fn waiting(output: Output, page: &Value) {
     }
 }
 
-/// Of the newest delivery that is to be tried again.
-async fn last_failure(api: &ApiClient, name: &str) -> Result<Option<String>, Failure> {
+/// The newest delivery that is to be tried again, once the destination is well.
+async fn last_failure(api: &ApiClient, name: &str) -> Result<Option<Value>, Failure> {
     let mut query = Query::of("/v1/deliveries");
     query.and("destination", Some(name)).and("state", Some("failed")).and("limit", Some(1));
     let page: Value = api.get(query.as_str()).await?;
-    let failed = &page["deliveries"][0];
-    Ok(failed.is_object().then(|| {
-        let [at, next] = ["noted_at", "next_at"].map(|name| to_the_second(&failed[name]));
-        format!("{at}  {}; tried again at {next}", words(&failed["cause"]))
-    }))
+    Ok(Some(page["deliveries"][0].clone()).filter(Value::is_object))
 }
 
 fn preview(output: Output, page: &Value) {

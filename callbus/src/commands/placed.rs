@@ -11,10 +11,10 @@ const WE_HUNG_UP: &str = "MANAGERHANGUP";
 
 /// The order, how it stands, and its legs: each is a call to be shown by itself.
 pub(super) fn show(output: Output, call: &Call, standing: &Value) {
-    let line = |name: &str, value: &str| output.line(format!("{name:<10}{value}"));
+    let line = |name: &str, value: &str| output.line(format!("{name:<12}{value}"));
     line("call", &output.toned(Tone::Strong, &call.call));
     let order = &order(call).map(|event| event.body.clone()).unwrap_or_default();
-    line("is", &came_to(call, order, standing));
+    line("state", &came_to(call, order, standing));
     if let Some(event) = self::order(call) {
         line("ordered", &to_the_second(&Value::from(event.time.to_string())));
     }

@@ -98,10 +98,10 @@ pub(crate) async fn ledger(config: &Config, output: Output, wallet: &str, limit:
         let about: Vec<&str> = about.filter(|text| !text.is_empty() && !is_random(text)).collect();
         let kind = text(&line["cause"]["kind"]).to_uppercase();
         let about = about.join(" ");
-        [time, what, amount, balance, held, kind, rated(line), paid_by(posting), about, text(&posting["call"])]
+        [time, what, amount, balance, held, kind, text(&posting["call"]), about, paid_by(posting), rated(line)]
     };
     let rows = items(&page["postings"]).map(row).collect();
-    let headings = ["TIME (UTC)", "WHAT", "AMOUNT", "BALANCE", "HELD", "CALLBACK", "RATED", "PAID BY", "ABOUT", "CALL"];
+    let headings = ["TIME (UTC)", "WHAT", "AMOUNT", "BALANCE", "HELD", "CALLBACK", "CALL", "ABOUT", "PAID BY", "RATED"];
     output.table(headings, rows);
     if let Some(why) = page["causes_missing"].as_str() {
         output.line(output.toned(Tone::Note, format!("which callbacks caused it is not known now: {why}")));
