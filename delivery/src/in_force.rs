@@ -199,6 +199,8 @@ impl ReadyDestination {
                     let destination = &destination.name;
                     tracing::error!(%destination, "the values of its credentials are missing: deliveries wait; put it again");
                     lacks_secret = true;
+                    // In force all the same, so that what comes waits: without them it could not be read.
+                    credentials = put.credentials.iter().map(|name| (name.clone(), "…".to_owned())).collect();
                 }
             }
         }

@@ -58,9 +58,10 @@ pub(super) fn why(output: Output, call: &Call) {
     let wallet = order(call).map(|event| words(&event.body["wallet"])).unwrap_or_default();
     for event in steps(call) {
         let time = output.toned(Tone::Faint, to_the_second(&Value::from(event.time.to_string())));
-        let (tone, text) = match event.kind {
-            Kind::Placed => (Tone::Strong, format!("placed by {}: {}", words(&event.body["by"]), who(&event.body))),
-            _ => step(&event.body["step"], &wallet),
+        let (tone, text) = if event.kind == Kind::Placed {
+            (Tone::Strong, format!("placed by {}: {}", words(&event.body["by"]), who(&event.body)))
+        } else {
+            step(&event.body["step"], &wallet)
         };
         output.line(format!("{time}  {}", output.toned(tone, text)));
     }
