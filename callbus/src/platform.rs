@@ -17,6 +17,7 @@ use crate::config::fault::Fault;
 pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
     let settings = OutboundSettings {
         allow: config.outbound_allow.clone(),
+        plain_http: config.outbound_plain_http,
         user_agent: concat!("callbus/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     Outbound::new(settings).context("set up the HTTP client")
