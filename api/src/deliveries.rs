@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use bytes::Bytes;
 use delivery::{AGAIN_MAX, Again, Stretch};
 use jiff::Timestamp;
-use proto::{CallId, DestinationName, EventId, Stream};
+use proto::{CallId, DestinationName, EventId, Filter, Stream};
 use serde::{Deserialize, Serialize};
 use views::deliveries::{DeadCount, DeliveryRow, DeliveryState};
 use views::{DeliveryFilter, Order};
@@ -60,8 +60,10 @@ pub(crate) struct DeadPage {
 #[derive(Debug, Serialize)]
 pub(crate) struct Retried {
     retried: usize,
-    /// More is wanted: ask again. What was not taken has no place just now.
+    /// More is wanted: ask again, with `before`. What was not taken has no place just now.
     more: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,6 +71,8 @@ pub(crate) struct Retried {
 pub(crate) struct RetryAll {
     /// What happened at or after it; without it, everything.
     since: Option<Timestamp>,
+    /// As the step before says.
+    before: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,7 +109,7 @@ pub(crate) async fn list(
     let state = query.state.as_deref().map(str::parse).transpose().map_err(Problem::Invalid)?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let ListQuery { destination, call, since, before, .. } = query;
-    let filter = DeliveryFilter { destination, state, call, since, before };
+    let filter = DeliveryFilter { destination, state, call, since, before, untouched_from: None };
     let deliveries = desk.views.deliveries(&filter, Order::NewestFirst, limit).await.map_err(Problem::unavailable)?;
     let next = deliveries.last().filter(|_| deliveries.len() == limit).map(|last| last.first_seq);
     Ok(Json(DeliveryPage { deliveries, next }))
@@ -133,7 +137,7 @@ pub(crate) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>)
     let destination = name_of(row.destination.clone())?;
     match again(&desk, &destination, vec![row]).await? {
         0 => Err(Problem::Unavailable("nobody took it: is a delivery process running? try again".to_owned())),
-        retried => Ok(Json(Retried { retried, more: false })),
+        retried => Ok(Json(Retried { retried, more: false, before: None })),
     }
 }
 
@@ -144,16 +148,29 @@ pub(crate) async fn retry_all(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Retried>, Problem> {
     let destination = name_of(name)?;
-    let RetryAll { since } = body::parse(body, BODY_BYTES_MAX, "{since: \"2026-12-31T12:00:00Z\"} or {}")?;
-    let state = Some(DeliveryState::Dead);
-    let filter = DeliveryFilter { destination: Some(destination.clone()), state, since, ..DeliveryFilter::default() };
+    let RetryAll { since, before } = body::parse(body, BODY_BYTES_MAX, "{since: \"2026-12-31T12:00:00Z\"} or {}")?;
+    // What is asked for again may be given up again before the next step, whose it is not.
+    let before = match before {
+        Some(before) => before,
+        None => {
+            let last = desk.bus.last_seq(&Filter::All(Stream::Deliveries)).await.map_err(Problem::unavailable)?;
+            last.saturating_add(1)
+        }
+    };
     // So that what the step before asked for is not asked for again.
     desk.views.behind(&desk.bus, Stream::Deliveries, LEVEL_WITHIN).await.map_err(Problem::unavailable)?;
+    let filter = DeliveryFilter {
+        destination: Some(destination.clone()),
+        state: Some(DeliveryState::Dead),
+        since,
+        untouched_from: Some(before),
+        ..DeliveryFilter::default()
+    };
     // The oldest first: a call's events are wanted in their order.
     let dead = desk.views.deliveries(&filter, Order::OldestFirst, AGAIN_MAX).await.map_err(Problem::unavailable)?;
     let wanted = dead.len();
     let retried = if wanted == 0 { 0 } else { again(&desk, &destination, dead).await? };
-    Ok(Json(Retried { retried, more: wanted > 0 }))
+    Ok(Json(Retried { retried, more: wanted > 0, before: Some(before) }))
 }
 
 /// A step of a replay.

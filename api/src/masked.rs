@@ -26,21 +26,36 @@ pub(crate) fn value(value: &mut Value) {
 /// A number alone, with or without `+`, is masked; within other text only one with `+` or before `@`, since other runs
 /// of digits are times and ids.
 pub(crate) fn text(text: &str) -> String {
+    // What an address asks for may be a number or a token, whatever it looks like.
+    if let Some((address, _)) =
+        text.split_once('?').filter(|_| text.starts_with("https://") || text.starts_with("http://"))
+    {
+        return format!("{}?…", numbers(address));
+    }
+    numbers(text)
+}
+
+fn numbers(text: &str) -> String {
     if PhoneNumber::parse(text).is_ok() || is_bare_number(text) {
         return mask(text);
     }
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
-        let (before, from) = rest.split_at(start);
+    let mut done = 0;
+    while let Some(start) = text[done..].find(|c: char| c.is_ascii_digit()).map(|at| done + at) {
+        let (before, from) = text.split_at(start);
         let end = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
         let (digits, after) = from.split_at(end);
-        let number = digits.len() >= DIGITS_MIN && (before.ends_with('+') || after.starts_with('@'));
-        out.push_str(before);
+        let number = digits.len() >= DIGITS_MIN && (is_plus(before) || after.starts_with('@'));
+        out.push_str(&text[done..start]);
         out.push_str(&if number { mask(digits) } else { digits.to_owned() });
-        rest = after;
+        done = start + end;
     }
-    out + rest
+    out + &text[done..]
+}
+
+/// Also as it is written in an address.
+fn is_plus(before: &str) -> bool {
+    before.ends_with('+') || before.ends_with("%2B") || before.ends_with("%2b")
 }
 
 fn is_bare_number(text: &str) -> bool {
@@ -61,6 +76,8 @@ mod tests {
             ("46701234567@trunk", "4670•••••67@trunk"),
             ("2026-01-02T03:04:05.1234567Z", "2026-01-02T03:04:05.1234567Z"),
             ("d3ad-12345678-beef", "d3ad-12345678-beef"),
+            ("https://example.com/%2B46701234567/x", "https://example.com/%2B4670•••••67/x"),
+            ("https://example.com/hook?key=abc&to=46701234567", "https://example.com/hook?…"),
             ("alice", "alice"),
             ("0.0165", "0.0165"),
         ] {

@@ -24,8 +24,7 @@ use proto::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::value::{RawValue, to_raw_value};
 use url::form_urlencoded;
 
 use crate::body;
@@ -210,7 +209,11 @@ async fn place(desk: &Desk, headers: &HeaderMap, order: Order, cli: PhoneNumber,
     };
     let wallet = payers.get(&app).cloned().ok_or_else(|| Problem::NotFound(format!("app {app}")))?;
     let now = desk.clock.now();
-    let (call, repeated) = match headers.get("idempotency-key") {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let (call, repeated) = match keys.next() {
+        Some(_) if keys.next().is_some() => {
+            return Err(Problem::Invalid("Idempotency-Key: it is there twice".to_owned()));
+        }
         Some(key) => (id_of(&app, key.as_bytes())?, true),
         None => (CallId::new(format!("placed-{}", random()?)).map_err(Problem::unavailable)?, false),
     };
@@ -259,7 +262,10 @@ async fn write(desk: &Desk, placed: Placed, tell: Named, repeated: bool, now: Ti
     let call = placed.call.clone();
     let mut found = if repeated { placed_at(desk, &call).await? } else { None };
     if found.is_none() {
-        let profiles = desk.profiles().all().await.map_err(Problem::unavailable)?;
+        let profiles = match tell.is_empty() {
+            true => BTreeMap::new(),
+            false => desk.profiles().all().await.map_err(Problem::unavailable)?,
+        };
         let told = callback::resolve(tell.clone(), &profiles, &desk.outbound);
         let placed = Placed { tell: told.map_err(|error| Problem::Invalid(error.to_string()))?, ..placed.clone() };
         let event = Event {
@@ -325,20 +331,20 @@ fn read<T: DeserializeOwned>(
         return body::parse(body, BODY_BYTES_MAX, shape);
     }
     let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
-    let mut fields = Map::new();
+    let mut fields: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(&body) {
+        let text = |text: &str| to_raw_value(text).map_err(Problem::unavailable);
         let value = match name.as_ref() {
             // A plus sign that was not encoded means a blank in a form.
-            "to" | "from" | "bridge" => Value::String(value.replacen(' ', "+", usize::from(value.starts_with(' ')))),
-            "app" | "at" | "custom" | "callback" => Value::String(value.into_owned()),
-            _ => serde_json::from_str(&value).unwrap_or_else(|_| Value::String(value.into_owned())),
+            "to" | "from" | "bridge" => text(&value.replacen(' ', "+", usize::from(value.starts_with(' '))))?,
+            "app" | "at" | "custom" | "callback" => text(&value)?,
+            _ => RawValue::from_string(value.to_string()).or_else(|_| text(&value))?,
         };
         if fields.insert(name.to_string(), value).is_some() {
             return Err(Problem::Invalid(format!("{name} is there twice")));
         }
     }
-    serde_json::from_str(&Value::Object(fields).to_string())
-        .map_err(|error| Problem::Invalid(format!("the form is not {shape}: {error}")))
+    serde_json::from_str(&json(&fields)).map_err(|error| Problem::Invalid(format!("the form is not {shape}: {error}")))
 }
 
 /// Where the orders stand, as the log has them.
@@ -364,6 +370,8 @@ impl Orders {
             {
                 self.seqs.remove(&oldest);
             }
+            // Whoever asks may be gone before the end, and the next one goes on from here.
+            self.last_seq = seq;
         }
         self.last_seq = events.passed_seq();
         Ok(())

@@ -31,7 +31,7 @@ struct World {
 /// Calls the loopback, beside what is public.
 fn outbound() -> Result<Outbound, OpenError> {
     let allow = "127.0.0.0/8".parse().into_iter().collect();
-    Outbound::new(OutboundSettings { allow, user_agent: "callbus/test".to_owned() })
+    Outbound::new(OutboundSettings { allow, plain_http: false, user_agent: "callbus/test".to_owned() })
 }
 
 impl World {

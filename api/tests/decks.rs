@@ -33,7 +33,7 @@ impl World {
             region: "SG".to_owned(),
             payers: None,
         };
-        let outbound = OutboundSettings { allow: Vec::new(), user_agent: "callbus/test".to_owned() };
+        let outbound = OutboundSettings { allow: Vec::new(), plain_http: false, user_agent: "callbus/test".to_owned() };
         let outbound = Outbound::new(outbound).expect("client");
         let api = Api::build(settings, bus.clone(), Store::sqlite(directory.path()), outbound).await.expect("api");
         let base = format!("http://{}", api.address());

@@ -67,7 +67,8 @@ impl Office {
         let mut billing = Billing::new(self.bus.clone(), admission, cache, self.clock.clone());
         if let Some(url) = &self.platform {
             let allow = vec!["127.0.0.0/8".parse().expect("a network")];
-            let outbound = Outbound::new(OutboundSettings { allow, user_agent: "test".to_owned() }).expect("a client");
+            let outbound = Outbound::new(OutboundSettings { allow, plain_http: false, user_agent: "test".to_owned() })
+                .expect("a client");
             let platform = outbound::Platform::new(outbound, url).expect("an address");
             let secret = AppSecret::from_base64(SECRET).expect("a secret");
             let app = ("acme".parse().expect("a name"), (KEY.parse().expect("a key"), secret));

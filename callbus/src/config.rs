@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub delivery_groups: u8,
     /// Networks within which rules may ask elsewhere, though they are not public.
     pub outbound_allow: Vec<IpNet>,
+    /// Whether `http` will do there and anywhere.
+    pub outbound_plain_http: bool,
     /// Base address of the platform's REST API; none: it is never asked how a call ended.
     pub platform: Option<String>,
     /// PostgreSQL, where the tables are; none: a file in the data directory of the process that serves the API.
@@ -258,6 +260,7 @@ impl Config {
             concurrency_max: file.worker.concurrency_max.map_or(CONCURRENCY_MAX, Into::into),
             billing_groups: file.billing.groups.0,
             delivery_groups: file.delivery.groups.0,
+            outbound_plain_http: file.outbound.plain_http,
             outbound_allow: file.outbound.allow.into_iter().map(|network| network.0).collect(),
             platform: file.platform.url.map(|base| base.0),
             views,

@@ -17,6 +17,7 @@ use crate::config::fault::Fault;
 pub(crate) fn outbound(config: &Config) -> anyhow::Result<Outbound> {
     let settings = OutboundSettings {
         allow: config.outbound_allow.clone(),
+        plain_http: config.outbound_plain_http,
         user_agent: concat!("callbus/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     Outbound::new(settings).context("set up the HTTP client")
@@ -34,6 +35,10 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Option<Platform>> {
             format!("{address} is not called, because it lies in {network} ({range})"),
             format!("to call it all the same, write under [outbound]: allow = [\"{network}\"]"),
         ),
+        BadUrl::Plain => {
+            let todo = "write https, or under [outbound]: plain_http = true";
+            Fault::setting("[platform] url", "http is not called, since anybody on the way reads it", todo)
+        }
         BadUrl::Syntax(_) | BadUrl::TooLong { .. } | BadUrl::Scheme(_) | BadUrl::Credentials => {
             let todo = "write url = \"https://calling.api.sinch.com\", or leave it out";
             Fault::setting("[platform] url", error.to_string(), todo)

@@ -27,7 +27,7 @@ use crate::tokens::Tokens;
 
 mod errand;
 
-use errand::{Bag, Errand, cause_of};
+use errand::{Bag, Errand};
 
 /// Said to a courier and not heard yet.
 const TOLD_MAX: usize = 64;
@@ -133,6 +133,15 @@ impl Courier {
             }
         }
         while self.errands.join_next().await.is_some() {}
+        // Whoever works the group now says how it stands.
+        self.gauge(LaneStanding {
+            open: 0,
+            broken: false,
+            gone: false,
+            waits: false,
+            behind_from: None,
+            group: self.bag.group,
+        });
     }
 
     /// Begins all that is to be done now; says when to look again.
@@ -227,7 +236,7 @@ impl Courier {
                         self.tell_profile(None);
                     }
                     Some(Change::Broke { gone }) => {
-                        let cause = cause_of(&answer);
+                        let cause = answer.cause();
                         tracing::warn!(destination = %self.bag.destination, cause, gone, "deliveries are parked");
                         self.note_breaker(DeliveryNoted::Broke { group, cause: cause.clone(), gone }).await;
                         self.tell_profile(Some(cause));
@@ -309,15 +318,17 @@ impl Courier {
         });
     }
 
-    #[expect(clippy::disallowed_types, reason = "gauges are floats; no amount is near")]
     fn count(&self) {
+        self.gauge(self.lane.standing(self.bag.group));
+    }
+
+    #[expect(clippy::disallowed_types, reason = "gauges are floats; no amount is near")]
+    fn gauge(&self, standing: LaneStanding) {
         // One series for each host somebody names would be too many.
         if self.bag.is_origin {
             return;
         }
-        let (standing, destination) = (self.lane.standing(self.bag.group), self.bag.destination.to_string());
-        let group = self.bag.group.nth().to_string();
-        let labels = [("destination", destination), ("group", group)];
+        let labels = [("destination", self.bag.destination.to_string()), ("group", self.bag.group.nth().to_string())];
         metrics::gauge!("callbus_deliveries_open", &labels)
             .set(u32::try_from(standing.open).map_or(f64::MAX, f64::from));
         metrics::gauge!("callbus_destination_broken", &labels).set(f64::from(u8::from(standing.broken)));

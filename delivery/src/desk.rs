@@ -100,8 +100,9 @@ impl Desk {
     }
 
     async fn begin(self: Arc<Self>, turn: CancellationToken) -> Result<(), Unavailable> {
-        // What is left of an earlier turn would do what this one does.
-        lock(&self.tending).abort_all();
+        // What is left of an earlier turn would do what this one does, and write while this one reads.
+        let mut before = std::mem::take(&mut *lock(&self.tending));
+        before.shutdown().await;
         let (open, opening) = mpsc::channel(OPENING_MAX);
         let mut tender = Tender {
             desk: Arc::clone(&self),
@@ -367,14 +368,12 @@ impl Desk {
     async fn open(&self, to: Arc<InForce>, turn: &CancellationToken) -> Result<(Line, Courier), Unavailable> {
         let (bus, name) = (&self.tools.bus, to.name());
         let mut past = Past::new(self.group, to.rules(self.group.count()));
-        let kept = bus.checkpoint(&self.checkpoint(name)).await?;
-        let mut events = bus.events(&Filter::Deliveries(name.clone()), kept.unwrap_or_default());
+        // One of the same name, removed since, has nothing to do with this one, nor has its checkpoint.
+        let before = to.deliveries_seq();
+        let kept = bus.checkpoint(&self.checkpoint(name)).await?.filter(|kept| *kept > before);
+        let mut events = bus.events(&Filter::Deliveries(name.clone()), kept.unwrap_or(before));
         while let Some(Recorded { seq, event }) = events.next().await? {
             let Subject::Delivery { partition, .. } = event.subject else { continue };
-            // One of the same name, removed since, has nothing to do with this one.
-            if event.time < to.since() {
-                continue;
-            }
             match serde_json::from_slice(&event.data) {
                 Ok(DeliveryNoted::Broke { .. }) if event.time < to.tried_anew_at() => {}
                 Ok(noted) => past.apply(seq, partition, &event.about, noted),

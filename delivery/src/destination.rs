@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use outbound::BadUrl;
+use outbound::{BadUrl, check_header};
 use policy::Condition;
 use proto::{AppName, Connector, DeliveryMethod, DestinationChanged, DestinationName, DestinationPut, Kind, RetryPlan};
 use serde::Deserialize;
@@ -21,8 +21,8 @@ pub(crate) const HEADERS_MAX: usize = 16;
 pub(crate) const HEADER_BYTES_MAX: usize = 4096;
 const CREDENTIALS_MAX: usize = 16;
 const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
-/// What we say ourselves.
-const OUR_HEADERS: [&str; 4] = ["content-type", "content-length", "host", "user-agent"];
+/// What we say ourselves, beside what belongs to the connection.
+const OUR_HEADERS: [&str; 2] = ["content-type", "user-agent"];
 
 /// What an operator asks for.
 #[derive(Debug, Clone, Deserialize)]
@@ -178,8 +178,10 @@ pub struct Destination {
     pub name: DestinationName,
     pub put: DestinationPut,
     pub paused: bool,
-    /// When it was first put; one of the same name, removed before, was another.
+    /// When it was first put.
     pub since: Timestamp,
+    /// Its deliveries are in `DELIVERIES` after this sequence; what is before was about another of its name, removed.
+    pub deliveries_seq: u64,
     /// Events of the calls up to this sequence are not for it.
     pub from_seq: u64,
     /// Place of its newest event in the stream `CONFIG`.
@@ -199,11 +201,12 @@ impl Destination {
     ) -> Option<Self> {
         match (changed, before) {
             (DestinationChanged::Put(put), before) => {
-                let (since, from_seq, paused) = match before {
-                    Some(before) => (before.since, before.from_seq, before.paused),
-                    None => (at, put.from_seq, false),
+                let (since, deliveries_seq, from_seq, paused) = match before {
+                    Some(before) => (before.since, before.deliveries_seq, before.from_seq, before.paused),
+                    None => (at, put.deliveries_seq, put.from_seq, false),
                 };
-                Some(Self { name: name.clone(), put: *put, paused, since, from_seq, seq, tried_anew_at: at })
+                let (name, put, tried_anew_at) = (name.clone(), *put, at);
+                Some(Self { name, put, paused, since, deliveries_seq, from_seq, seq, tried_anew_at })
             }
             (DestinationChanged::Paused { .. }, Some(before)) => Some(Self { paused: true, seq, ..before }),
             (DestinationChanged::Resumed { .. }, Some(before)) => {
@@ -226,9 +229,14 @@ pub(crate) fn bad_header(headers: &BTreeMap<String, String>) -> Option<&str> {
     let bad = |(index, (name, value)): &(usize, (&String, &String))| {
         bytes += name.len() + value.len();
         let folded = name.to_ascii_lowercase();
-        let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let twice = headers.keys().filter(|other| other.eq_ignore_ascii_case(name)).count() > 1;
         let ours = OUR_HEADERS.contains(&&*folded) || folded.starts_with("webhook-") || folded.starts_with("ce-");
-        !token || ours || *index >= HEADERS_MAX || bytes > HEADER_BYTES_MAX || value.chars().any(char::is_control)
+        check_header(name).is_err()
+            || twice
+            || ours
+            || *index >= HEADERS_MAX
+            || bytes > HEADER_BYTES_MAX
+            || value.chars().any(char::is_control)
     };
     headers.iter().enumerate().find(bad).map(|(_, (name, _))| name.as_str())
 }

@@ -229,6 +229,11 @@ impl Dial {
         Wanted::Wait
     }
 
+    /// Whether it is known of a leg of this side that the platform had it.
+    pub(crate) fn has_rung(&self, side: Side) -> bool {
+        self.legs.iter().any(|leg| leg.side == side && leg.dialled_at.is_some())
+    }
+
     pub(crate) fn find(&self, side: Side, attempt: u8) -> Option<&DialLeg> {
         self.legs.iter().find(|leg| (leg.side, leg.attempt) == (side, attempt))
     }
@@ -252,11 +257,7 @@ impl Dial {
         let order = &self.placed.order;
         let moment = match &step {
             // Of several tries the first.
-            Step::Dialled { side, .. }
-                if !self.legs.iter().any(|leg| leg.side == *side && leg.dialled_at.is_some()) =>
-            {
-                order.start_of(*side)
-            }
+            Step::Dialled { side, .. } if !self.has_rung(*side) => order.start_of(*side),
             Step::Over => Some(Moment::CallEnd),
             Step::Dialling { .. }
             | Step::Dialled { .. }

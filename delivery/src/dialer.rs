@@ -148,6 +148,8 @@ struct Booth {
 
 #[derive(Debug, Default)]
 struct Calls {
+    /// What is up to here in `CALLS` was folded when this turn began, and is not taken again.
+    folded_seq: u64,
     open: BTreeMap<CallId, Dial>,
     /// Those of which something is new.
     changed: BTreeSet<CallId>,
@@ -173,26 +175,29 @@ impl Booth {
         outcome
     }
 
-    /// Folds the calls that are not over, from the oldest on, up to what the consumer has done.
+    /// Folds the calls that are not over, from the oldest on, with all that is written down by now. What the consumer has not
+    /// done is among it, and comes once more: that somebody is being dialled must be known before it is thought of.
     async fn begin(self: Arc<Self>, turn: CancellationToken) -> Result<(), Unavailable> {
         // What is left of an earlier turn would do what this one does, and forget what this one knows.
         let mut before = std::mem::take(&mut *lock(&self.tending));
         before.shutdown().await;
         *self.calls() = Calls::default();
         let (bus, name, filter) = (&self.telephone.bus, self.groups.name(self.group), self.group.filter());
-        let done = bus.consumer_floor(&filter, &name).await?;
         let from = bus.checkpoint(&name).await?.unwrap_or_default();
         let mut events = bus.events(&filter, from.saturating_sub(1));
-        while let Some(next) = events.next().await?.filter(|next| next.seq <= done) {
-            // What cannot be read is a dead letter already.
+        while let Some(next) = events.next().await? {
+            // What cannot be read is a dead letter, or will be.
             let _ = self.take(&next);
         }
+        self.calls().folded_seq = events.passed_seq();
         lock(&self.tending).spawn(Arc::clone(&self).tend(turn));
         Ok(())
     }
 
     async fn handle(&self, recorded: Recorded) -> Verdict {
-        if let Err(why) = self.take(&recorded) {
+        if recorded.seq > self.calls().folded_seq
+            && let Err(why) = self.take(&recorded)
+        {
             return Verdict::Dead(why);
         }
         match relay::relay(&self.telephone, &recorded).await {
@@ -246,7 +251,7 @@ impl Booth {
     async fn tend(self: Arc<Self>, turn: CancellationToken) {
         let mut tender = Tender {
             booth: Arc::clone(&self),
-            looks: BTreeSet::new(),
+            looks: Looks::default(),
             busy: BTreeSet::new(),
             hung_up: HashMap::new(),
             acting: JoinSet::new(),
@@ -255,7 +260,7 @@ impl Booth {
         let mut ticks = interval(TEND_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let look_at = tender.looks.first().map_or_else(|| Instant::now() + TEND_EVERY, |(at, _)| *at);
+            let look_at = tender.looks.next_at().unwrap_or_else(|| Instant::now() + TEND_EVERY);
             tokio::select! {
                 biased;
                 () = turn.cancelled() => break,
@@ -263,7 +268,7 @@ impl Booth {
                     let (call, failed) = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
                     tender.busy.remove(&call);
                     let pause = if failed { RETRY_AFTER } else { Duration::ZERO };
-                    tender.looks.insert((Instant::now() + pause, call));
+                    tender.looks.at(Instant::now() + pause, call);
                 }
                 () = self.changed.notified() => {}
                 () = sleep_until(look_at) => {}
@@ -305,14 +310,49 @@ impl Booth {
 /// Keeps one turn's work.
 struct Tender {
     booth: Arc<Booth>,
-    /// Which calls are to be looked at when.
-    looks: BTreeSet<(Instant, CallId)>,
+    looks: Looks,
     /// Those for which something is being done.
     busy: BTreeSet<CallId>,
     /// Calls of the platform that were told to end.
     hung_up: HashMap<CallId, HungUp>,
     /// Answers the call, and whether it is to be tried again after a pause.
     acting: JoinSet<(CallId, bool)>,
+}
+
+/// Which calls are to be looked at when: each once.
+#[derive(Default)]
+struct Looks {
+    by_time: BTreeSet<(Instant, CallId)>,
+    of: HashMap<CallId, Instant>,
+}
+
+impl Looks {
+    fn next_at(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// At the earlier of this time and the one that was said before.
+    fn at(&mut self, at: Instant, call: CallId) {
+        match self.of.get(&call) {
+            Some(before) if *before <= at => return,
+            Some(before) => drop(self.by_time.remove(&(*before, call.clone()))),
+            None => {}
+        }
+        self.of.insert(call.clone(), at);
+        self.by_time.insert((at, call));
+    }
+
+    fn forget(&mut self, call: &CallId) {
+        if let Some(at) = self.of.remove(call) {
+            self.by_time.remove(&(at, call.clone()));
+        }
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<CallId> {
+        let (_, call) = self.by_time.first().filter(|(at, _)| *at <= now)?.clone();
+        self.forget(&call);
+        Some(call)
+    }
 }
 
 struct HungUp {
@@ -322,7 +362,7 @@ struct HungUp {
 
 impl HungUp {
     fn pause(&self) -> Duration {
-        HANG_UP_AGAIN_AFTER * 2_u32.pow(self.times.min(HANG_UP_DOUBLES_MAX))
+        HANG_UP_AGAIN_AFTER * 2_u32.pow(self.times.saturating_sub(1).min(HANG_UP_DOUBLES_MAX))
     }
 }
 
@@ -331,8 +371,7 @@ impl Tender {
     fn look(&mut self) {
         let now = Instant::now();
         let mut calls = std::mem::take(&mut self.booth.calls().changed);
-        while let Some((_, call)) = self.looks.first().filter(|(at, _)| *at <= now).cloned() {
-            self.looks.pop_first();
+        while let Some(call) = self.looks.pop_due(now) {
             calls.insert(call);
         }
         let time = self.booth.telephone.clock.now();
@@ -341,9 +380,11 @@ impl Tender {
                 continue;
             }
             if self.busy.len() >= ACTING_MAX {
-                self.looks.insert((now + Duration::from_millis(50), call));
+                self.looks.at(now + Duration::from_millis(50), call);
                 continue;
             }
+            // What was said of it before is what this look finds anew.
+            self.looks.forget(&call);
             let Some(next) = self.booth.calls().open.get(&call).map(|dial| dial.next(time)) else { continue };
             let waits = |leg| self.hung_up.get(leg).is_some_and(|hung_up| hung_up.last.elapsed() < hung_up.pause());
             let what = next.now.iter().find(|what| !matches!(what, Do::HangUp(leg) if waits(leg))).cloned();
@@ -356,7 +397,9 @@ impl Tender {
                 (None, None) if !next.now.is_empty() => Some(now + HANG_UP_AGAIN_AFTER),
                 (Some(_), _) | (None, None) => None,
             };
-            self.looks.extend(look_at.map(|at| (at, call.clone())));
+            if let Some(at) = look_at {
+                self.looks.at(at, call.clone());
+            }
             let Some(what) = what else { continue };
             if let Do::HangUp(leg) = &what {
                 let hung_up = self.hung_up.entry(leg.clone()).or_insert(HungUp { last: now, times: 0 });

@@ -10,7 +10,7 @@ use outbound::{Url, check_url};
 use policy::Condition;
 use proto::{DestinationName, Filter, ProfileId, RetryPlan, SigningKey};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::crm::{Credentials, Crm};
@@ -24,6 +24,8 @@ use crate::{origins, profiles, register};
 
 /// A change is in force everywhere after this long.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A secret that is missing is looked for again after this long.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(10);
 /// What a profile that was removed is still told: more than a call and 75 hours of trying again.
 const TOLD_AFTER_REMOVAL: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Attempts at the same time, to one profile or to the plain addresses of one origin.
@@ -121,6 +123,15 @@ impl InForce {
         matches!(self.ready, Ready::Origin)
     }
 
+    /// What comes waits until there is one.
+    fn lacks_secret(&self) -> bool {
+        match &self.ready {
+            Ready::Destination(to) => to.lacks_secret,
+            Ready::Profile(to) => to.keys.lacks_newest,
+            Ready::Origin => false,
+        }
+    }
+
     /// How its lanes are to be: what it can take is shared out to the groups.
     pub(crate) fn rules(&self, groups: u8) -> Rules {
         match &self.ready {
@@ -130,19 +141,19 @@ impl InForce {
                     plan: Plan::of(&put.retry),
                     concurrency_max: usize::from(put.concurrency_max).div_ceil(groups.into()),
                     rate_per_sec: put.rate_per_sec.map(|rate| rate.div_ceil(groups.into())),
-                    paused: to.destination.paused || to.lacks_secret,
+                    paused: to.destination.paused || self.lacks_secret(),
                 }
             }
-            Ready::Profile(to) => Rules::of_told(groups, to.profile.status == Status::Disabled || to.keys.lacks_newest),
+            Ready::Profile(to) => Rules::of_told(groups, to.profile.status == Status::Disabled || self.lacks_secret()),
             Ready::Origin => Rules::of_told(groups, false),
         }
     }
 
-    /// When it was first put; one of the same name, removed before, was another.
-    pub(crate) fn since(&self) -> Timestamp {
+    /// Where in `DELIVERIES` it begins; what is before was about another of its name, removed since.
+    pub(crate) fn deliveries_seq(&self) -> u64 {
         match &self.ready {
-            Ready::Destination(to) => to.destination.since,
-            Ready::Profile(_) | Ready::Origin => Timestamp::MIN,
+            Ready::Destination(to) => to.destination.deliveries_seq,
+            Ready::Profile(_) | Ready::Origin => 0,
         }
     }
 
@@ -254,6 +265,8 @@ pub(crate) struct Follower {
     bus: Bus,
     clock: Clock,
     followed: (u64, u64),
+    /// When those that lack a secret were last looked at.
+    looked_again: Instant,
     destinations: BTreeMap<DestinationName, Destination>,
     profiles: BTreeMap<ProfileId, Profile>,
     tell: watch::Sender<Arc<Destinations>>,
@@ -273,6 +286,7 @@ impl Follower {
             bus: bus.clone(),
             clock: clock.clone(),
             followed: (0, 0),
+            looked_again: Instant::now(),
             destinations: BTreeMap::new(),
             profiles: BTreeMap::new(),
             tell,
@@ -296,9 +310,13 @@ impl Follower {
         let put = self.bus.last_seq(&Filter::Destinations).await? > self.followed.0;
         let changed = self.bus.last_seq(&Filter::Profiles).await? > self.followed.1;
         let over = |profile: &Profile| profile.is_over(self.clock.now());
-        if !put && !changed && !self.profiles.values().any(over) {
+        // A secret may be late: a broker of several servers reads what was written a moment ago from any of them.
+        let lacks =
+            self.looked_again.elapsed() > LOOK_AGAIN_EVERY && self.tell.borrow().values().any(|to| to.lacks_secret());
+        if !put && !changed && !lacks && !self.profiles.values().any(over) {
             return Ok(());
         }
+        self.looked_again = Instant::now();
         let (mut destinations, mut known) = (self.destinations.clone(), self.profiles.clone());
         let mut events = self.bus.events(&Filter::Destinations, self.followed.0);
         while let Some(next) = events.next().await? {
@@ -322,7 +340,8 @@ impl Follower {
         let mut same = Destinations::new();
         for (name, destination) in &destinations {
             match before.get(name) {
-                Some(old) if matches!(&old.ready, Ready::Destination(to) if to.destination == *destination) => {
+                Some(old) if matches!(&old.ready, Ready::Destination(to) if to.destination == *destination && !to.lacks_secret) =>
+                {
                     same.insert(name.clone(), Arc::clone(old));
                 }
                 Some(_) | None => {
@@ -334,7 +353,8 @@ impl Follower {
         for (id, profile) in &known {
             let name = origins::lane_of_profile(id);
             match before.get(&name) {
-                Some(old) if matches!(&old.ready, Ready::Profile(to) if to.profile == *profile) => {
+                Some(old) if matches!(&old.ready, Ready::Profile(to) if to.profile == *profile && !to.keys.lacks_newest) =>
+                {
                     same.insert(name, Arc::clone(old));
                 }
                 Some(_) | None => {

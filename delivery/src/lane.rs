@@ -5,24 +5,26 @@
 //! * At most [`OPEN_MAX`] are open. What comes beyond waits where it lies, in the stream `CALLS`: the lane has *fallen
 //!   behind*, and reads on from there as places become free.
 //! * After ten failures without a success, over a minute at least, the lane *breaks* ([`breaker`]): nothing is sent but a
-//!   probe now and then, the oldest delivery, whose plan does not go on by it. The first success mends it.
+//!   probe now and then, one delivery after the other, whose plan does not go on by it. The first success mends it.
 
 use std::cmp::{max, min};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use proto::{Delivery, EventId, Moment, Share, Wrote};
+use proto::{Delivery, EventId, Moment, Share};
 
 use crate::done::{Done, Over};
 use crate::order::LaneStanding;
 use crate::plan::Plan;
 
+mod answer;
 mod breaker;
 pub(crate) mod past;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use answer::{Answer, GONE, Judgement};
 use breaker::Breaker;
 pub(crate) use breaker::Change;
 
@@ -32,8 +34,6 @@ pub(crate) const OPEN_MAX: usize = 1000;
 const OPEN_LOW: usize = OPEN_MAX / 2;
 /// Attempts may be this far ahead of their rate, since timers are coarse.
 const RATE_SLACK: SignedDuration = SignedDuration::from_millis(100);
-/// A cause stands in the log and on screens.
-const CAUSE_CHARS_MAX: usize = 200;
 /// A destination that asks for more patience is asked again after this.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// The longest limit of a CRM is that of a day, which may have 25 hours.
@@ -160,49 +160,6 @@ pub(crate) struct Next {
     pub wake_at: Option<Timestamp>,
     /// Read on in `CALLS` from this event.
     pub read_from: Option<u64>,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Taken {
-        status: u16,
-        took: Duration,
-        /// Of a CRM: what stands there now.
-        wrote: Option<Wrote>,
-    },
-    Refused {
-        status: Option<u16>,
-        cause: String,
-        retry_after: Option<Duration>,
-    },
-    /// The destination takes nothing from anybody until then; nothing is wrong with it, or with what was sent.
-    Limited {
-        status: u16,
-        cause: String,
-        pause: Duration,
-    },
-    /// It would go the same way every time.
-    Hopeless {
-        status: Option<u16>,
-        cause: String,
-    },
-}
-
-/// What follows from an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Judgement {
-    Delivered,
-    Failed { used: u32, next_at: Timestamp },
-    Dead,
-}
-
-impl Answer {
-    /// Nobody answered.
-    pub(crate) fn refused(cause: &str) -> Self {
-        let cause = cause.chars().take(CAUSE_CHARS_MAX).collect();
-        Self::Refused { status: None, cause, retry_after: None }
-    }
 }
 
 impl Lane {
@@ -340,9 +297,11 @@ impl Lane {
         }
         match self.breaker {
             Breaker::Gone { .. } => {}
-            Breaker::Open { probe_at, .. } => {
-                let oldest = self.ready.iter().map(|(_, place)| *place).min();
-                match oldest {
+            Breaker::Open { probe_at, probed, .. } => {
+                // It may be one delivery that is never taken: the next probe is the next one.
+                let places = || self.ready.iter().map(|(_, place)| *place);
+                let turn = places().filter(|place| Some(*place) > probed).min().or_else(|| places().min());
+                match turn {
                     Some(_) if probe_at > now => next.wake_at = Some(probe_at),
                     Some(place) if self.flying == 0 => next.starts.push(self.start(place, true, now)),
                     Some(_) | None => {}
@@ -372,7 +331,7 @@ impl Lane {
         match answer {
             Answer::Taken { .. } => Judgement::Delivered,
             Answer::Hopeless { .. } => Judgement::Dead,
-            Answer::Refused { status: Some(410), .. } => Judgement::Failed { used, next_at: now },
+            Answer::Refused { status: Some(GONE), .. } => Judgement::Failed { used, next_at: now },
             Answer::Refused { .. } if probe => Judgement::Failed { used, next_at: now },
             Answer::Limited { pause, .. } => Judgement::Failed { used, next_at: later(now, min(*pause, LIMITED_MAX)) },
             Answer::Refused { retry_after, .. } => {
@@ -415,7 +374,7 @@ impl Lane {
                 if let Some(asked) = retry_after {
                     self.held_until = max(self.held_until, later(now, min(*asked, RETRY_AFTER_MAX)));
                 }
-                self.breaker.failed(*status == Some(410), probe, self.held_until, now)
+                self.breaker.failed(*status == Some(GONE), probe, self.held_until, now)
             }
             Answer::Limited { pause, .. } => {
                 self.held_until = max(self.held_until, later(now, min(*pause, LIMITED_MAX)));
@@ -531,6 +490,9 @@ impl Lane {
             open.attempts += 1;
         }
         open.state = State::Flying { probe };
+        if probe {
+            self.breaker.probes(place);
+        }
         Start { delivery: open.delivery.clone(), call: open.call.clone(), attempt: open.attempts, probe, useless }
     }
 

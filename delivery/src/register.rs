@@ -23,6 +23,8 @@ const ATTEMPTS_MAX: usize = 5;
 const DESTINATIONS_MAX: usize = 1000;
 /// A secret that was replaced signs beside the new one for this long, so that receivers can change theirs.
 const KEY_OVERLAP: SignedDuration = SignedDuration::from_hours(24);
+/// All signatures stand in one header.
+const KEYS_MAX: usize = 5;
 
 /// A destination was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +103,7 @@ impl Register {
         for _ in 0..ATTEMPTS_MAX {
             let (before, last) = self.last(name).await?;
             let from_seq = self.bus.last_seq(&Filter::All(Stream::Calls)).await?;
+            let deliveries_seq = self.bus.last_seq(&Filter::All(Stream::Deliveries)).await?;
             if before.is_none() && self.all().await?.len() >= DESTINATIONS_MAX {
                 return Err(RegisterError::TooMany);
             }
@@ -125,6 +128,7 @@ impl Register {
                 url: spec.url.clone(),
                 to: spec.to.clone(),
                 from_seq,
+                deliveries_seq,
                 method: spec.method,
                 kinds: spec.kinds.clone(),
                 apps: spec.apps.clone(),
@@ -270,13 +274,14 @@ impl Register {
     }
 }
 
-/// Puts a key before the others, of which the newest signs beside it for a while.
+/// Puts a key before the others, of which the newest [`KEYS_MAX`] go on signing for a while.
 pub(crate) fn add_key(name: String, now: Timestamp, keys: &mut Vec<SigningKey>) {
     keys.retain(|key| key.retires_at.is_none_or(|at| at > now));
     for key in keys.iter_mut().filter(|key| key.retires_at.is_none()) {
         key.retires_at = Some(now.checked_add(KEY_OVERLAP).unwrap_or(now));
     }
     keys.insert(0, SigningKey { name, retires_at: None });
+    keys.truncate(KEYS_MAX);
 }
 
 /// Takes one event of the stream `CONFIG` in.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bus::{Bus, Recorded, Unavailable};
 use bytes::Bytes;
 use jiff::Timestamp;
-use outbound::{Method, Outbound, Reply, Request};
+use outbound::{Method, Outbound, Reply, Request, SendError};
 use proto::{
     CallFacts, Delivery, DeliveryMethod, Listener, Moment, ProfileAuth, ProfileChanged, ProfileId, ProfilePut,
     Progressed, Stream, Subject, Told,
@@ -25,8 +25,6 @@ use crate::tokens::{Client, basic};
 
 /// For one attempt, without a token for it.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Nobody reads the answer.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A revision of a profile, ready to be told by.
 #[derive(Debug)]
@@ -133,17 +131,20 @@ pub(crate) async fn send(
     let mut request = request(method, filled, recorded.seq);
     sign(&mut request, &keys, delivery.id.as_str(), attempt, now);
     let refused = |error: String| Answer::refused(&error);
-    let Some(client) = bearer else {
-        return tools.outbound.send(request).await.map_err(|error| refused(error.to_string()));
+    let send = async |request| {
+        // What is known of this call makes a header too large; of the next it may not.
+        let is_unfit = |error: &SendError| matches!(error, SendError::Header { .. });
+        let sent: Result<Reply, SendError> = tools.outbound.send(request).await;
+        sent.map_err(|error| if is_unfit(&error) { hopeless(&error.to_string()) } else { refused(error.to_string()) })
     };
+    let Some(client) = bearer else { return send(request).await };
     let token = tools.tokens.get(&tools.outbound, &client, None, now).await.map_err(refused)?;
-    let sent = tools.outbound.send(with_token(request.clone(), &token)).await;
-    let reply = sent.map_err(|error| refused(error.to_string()))?;
+    let reply = send(with_token(request.clone(), &token)).await?;
     if reply.status != 401 {
         return Ok(reply);
     }
     let token = tools.tokens.get(&tools.outbound, &client, Some(&token), now).await.map_err(refused)?;
-    tools.outbound.send(with_token(request, &token)).await.map_err(|error| refused(error.to_string()))
+    send(with_token(request, &token)).await
 }
 
 fn keys(profile: &ReadyProfile, now: Timestamp) -> Vec<SigningSecret> {
@@ -167,7 +168,7 @@ fn request(method: DeliveryMethod, filled: Filled, seq: u64) -> Request {
         }
     };
     headers.extend(said);
-    Request { method, url, headers, body: Bytes::from(body), timeout: TIMEOUT, body_bytes_max: ANSWER_BYTES_MAX }
+    Request { method, url, headers, body: Bytes::from(body), timeout: TIMEOUT, body_bytes_max: None }
 }
 
 fn sign(request: &mut Request, keys: &[SigningSecret], id: &str, attempt: u32, now: Timestamp) {

@@ -121,7 +121,7 @@ async fn fetch(outbound: &Outbound, client: &Client) -> Result<(String, SignedDu
         headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
         body: Bytes::from(format!("grant_type=client_credentials{scope}")),
         timeout: ANSWERED_WITHIN,
-        body_bytes_max: ANSWER_BYTES_MAX,
+        body_bytes_max: Some(ANSWER_BYTES_MAX),
     };
     let reply = outbound.send(request).await.map_err(|error| format!("get a token: {error}"))?;
     if reply.status != 200 {

@@ -18,9 +18,6 @@ use serde_json::value::RawValue;
 
 use crate::in_force::ReadyDestination;
 
-/// Nobody reads the answer; a receiver that says this much is not one.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
-
 #[derive(Serialize)]
 struct CloudEvent<'a> {
     specversion: &'static str,
@@ -115,21 +112,22 @@ pub(crate) fn request(to: &ReadyDestination, recorded: &Recorded, id: &str, atte
         .map(|(name, value)| (name.to_owned(), value)),
     );
     let timeout = Duration::from_secs(put.timeout_secs.into());
-    Request { method, url: to.url.clone(), headers, body, timeout, body_bytes_max: ANSWER_BYTES_MAX }
+    Request { method, url: to.url.clone(), headers, body, timeout, body_bytes_max: None }
 }
 
 /// The same but for secrets and what is new in every attempt.
 pub(crate) fn sample(method: DeliveryMethod, url: Url, recorded: &Recorded) -> Request {
     let Message { method, headers, body, .. } = Message::of(method, &url, recorded);
-    Request { method, url, headers, body, timeout: Duration::ZERO, body_bytes_max: ANSWER_BYTES_MAX }
+    Request { method, url, headers, body, timeout: Duration::ZERO, body_bytes_max: None }
 }
 
 /// What a destination asks for with `Retry-After`: seconds, or a date.
 pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    if let Ok(secs) = value.trim().parse() {
-        return Some(Duration::from_secs(secs));
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(value.parse().map_or(Duration::MAX, Duration::from_secs));
     }
-    let at = jiff::fmt::rfc2822::parse(value.trim()).ok()?.timestamp();
+    let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     Duration::try_from(at.duration_since(now)).ok()
 }
 
@@ -144,10 +142,12 @@ mod tests {
             ("120", Some(120)),
             ("Sat, 21 Nov 2026 20:01:00 GMT", Some(60)),
             ("Sat, 21 Nov 2026 19:59:00 GMT", None),
+            ("99999999999999999999", Some(u64::MAX)),
             ("soon", None),
             ("-1", None),
         ] {
-            assert_eq!(retry_after(value, now), secs.map(Duration::from_secs), "{value}");
+            let found = retry_after(value, now).map(|wait| wait.as_secs());
+            assert_eq!(found, secs, "{value}");
         }
     }
 }

@@ -27,6 +27,9 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// headers, 400 KiB.
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Of a body that nobody wants.
+const UNREAD_WITHIN: Duration = Duration::from_secs(1);
+const UNREAD_BYTES_MAX: usize = 64 * 1024;
 /// What belongs to the connection; from elsewhere it could make the server see another request than was sent.
 const OUR_HEADERS: [&str; 10] = [
     "connection",
@@ -46,6 +49,9 @@ const OUR_HEADERS: [&str; 10] = [
 pub struct OutboundSettings {
     /// Networks that may be called though they are not the public internet's. None by default.
     pub allow: Vec<IpNet>,
+    /// Whether `http` will do. What is sent can be read and changed on its way then, so without it `http` is only for
+    /// addresses in `allow`.
+    pub plain_http: bool,
     /// How we introduce ourselves, such as `callbus/1.2`.
     pub user_agent: String,
 }
@@ -67,8 +73,8 @@ pub struct Request {
     pub body: Bytes,
     /// For all of it, from the look-up of the name to the last byte of the answer.
     pub timeout: Duration,
-    /// An answer with a larger body is an error.
-    pub body_bytes_max: usize,
+    /// An answer with a larger body is an error. `None`: nobody reads the body, whatever it is.
+    pub body_bytes_max: Option<usize>,
 }
 
 /// What came back, whatever its status; a redirect, too, is an answer.
@@ -97,7 +103,7 @@ impl Outbound {
     ) -> Result<Self, OpenError> {
         // Only the first call sets it; every later one finds it set.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let guard = Guard::new(settings.allow);
+        let guard = Guard::new(settings.allow, settings.plain_http);
         let names = Arc::new(Names::new(guard.clone(), lookup));
         let http = Client::builder()
             .user_agent(settings.user_agent)
@@ -161,14 +167,26 @@ impl Outbound {
     async fn exchange(&self, host: &str, request: Request) -> Result<Reply, SendError> {
         let began = Instant::now();
         guard::check(&request.url).map_err(SendError::Url)?;
-        let refused = |refused| SendError::Refused { host: host.to_owned(), refused };
-        self.guard.check_host(&request.url).map_err(refused)?;
+        if let Err(error) = self.guard.check_host(&request.url) {
+            return Err(if let BadUrl::Refused(refused) = error {
+                SendError::Refused { host: host.to_owned(), refused }
+            } else {
+                SendError::Url(error)
+            });
+        }
         let headers = headers_of(&request.headers)?;
         let sending = self.http.request(request.method, request.url).headers(headers).body(request.body).send();
         let response = sending.await.map_err(|error| failure(host, &error))?;
         let status = response.status().as_u16();
         let headers = pairs_of(response.headers());
-        let body = body_of(host, response, request.body_bytes_max).await?;
+        let body = match request.body_bytes_max {
+            Some(bytes_max) => body_of(host, response, bytes_max).await?,
+            None => {
+                // So that the connection can be used again. One that goes on and on is closed.
+                let _ = tokio::time::timeout(UNREAD_WITHIN, body_of(host, response, UNREAD_BYTES_MAX)).await;
+                Bytes::new()
+            }
+        };
         Ok(Reply { status, headers, body, took: began.elapsed() })
     }
 }
@@ -192,6 +210,22 @@ impl fmt::Debug for Request {
     }
 }
 
+/// Reads a header's name that may be sent: for saving.
+///
+/// # Errors
+/// Says why it may not.
+pub fn check_header(name: &str) -> Result<(), &'static str> {
+    header_name(name).map(drop)
+}
+
+fn header_name(name: &str) -> Result<HeaderName, &'static str> {
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "it is no name of a header")?;
+    if OUR_HEADERS.contains(&name.as_str()) {
+        return Err("it belongs to the connection and is set by the client; leave it out");
+    }
+    Ok(name)
+}
+
 fn headers_of(pairs: &[(String, String)]) -> Result<HeaderMap, SendError> {
     let mut headers = HeaderMap::new();
     let mut bytes = 0;
@@ -201,10 +235,7 @@ fn headers_of(pairs: &[(String, String)]) -> Result<HeaderMap, SendError> {
         if index >= HEADERS_MAX || bytes > HEADER_BYTES_MAX {
             return Err(bad("at most 64 headers of 16 KiB in all are sent"));
         }
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("it is no name of a header"))?;
-        if OUR_HEADERS.contains(&key.as_str()) {
-            return Err(bad("it belongs to the connection and is set by the client; leave it out"));
-        }
+        let key = header_name(name).map_err(bad)?;
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| bad("its value has control characters"))?;
         headers.append(key, value);
     }

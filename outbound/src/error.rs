@@ -35,6 +35,11 @@ pub enum BadUrl {
     TooLong { bytes: usize, bytes_max: usize },
     #[error("{0:?} is not called; write an https or http URL")]
     Scheme(String),
+    #[error(
+        "http is not called, since anybody on the way reads it; write https, or have it allowed: `plain_http = true`, or \
+         an address whose network is in `allow`"
+    )]
+    Plain,
     #[error("it holds a user or a password; send them in a header")]
     Credentials,
     #[error("{0}")]

@@ -60,12 +60,14 @@ const V6: [(Ipv6Net, &str); 18] = [
 #[derive(Debug, Clone)]
 pub struct Guard {
     allow: Vec<IpNet>,
+    plain_http: bool,
 }
 
 impl Guard {
-    /// `allow`: networks that may be called though they are not the public internet's.
-    pub fn new(allow: Vec<IpNet>) -> Self {
-        Self { allow }
+    /// `allow`: networks that may be called though they are not the public internet's. `plain_http`: also by `http`, which
+    /// is else for addresses in `allow` alone.
+    pub fn new(allow: Vec<IpNet>, plain_http: bool) -> Self {
+        Self { allow, plain_http }
     }
 
     /// Whether an address may be called.
@@ -84,23 +86,31 @@ impl Guard {
                 .map(|(network, range)| (IpNet::V6(*network), range)),
         };
         match found {
-            Some((network, range)) if !self.allow.iter().any(|allowed| allowed.contains(&address)) => {
-                Err(Refused { address, network, range })
-            }
+            Some((network, range)) if !self.allows(address) => Err(Refused { address, network, range }),
             Some(_) | None => Ok(()),
         }
     }
 
-    /// The same for an address in a URL. A name passes: its addresses are looked at when it is called.
+    fn allows(&self, address: IpAddr) -> bool {
+        self.allow.iter().any(|allowed| allowed.contains(&address))
+    }
+
+    /// The same for an address in a URL, and whether it may be called in the open. A name passes: its addresses are looked
+    /// at when it is called.
     ///
     /// # Errors
-    /// With the network that forbids it.
-    pub fn check_host(&self, url: &Url) -> Result<(), Refused> {
-        match url.host() {
-            Some(Host::Ipv4(address)) => self.check(address.into()),
-            Some(Host::Ipv6(address)) => self.check(address.into()),
-            Some(Host::Domain(_)) | None => Ok(()),
+    /// With the network, or the scheme, that forbids it.
+    pub fn check_host(&self, url: &Url) -> Result<(), BadUrl> {
+        let address: Option<IpAddr> = match url.host() {
+            Some(Host::Ipv4(address)) => Some(address.into()),
+            Some(Host::Ipv6(address)) => Some(address.into()),
+            Some(Host::Domain(_)) | None => None,
+        };
+        address.map_or(Ok(()), |address| self.check(address))?;
+        if url.scheme() == "http" && !self.plain_http && !address.is_some_and(|address| self.allows(address)) {
+            return Err(BadUrl::Plain);
         }
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ mod platform;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Outbound, OutboundSettings, Reply, Request};
+pub use client::{Outbound, OutboundSettings, Reply, Request, check_header};
 pub use error::{BadUrl, OpenError, Refused, SendError};
 pub use guard::{Guard, check_url};
 pub use ipnet::IpNet;

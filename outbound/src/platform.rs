@@ -197,7 +197,7 @@ impl Platform {
             headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
             body: body.into(),
             timeout: ANSWERED_WITHIN,
-            body_bytes_max: BODY_BYTES_MAX,
+            body_bytes_max: Some(BODY_BYTES_MAX),
         }
     }
 }

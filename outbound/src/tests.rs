@@ -19,7 +19,7 @@ mod tls;
 /// What a test may reach besides the public internet.
 fn settings(allow: &[&str]) -> Result<OutboundSettings> {
     let allow = allow.iter().map(|network| network.parse::<IpNet>()).collect::<Result<_, _>>()?;
-    Ok(OutboundSettings { allow, user_agent: "callbus/test".to_owned() })
+    Ok(OutboundSettings { allow, plain_http: true, user_agent: "callbus/test".to_owned() })
 }
 
 /// Calls the loopback under any name.

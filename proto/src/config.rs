@@ -86,6 +86,9 @@ pub struct DestinationPut {
     /// The stream `CALLS` ended here when it was put: of a new destination, events up to there are not for it.
     #[serde(default)]
     pub from_seq: u64,
+    /// The stream `DELIVERIES` ended here when it was put: what is before was about another of its name.
+    #[serde(default)]
+    pub deliveries_seq: u64,
     pub method: DeliveryMethod,
     /// At least one.
     pub kinds: Vec<Kind>,

@@ -255,6 +255,9 @@ pub enum Step {
     Dialling {
         side: Side,
         attempt: u8,
+        /// No leg of this side has rung before: its first sign of life is the start of the side.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        begins: bool,
         /// Where `placed` stands in `CALLS`.
         placed_seq: u64,
         /// Names the hold.

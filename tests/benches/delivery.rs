@@ -113,7 +113,8 @@ impl World {
         let directory = tempfile::tempdir().expect("directory");
         let bus = Bus::embedded(directory.path()).expect("log");
         let allow = vec!["127.0.0.0/8".parse().expect("network")];
-        let outbound = Outbound::new(OutboundSettings { allow, user_agent: "callbus/bench".to_owned() });
+        let outbound =
+            Outbound::new(OutboundSettings { allow, plain_http: false, user_agent: "callbus/bench".to_owned() });
         Self { bus, outbound: outbound.expect("client"), _directory: directory }
     }
 

@@ -169,7 +169,7 @@ async fn hear(State(book): State<Arc<Mutex<Book>>>, request: Request) -> Respons
                 let reply = (book.behave)(&heard);
                 heard.status = match &reply {
                     Reply::Status(status) | Reply::With(status, ..) | Reply::After(_, status) => *status,
-                    Reply::Endless => 0,
+                    Reply::Endless => 200,
                 };
                 book.heard.push(heard);
                 reply

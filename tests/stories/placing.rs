@@ -5,14 +5,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use proto::{CallId, Dialled, Event, Kind, Moment, Progressed, Settled, Side, Step, Subject};
+use jiff::SignedDuration;
+use proto::{
+    AppName, CallFacts, CallId, Dialled, Event, EventId, Filter, Kind, Leg, LegOf, Moment, Partition, Progressed,
+    Settled, Side, Step, Subject,
+};
 use serde_json::{Map, Value, json};
 use simulator::{Callee, CalleeScript, CalloutReply, Platform};
 use tests::crm::{Fake, Hubspot};
 use tests::ear::Ear;
 use tests::eventually;
 use tests::tryton::Tryton;
-use tests::world::{POLICY, WALLET, World};
+use tests::world::{POLICY, WALLET, World, now};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -369,6 +373,9 @@ async fn the_same_key_is_the_same_call(office: Office) -> Result<()> {
     office.over(&CallId::new(first["call"].as_str().context("an id")?)?).await?;
     assert_eq!(office.world.order(path, Some("key 1"), &body).await?.1, first, "also when it is over");
     assert_eq!(office.platform.placed().len(), 1);
+    for twice in ["&timeout=31", "&retry=%7B%22times%22%3A1%2C%22times%22%3A2%2C%22interval%22%3A5%7D"] {
+        assert_eq!(office.world.order(path, None, &json!(format!("{form}{twice}"))).await?.0, 422, "{twice}");
+    }
     for wrong in [
         json!({ "to": "0701234567", "from": CLI, "target": { "say": "Hello." } }),
         json!({ "to": TO, "from": CLI, "target": { "say": "" } }),
@@ -378,6 +385,47 @@ async fn the_same_key_is_the_same_call(office: Office) -> Result<()> {
     ] {
         assert_eq!(office.world.order(path, None, &wrong).await?.0, 422, "{wrong}");
     }
+    Ok(())
+}
+
+/// Whoever placed it died after it had written down that it dials, and the broker has forgotten the id of that event: only
+/// the log tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_may_be_dialled_already_is_not_dialled() -> Result<()> {
+    let mut office = Office::nats().await?;
+    office.callee(TO, Callee::Answers { after_secs: 1 }, 5);
+    let at = now().checked_add(SignedDuration::from_secs(3))?;
+    let call = office.say(json!({ "at": at.to_string() })).await?;
+    office.world.kill("delivery-1")?;
+    let bus = office.world.log_as("delivery").await?;
+    let app = AppName::new("acme")?;
+    let placed = Filter::Kind(Kind::Placed);
+    let leg = Leg::of_placed(&app, &LegOf { call: call.clone(), side: Side::To, attempt: 1 });
+    let placed_seq = bus.last_seq(&placed).await?;
+    let step = Step::Dialling { side: Side::To, attempt: 1, begins: true, placed_seq, leg, hold: None };
+    let dialling = Progressed { step, moment: None, tell: Vec::new(), facts: CallFacts::default() };
+    let event = Event {
+        id: EventId::of(&["forgotten"]),
+        subject: Subject::Call { kind: Kind::Progressed, app, partition: Partition::of(&call) },
+        about: call.to_string(),
+        source: "delivery".to_owned(),
+        time: now(),
+        extra: Vec::new(),
+        data: serde_json::to_vec(&dialling)?.into(),
+    };
+    bus.append(&event, None).await?;
+    drop(bus);
+    office.world.start("delivery-1")?;
+    // Whoever is ordered later is dialled later.
+    let next = eventually("another is ordered", async || {
+        let body = json!({ "to": OTHER, "from": CLI, "target": { "say": "Hello." }, "at": at.to_string() });
+        let (status, reply) = office.world.order("/v1/calls/outbound", Some("next"), &body).await?;
+        Ok((status == 202).then_some(reply))
+    })
+    .await?;
+    office.over(&CallId::new(next["call"].as_str().context("an id")?)?).await?;
+    let dialled: Vec<String> = office.platform.placed().into_iter().map(|callout| callout.to).collect();
+    assert_eq!(dialled, [OTHER], "the first may have been dialled: its callbacks say");
     Ok(())
 }
 

@@ -29,6 +29,8 @@ contract!(
     listeners_are_told_in_order_by_what_the_call_pinned,
     a_dead_host_delays_only_itself,
     who_takes_over_tells_on,
+    an_address_that_is_gone_speaks_for_itself_alone,
+    a_call_that_does_not_fit_is_given_up_alone,
     what_is_disabled_waits_and_is_told_when_enabled,
     who_does_not_answer_is_seen_until_he_does,
 );
@@ -47,7 +49,11 @@ struct Stage {
 impl Stage {
     async fn open(place: &Place) -> Result<Self> {
         let bus = place.open().await?;
-        let settings = OutboundSettings { allow: vec!["127.0.0.0/8".parse()?], user_agent: "callbus/test".to_owned() };
+        let settings = OutboundSettings {
+            allow: vec!["127.0.0.0/8".parse()?],
+            plain_http: false,
+            user_agent: "callbus/test".to_owned(),
+        };
         Ok(Self {
             profiles: Profiles::new(bus.clone(), Clock::System),
             bus,
@@ -238,6 +244,60 @@ async fn a_dead_host_delays_only_itself(place: Place) -> Result<()> {
     Ok(())
 }
 
+/// All addresses of a host are one lane.
+async fn an_address_that_is_gone_speaks_for_itself_alone(place: Place) -> Result<()> {
+    let mut stage = Stage::open(&place).await?;
+    let ear = Ear::start().await?;
+    ear.behave(|heard| if heard.target.starts_with("/gone") { 410 } else { 200 });
+    let urls = ["gone", "x"].map(|path| format!("{}/{path}/{{{{call_id}}}}", ear.url()));
+    let tell = stage.named(&[], &urls).await?;
+    stage.begin();
+    for number in 0..5 {
+        stage.happen(&format!("call-{number}"), Moment::CallEnd, &tell).await?;
+    }
+    hears(&ear, 5).await?;
+    eventually("the others are given up", async || Ok((dead(&stage.bus).await?.len() == 5).then_some(()))).await?;
+    stage.end().await?;
+    assert_eq!(ear.heard().len(), 10, "and asked once");
+    Ok(())
+}
+
+/// What a caller may write must not keep others from being told.
+async fn a_call_that_does_not_fit_is_given_up_alone(place: Place) -> Result<()> {
+    let mut stage = Stage::open(&place).await?;
+    let ear = Ear::start().await?;
+    let headers = json!({ "x-call": "{{call_id}}".repeat(300) });
+    let spec = json!({ "title": "Long", "http_method": "GET", "url": format!("{}/x", ear.url()), "headers": headers });
+    let id = stage.create(spec).await?.profile.id;
+    let tell = stage.named(&[&id], &[]).await?;
+    stage.begin();
+    for number in 0..20 {
+        stage.happen(&format!("{}-{number}", "long".repeat(15)), Moment::CallEnd, &tell).await?;
+    }
+    stage.happen("short", Moment::CallEnd, &tell).await?;
+    hears(&ear, 1).await?;
+    let causes = eventually("the others are given up", async || {
+        let causes = dead(&stage.bus).await?;
+        Ok((causes.len() == 20).then_some(causes))
+    })
+    .await?;
+    assert!(causes.iter().all(|cause| cause.contains("16 KiB")), "{causes:?}");
+    assert_eq!(stage.profiles.find(&id).await?.status, Status::Active);
+    stage.end().await
+}
+
+/// Why what was given up was given up.
+async fn dead(bus: &Bus) -> Result<Vec<String>> {
+    let mut causes = Vec::new();
+    let mut events = bus.events(&Filter::All(Stream::Deliveries), 0);
+    while let Some(next) = events.next().await? {
+        if let Ok(DeliveryNoted::Dead { cause, .. }) = serde_json::from_slice(&next.event.data) {
+            causes.push(cause);
+        }
+    }
+    Ok(causes)
+}
+
 async fn who_takes_over_tells_on(place: Place) -> Result<()> {
     let mut stage = Stage::open(&place).await?;
     let ear = Ear::start().await?;
@@ -390,7 +450,7 @@ async fn what_is_private_is_refused_when_saved_shown_and_told() -> Result<()> {
     let mut stage = Stage::open(&place).await?;
     let ear = Ear::start().await?;
     let spec = |url: String| read(json!({ "title": "Private", "http_method": "GET", "url": url }));
-    let settings = OutboundSettings { allow: Vec::new(), user_agent: "callbus/test".to_owned() };
+    let settings = OutboundSettings { allow: Vec::new(), plain_http: true, user_agent: "callbus/test".to_owned() };
     let public = Outbound::new(settings)?;
     let refused =
         stage.profiles.create(&public, "SG", &spec(ear.url())?, "story").await.err().context("it is private")?;

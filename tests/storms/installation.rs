@@ -269,7 +269,8 @@ fn nowhere() -> Result<Outbound> {
     if let Some(outbound) = NOWHERE.get() {
         return Ok(outbound.clone());
     }
-    let outbound = Outbound::new(OutboundSettings { allow: Vec::new(), user_agent: "storm".to_owned() })?;
+    let outbound =
+        Outbound::new(OutboundSettings { allow: Vec::new(), plain_http: false, user_agent: "storm".to_owned() })?;
     Ok(NOWHERE.get_or_init(|| outbound).clone())
 }
 

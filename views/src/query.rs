@@ -56,6 +56,8 @@ pub struct DeliveryFilter {
     pub call: Option<CallId>,
     /// What happened at or after it.
     pub since: Option<Timestamp>,
+    /// Deliveries of which nothing was written down at or after this place in `DELIVERIES`.
+    pub untouched_from: Option<u64>,
     /// Deliveries that begin in `DELIVERIES` before this sequence: the next page.
     pub before: Option<u64>,
 }
@@ -202,6 +204,10 @@ impl Store {
         wanted.equal("state", filter.state.map(DeliveryState::as_str));
         wanted.equal("call", filter.call.as_ref());
         wanted.between("happened_at", filter.since, None);
+        if let Some(untouched_from) = filter.untouched_from {
+            let place = wanted.integer(untouched_from);
+            wanted.conditions.push(format!("seq < {place}"));
+        }
         if let Some(before) = filter.before {
             let place = wanted.integer(before);
             wanted.conditions.push(format!("first_seq < {place}"));

@@ -83,7 +83,7 @@ impl Desk {
             headers: headers.into_iter().flatten().collect(),
             body: event.data.clone(),
             timeout: within,
-            body_bytes_max: ANSWER_BYTES_MAX,
+            body_bytes_max: Some(ANSWER_BYTES_MAX),
         };
         let reply = self.outbound.send(request).await.map_err(|error| error.to_string())?;
         if !(200..300).contains(&reply.status) {

@@ -12,6 +12,8 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub struct PlacedLeg {
     pub of: LegOf,
+    /// No leg of its side has rung before it.
+    pub begins: bool,
     pub placed: Placed,
     /// What was known when it was dialled.
     pub facts: CallFacts,
@@ -34,14 +36,14 @@ pub async fn find(bus: &Bus, app: &AppName, custom: Option<&str>) -> Result<Opti
         }))
     };
     let Some(dialling) = read(dialling_seq, Kind::Progressed).await? else { return Ok(None) };
-    let Ok(Progressed { step: Step::Dialling { side, attempt, placed_seq, hold, .. }, facts, .. }) =
+    let Ok(Progressed { step: Step::Dialling { side, attempt, begins, placed_seq, hold, .. }, facts, .. }) =
         serde_json::from_slice(&dialling.data)
     else {
         return Ok(None);
     };
     let Some(placed) = read(placed_seq, Kind::Placed).await? else { return Ok(None) };
     let Ok(placed) = serde_json::from_slice(&placed.data) else { return Ok(None) };
-    Ok(Some(PlacedLeg { of: LegOf { call, side, attempt }, placed, facts, dialled_at: dialling.time, hold }))
+    Ok(Some(PlacedLeg { of: LegOf { call, side, attempt }, begins, placed, facts, dialled_at: dialling.time, hold }))
 }
 
 impl PlacedLeg {

@@ -85,7 +85,7 @@ impl World {
         let wallet = WalletId::new("acme").expect("wallet");
         let apps = vec![App { name: app.clone(), wallet, deck: "standard".to_owned(), handler: handlers.take(&app) }];
         let [cache, call_memory] = [(); 2].map(|()| Cache::memory(100, clock.clone()));
-        let outbound = OutboundSettings { allow: Vec::new(), user_agent: "test".to_owned() };
+        let outbound = OutboundSettings { allow: Vec::new(), plain_http: false, user_agent: "test".to_owned() };
         let means = Means {
             bus: bus.clone(),
             credit: Credit::new(bus.clone(), Admission::Memory(MemoryAdmission::default()), clock.clone()),

@@ -264,7 +264,9 @@ async fn open_to_copy(config: &Config, environment: &Environment) -> Result<Bus,
 
 /// Every durable consumer callbus may have, whatever number of groups was in force.
 fn all_consumers() -> Vec<ConsumerSpec> {
-    workers::consumers().into_iter().chain(billing::GROUPS.into_iter().flat_map(billing::consumers)).collect()
+    let billing = billing::GROUPS.into_iter().flat_map(billing::consumers);
+    let delivery = delivery::GROUPS.into_iter().flat_map(delivery::consumers);
+    workers::consumers().into_iter().chain(billing).chain(delivery).collect()
 }
 
 fn failure(error: BackupError) -> Failure {

@@ -67,8 +67,9 @@ pub(crate) async fn run(config: &Config, output: Output, command: DeliveryComman
                 return Err(Failure::say(Exit::Usage, "name one by its id, or --all DESTINATION"));
             };
             let path = format!("/v1/destinations/{}/retry", segment(&destination));
-            let body = json!({ "since": since });
-            let step = async |_: &Value| api.post::<Value>(&path, &body).await;
+            let step = async |step: &Value| {
+                api.post::<Value>(&path, &json!({ "since": since, "before": step["before"] })).await
+            };
             let retried = steps(step, "retried").await?;
             say(output, &json!({ "retried": retried }), "retried");
             Ok(())

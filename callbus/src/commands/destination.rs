@@ -13,8 +13,19 @@ use crate::output::{Output, Tone, to_the_second, words};
 /// Destinations that are asked about at the same time.
 const AT_ONCE: usize = 8;
 /// What [`show`] says in words of its own, or what is nobody's business.
-const NOT_LISTED: [&str; 10] =
-    ["url", "to", "kinds", "from_seq", "headers", "header_values", "credentials", "credential_values", "keys", "by"];
+const NOT_LISTED: [&str; 11] = [
+    "url",
+    "to",
+    "kinds",
+    "from_seq",
+    "deliveries_seq",
+    "headers",
+    "header_values",
+    "credentials",
+    "credential_values",
+    "keys",
+    "by",
+];
 
 /// # Errors
 /// With the exit code of what went wrong; so with all that follow.
@@ -159,7 +170,7 @@ async fn show(api: &ApiClient, output: Output, name: &str) -> Result<(), Failure
     match put["keys"].as_array().map_or(0, Vec::len) {
         0 => {}
         1 => line("signed", "by one secret"),
-        _ => line("signed", "by a new secret, and for a day by the one before"),
+        _ => line("signed", "by a new secret, and for a day by those before"),
     }
     for (name, value) in put.as_object().into_iter().flatten().filter(|(name, _)| !NOT_LISTED.contains(&name.as_str()))
     {

@@ -218,6 +218,7 @@ pub(super) struct Delivery {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Outbound {
     pub allow: Vec<Network>,
+    pub plain_http: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Tools;
 use crate::crm::Written;
 use crate::in_force::{InForce, Ready};
-use crate::lane::{Answer, Judgement, Start};
+use crate::lane::{Answer, GONE, Judgement, Start};
 use crate::order::Again;
 use crate::profiles::{ProfileError, Profiles};
 use crate::route::{Body, call_of, deliveries_to};
@@ -138,6 +138,10 @@ impl Bag {
             Ok(reply) if (200..300).contains(&reply.status) => {
                 Answer::Taken { status: reply.status, took: reply.took, wrote: None }
             }
+            // It speaks for one address, and its lane has all of a host.
+            Ok(reply) if reply.status == GONE && self.is_origin => {
+                Answer::Hopeless { status: Some(GONE), cause: "it answers 410".to_owned() }
+            }
             Ok(reply) => Answer::Refused {
                 status: Some(reply.status),
                 cause: format!("it answers {}", reply.status),
@@ -173,11 +177,11 @@ impl Bag {
                 ("delivered", DeliveryNoted::Delivered { delivery, attempt, status: *status, took_millis, wrote })
             }
             (_, Judgement::Failed { used, next_at }) => {
-                let (delivery, status, cause) = (delivery.id.clone(), status_of(&answer), cause_of(&answer));
+                let (delivery, status, cause) = (delivery.id.clone(), answer.status(), answer.cause());
                 ("failed", DeliveryNoted::Failed { delivery, attempt, status, cause, used, next_at })
             }
             (_, Judgement::Dead | Judgement::Delivered) => {
-                let (delivery, status, cause) = (delivery.id.clone(), status_of(&answer), cause_of(&answer));
+                let (delivery, status, cause) = (delivery.id.clone(), answer.status(), answer.cause());
                 ("dead", DeliveryNoted::Dead { delivery, attempt, status, cause })
             }
         };
@@ -311,20 +315,5 @@ impl Bag {
                 }
             }
         }
-    }
-}
-
-fn status_of(answer: &Answer) -> Option<u16> {
-    match answer {
-        Answer::Taken { status, .. } => Some(*status),
-        Answer::Limited { status, .. } => Some(*status),
-        Answer::Refused { status, .. } | Answer::Hopeless { status, .. } => *status,
-    }
-}
-
-pub(super) fn cause_of(answer: &Answer) -> String {
-    match answer {
-        Answer::Taken { .. } => String::new(),
-        Answer::Refused { cause, .. } | Answer::Limited { cause, .. } | Answer::Hopeless { cause, .. } => cause.clone(),
     }
 }

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::Credentials;
 use super::activity::{CallActivity, Status, national};
 use super::fields::{Fields, is_word};
-use super::template::text_of;
-use super::wire::{Ask, Heard, Payload, Wire, again, hopeless};
+use super::template::{in_url, text_of};
+use super::wire::{Ask, Heard, Payload, Wire, again, hopeless, short};
 use crate::lane::Answer;
 
 /// Where HubSpot is, unless told otherwise.
@@ -110,6 +110,7 @@ impl Hubspot {
             return Err(if invalid { hopeless } else { again }(Some(written.status), cause));
         };
         if let Some(contact) = contact {
+            let (id, contact): (String, String) = (in_url(&id).collect(), in_url(&contact).collect());
             let path = format!("/calls/{id}/associations/contacts/{contact}");
             let kind = json!([{ "associationCategory": "HUBSPOT_DEFINED", "associationTypeId": self.association }]);
             let associated = wire.ask(self.ask(credentials, Method::PUT, &path, Some(kind)), || json!({})).await?;
@@ -170,7 +171,7 @@ impl Hubspot {
             "SECONDLY" => Duration::from_secs(1),
             _ => Duration::from_secs(10),
         };
-        let cause = format!("it answers 429 ({policy}){}", heard.words());
+        let cause = format!("it answers 429 ({}){}", short(&policy), heard.words());
         Err(heard.limited(heard.retry_after.unwrap_or(pause), cause))
     }
 }

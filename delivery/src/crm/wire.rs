@@ -19,6 +19,10 @@ use crate::webhook::retry_after;
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Of what it says of an error, for the cause.
 const WORDS_CHARS_MAX: usize = 160;
+/// A word with so many digits may be a phone number.
+const DIGITS_MIN: usize = 7;
+/// A word with a digit in it, as long as this, may be a token.
+const TOKEN_CHARS_MIN: usize = 20;
 /// Pause after a 429 that does not say how long.
 const LIMITED_FOR: Duration = Duration::from_secs(10);
 
@@ -97,7 +101,7 @@ impl Wire<'_> {
             headers,
             body: Bytes::from(body),
             timeout,
-            body_bytes_max: ANSWER_BYTES_MAX,
+            body_bytes_max: Some(ANSWER_BYTES_MAX),
         };
         match &self.mode {
             Mode::Shows(shown) => {
@@ -154,9 +158,19 @@ impl Heard {
     }
 }
 
-/// A line of it.
+/// A line of it, without what it may repeat of what was sent: numbers of callers, tokens, ids.
 pub(super) fn short(text: &str) -> String {
-    text.chars().take(WORDS_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let text: String = text.chars().take(WORDS_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let is_word = |c: char| c.is_alphanumeric() || "-_.+/=%".contains(c);
+    let mut said = String::with_capacity(text.len());
+    for piece in text.split_inclusive(|c| !is_word(c)) {
+        let word = piece.trim_end_matches(|c| !is_word(c));
+        let digits = word.chars().filter(char::is_ascii_digit).count();
+        let hidden = digits >= DIGITS_MIN || (digits > 0 && word.chars().count() >= TOKEN_CHARS_MIN);
+        said.push_str(if hidden { "…" } else { word });
+        said.push_str(&piece[word.len()..]);
+    }
+    said
 }
 
 /// It may go well another time.
@@ -192,5 +206,24 @@ impl<T> Session<T> {
         let made = Arc::new(make().await?);
         *session = Some(Arc::clone(&made));
         Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn what_a_crm_repeats_of_a_call_is_hidden() {
+        for (said, shown) in [
+            ("No such column 'callbus_call_id__c' on Task", "No such column 'callbus_call_id__c' on Task"),
+            ("to +46701234567 is bad", "to … is bad"),
+            ("(46701234567)", "(…)"),
+            ("token Bearer 00Dxx0000001gPL!AR8AQJXg5oj8jXSgxJfA0lBog", "token Bearer …!…"),
+            ("call 5b8a-fc01-4e2d-9f1b-aaaa is there", "call … is there"),
+            ("line 1\nline 2", "line 1 line 2"),
+        ] {
+            assert_eq!(short(said), shown);
+        }
     }
 }

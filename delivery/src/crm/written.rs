@@ -57,12 +57,12 @@ impl Written {
 
     async fn read(&self, bus: &Bus, to: &Destination) -> Result<Calls, Unavailable> {
         let filter = Filter::Deliveries(to.name.clone());
-        let from = bus.last_seq(&filter).await?.saturating_sub(LOOKED_BACK);
+        // One of the same name, removed since, has nothing to do with this one.
+        let from = bus.last_seq(&filter).await?.saturating_sub(LOOKED_BACK).max(to.deliveries_seq);
         let (mut calls, mut events) = (Calls::default(), bus.events(&filter, from));
         while let Some(next) = events.next().await? {
-            // One of the same name, removed since, has nothing to do with this one.
             let Subject::Delivery { partition, .. } = next.event.subject else { continue };
-            if next.event.time < to.since || !self.group.has(partition) {
+            if !self.group.has(partition) {
                 continue;
             }
             if let Ok(DeliveryNoted::Delivered { wrote: Some(wrote), .. }) = serde_json::from_slice(&next.event.data) {

@@ -56,7 +56,7 @@ fn call(text: &str) -> CallId {
 fn dialling(side: Side, attempt: u8) -> Step {
     let of = proto::LegOf { call: call("placed-1"), side, attempt };
     let leg = Leg::of_placed(&"acme".parse().expect("a name"), &of);
-    Step::Dialling { side, attempt, placed_seq: 1, leg, hold: None }
+    Step::Dialling { side, attempt, begins: attempt == 1, placed_seq: 1, leg, hold: None }
 }
 
 fn dialled(side: Side, attempt: u8, platform: &str) -> Step {

@@ -70,6 +70,7 @@ impl Booth {
         let step = Step::Dialling {
             side,
             attempt,
+            begins: !dial.has_rung(side),
             placed_seq: dial.placed_seq,
             leg: leg.clone(),
             hold: Some(to_value(&hold).map_err(|error| error.to_string())?),

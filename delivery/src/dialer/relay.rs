@@ -36,15 +36,16 @@ async fn callback(telephone: &Telephone, app: &AppName, event: &Event) -> Result
     };
     let found = placed::find(&telephone.bus, app, common.custom.as_deref()).await;
     let found = found.map_err(|error| error.to_string())?;
-    let (Some(PlacedLeg { of, placed, facts, dialled_at, hold }), Some(platform_call)) = (found, common.call) else {
+    let (Some(PlacedLeg { of, begins, placed, facts, dialled_at, hold }), Some(platform_call)) = (found, common.call)
+    else {
         return Ok(());
     };
     let LegOf { side, attempt, .. } = of;
     let at = event.time;
     let facts = CallFacts { started_at: facts.started_at.or(Some(dialled_at)), leg: Some(side), ..facts };
     // The platform's answer to the callout may be slower than this, or nobody is left to hear it: that the leg rings is
-    // told first all the same. Of a later attempt it was told before.
-    if attempt == 1 && matches!(details, Details::Ace(_)) {
+    // told first all the same.
+    if begins && matches!(details, Details::Ace(_)) {
         let dialled = dialled(&placed, of.clone(), hold.as_ref(), &platform_call, at)?;
         telephone.bus.append(&dialled, None).await.map_err(|error| error.to_string())?;
         let moment = placed.order.start_of(side);

@@ -23,6 +23,8 @@ pub(super) enum Breaker {
     Open {
         probes: u32,
         probe_at: Timestamp,
+        /// Place in the line of the newest probe.
+        probed: Option<u64>,
         seq: u64,
     },
     /// It said that it is not to be asked any more.
@@ -64,6 +66,13 @@ impl Breaker {
         }
     }
 
+    /// The delivery in this place of the line is the probe.
+    pub(super) fn probes(&mut self, place: u64) {
+        if let Self::Open { probed, .. } = self {
+            *probed = Some(place);
+        }
+    }
+
     /// An attempt failed; `gone`: it said that it is not to be asked any more. Before `held_until` it wants no probe.
     pub(super) fn failed(&mut self, gone: bool, probe: bool, held_until: Timestamp, now: Timestamp) -> Option<Change> {
         if gone {
@@ -78,7 +87,7 @@ impl Breaker {
                 if *failures < BREAK_ATTEMPTS || now.duration_since(since) < BREAK_AFTER {
                     return None;
                 }
-                *self = Self::Open { probes: 0, probe_at: later(now, PROBE_AFTER), seq: 0 };
+                *self = Self::Open { probes: 0, probe_at: later(now, PROBE_AFTER), probed: None, seq: 0 };
                 Some(Change::Broke { gone: false })
             }
             Self::Open { probes, probe_at, .. } => {

@@ -45,7 +45,7 @@ impl Past {
                 self.lane.breaker = if gone {
                     Breaker::Gone { seq }
                 } else {
-                    Breaker::Open { probes: 0, probe_at: Timestamp::MIN, seq }
+                    Breaker::Open { probes: 0, probe_at: Timestamp::MIN, probed: None, seq }
                 };
             }
             DeliveryNoted::Mended { group } if ours(group) => {

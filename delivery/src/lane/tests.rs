@@ -345,8 +345,21 @@ fn it_breaks_after_ten_failures_and_a_minute_and_probes() {
     world.play(3600);
     let probes = world.attempts.len() - before;
     assert!((10..=15).contains(&probes), "{probes} probes in an hour");
-    assert!(world.attempts[before..].iter().all(|(_, seq, _)| *seq == 1), "the oldest is the probe");
+    let probed: Vec<u64> = world.attempts[before..].iter().map(|(_, seq, _)| *seq).collect();
+    assert_eq!(probed[..6], [2, 3, 4, 1, 2, 3], "each in its turn");
     assert_eq!(world.dead(), 0, "probes use up nothing");
+}
+
+#[test]
+fn one_that_is_never_taken_does_not_keep_the_others_back() {
+    let down_until = start_of_time() + SignedDuration::from_mins(10);
+    let mut world = World::new(&RetryPlan::Lasting, |now, start: &Start| {
+        if now < down_until || start.delivery.seq == 1 { refused(400) } else { taken() }
+    });
+    (0..20).for_each(|call| world.event(&call.to_string()));
+    world.play(1800);
+    assert_eq!(world.delivered().len(), 19);
+    assert!(!world.lane.standing(GROUP).broken);
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub(super) fn check_places(text: &str, pieces: &[Piece]) -> Result<(), BadTempla
         return Err(BadTemplate::new(text, 0, "it does not begin with https://host"));
     };
     let path = text[authority..].find(['/', '?']).map_or(text.len(), |length| authority + length);
+    if path == authority {
+        return Err(BadTemplate::new(text, authority, "it has no host; write https://host/path"));
+    }
     let query = text[path..].find('?').map(|length| path + length + 1);
     for piece in pieces {
         let start = piece.at.start;

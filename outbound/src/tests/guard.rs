@@ -11,7 +11,7 @@ use crate::{BadUrl, Guard, SendError, check_url};
 
 #[test]
 fn only_the_public_internet_is_called() -> Result<()> {
-    let guard = Guard::new(Vec::new());
+    let guard = Guard::new(Vec::new(), true);
     for address in [
         "1.1.1.1",
         "8.8.8.8",
@@ -91,7 +91,7 @@ fn only_the_public_internet_is_called() -> Result<()> {
 
 #[test]
 fn what_is_allowed_is_called_and_nothing_beside_it() -> Result<()> {
-    let guard = Guard::new(settings(&["10.1.0.0/16", "fd00::/8", "127.0.0.1/32"])?.allow);
+    let guard = Guard::new(settings(&["10.1.0.0/16", "fd00::/8", "127.0.0.1/32"])?.allow, false);
     for (address, is_called) in [
         ("10.1.2.3", true),
         ("10.2.0.0", false),
@@ -214,8 +214,8 @@ proptest! {
             host = host.bytes().map(|byte| format!("%{byte:02x}")).collect();
         }
         let url = check_url(&format!("{scheme}://{host}/")).expect("a URL");
-        let checked = Guard::new(Vec::new()).check_host(&url);
-        prop_assert!(matches!(&checked, Err(refused) if refused.address == address), "{host}: {checked:?}");
+        let checked = Guard::new(Vec::new(), true).check_host(&url);
+        prop_assert!(matches!(&checked, Err(BadUrl::Refused(refused)) if refused.address == address), "{host}: {checked:?}");
     }
 
     #[test]
@@ -223,10 +223,10 @@ proptest! {
         let address = Ipv4Addr::from(bits);
         let is_special = address.is_private() || address.is_loopback() || address.is_link_local()
             || address.is_multicast() || address.is_broadcast() || address.is_documentation() || address.is_unspecified();
-        prop_assert!(!is_special || Guard::new(Vec::new()).check(address.into()).is_err());
+        prop_assert!(!is_special || Guard::new(Vec::new(), true).check(address.into()).is_err());
         // However it is carried inside IPv6.
         for carried in [address.to_ipv6_mapped(), address.to_ipv6_compatible()] {
-            prop_assert!(Guard::new(Vec::new()).check(carried.into()).is_err());
+            prop_assert!(Guard::new(Vec::new(), true).check(carried.into()).is_err());
         }
     }
 

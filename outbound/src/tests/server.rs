@@ -74,7 +74,7 @@ pub(super) fn request(url: &str) -> Result<Request> {
         headers: vec![("content-type".to_owned(), "application/json".to_owned())],
         body: Bytes::from_static(b"{}"),
         timeout: Duration::from_secs(20),
-        body_bytes_max: 1000,
+        body_bytes_max: Some(1000),
     })
 }
 

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use simulator::{Hangup, Party};
 use tests::eventually;
 use tests::receiver::{Receiver, Reply};
-use tests::world::{ALLOWED, POLICY, World};
+use tests::world::{ALLOWED, POLICY, WALLET, World};
 
 use super::{hears, noted, settled};
 use crate::calls::script;
 
 const EVENTS: u64 = 3_000;
 const CALLS: u64 = 200;
+const ALLOW: &str = "[outbound]\nallow = [\"127.0.0.0/8\"]\n";
 
 /// Two replicas share four groups; one is killed while it sends, twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,6 +63,70 @@ async fn happen(calls: &Bus, round: u64) -> Result<()> {
     Ok(())
 }
 
+/// What was delivered before a backup is not sent again after it was restored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_sends_nothing_again_embedded() -> Result<()> {
+    a_restore_sends_nothing_again(World::embedded_with(POLICY, ALLOW).await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_sends_nothing_again_on_servers() -> Result<()> {
+    let mut world = World::nats_with(POLICY, ALLOW).await?;
+    world.start("delivery-1")?;
+    a_restore_sends_nothing_again(world).await
+}
+
+async fn a_restore_sends_nothing_again(mut world: World) -> Result<()> {
+    let receiver = Receiver::start().await?;
+    let spec = json!({ "url": receiver.url(), "kinds": ["settled"] });
+    let (_, put) = world.put("/v1/destinations/crm", &spec).await?;
+    receiver.trust(put["secret"].as_str().context("the secret is shown once")?)?;
+    world.top_up(WALLET, "100").await?;
+    let platform = world.platform(1)?;
+    for _ in 0..5 {
+        platform.call(script(ALLOWED)).await;
+    }
+    hears(&receiver, 5).await?;
+    // Only what is known to be done by then is known to be done afterwards: the rest is written down once more.
+    eventually("all of it is noted", async || {
+        let delivered = |noted: &DeliveryNoted| matches!(noted, DeliveryNoted::Delivered { .. });
+        let noted = noted(&world.log().await?, "crm").await?;
+        Ok((noted.iter().filter(|noted| delivered(noted)).count() == 5).then_some(()))
+    })
+    .await?;
+    let done = |output: std::process::Output| {
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "{said}");
+        Ok(said)
+    };
+    done(world.callbus_as("backup", &["backup", "copy"])?)?;
+    world.lose_everything()?;
+    done(world.callbus_as("restore", &["restore", "copy"])?)?;
+    if world.is_embedded() {
+        world.start("all")?;
+    } else {
+        world.provision(&[])?;
+        for role in ["billing", "worker-1", "worker-2", "ingress-1", "api", "delivery-1"] {
+            world.start(role)?;
+        }
+    }
+    let rotated = eventually("the secret, which is in no backup, is made anew", async || {
+        let (status, rotated) = world.post("/v1/destinations/crm/rotate", &json!({})).await?;
+        Ok((status == 200).then_some(rotated))
+    })
+    .await?;
+    receiver.trust(rotated["secret"].as_str().context("a secret")?)?;
+    let platform = world.platform(2)?;
+    eventually("calls are answered", async || {
+        let report = platform.call(script(ALLOWED)).await;
+        Ok((report.answers()[0].action.name() == "connectPstn").then_some(()))
+    })
+    .await?;
+    hears(&receiver, 6).await?;
+    assert_eq!(receiver.judge(&[])?, 0, "nothing came again");
+    Ok(())
+}
+
 /// Says a command, and what it printed as JSON.
 fn said(world: &World, arguments: &[&str]) -> Result<Value> {
     let done = world.callbus(&[arguments, &["--json"]].concat())?;
@@ -72,13 +137,13 @@ fn said(world: &World, arguments: &[&str]) -> Result<Value> {
 /// What an operator does all day, by commands, on one process with a real call in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_sees_what_was_given_up_and_sends_it_again() -> Result<()> {
-    let world = World::embedded_with(POLICY, "[outbound]\nallow = [\"127.0.0.0/8\"]\n").await?;
+    let world = World::embedded_with(POLICY, ALLOW).await?;
     let receiver = Receiver::start_with(|_| Reply::Status(400)).await?;
     let spec = json!({ "url": receiver.url(), "kinds": ["ice", "dice", "settled"], "retry": { "table": [1] } });
     let file = world.write("crm.json", &spec.to_string())?;
     let put = said(&world, &["destination", "put", "crm", "--file", &file])?;
     receiver.trust(put["secret"].as_str().context("the secret is shown once")?)?;
-    world.top_up(tests::world::WALLET, "10").await?;
+    world.top_up(WALLET, "10").await?;
     let began = tests::world::now();
     let mut call = script(ALLOWED);
     call.hangup = Hangup { after_secs: 5, by: Party::Caller };
@@ -104,6 +169,18 @@ async fn an_operator_sees_what_was_given_up_and_sends_it_again() -> Result<()> {
     assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
     let shown = world.callbus(&["destination", "ls"])?;
     assert!(String::from_utf8(shown.stdout)?.contains("sending"));
+    // All again, which is refused again: that is not for the next step of the same request.
+    let (status, step) = world.post("/v1/destinations/crm/retry", &json!({})).await?;
+    assert_eq!((status, &step["retried"]), (200, &json!(3)), "{step}");
+    eventually("three are given up again", async || {
+        let page = said(&world, &["delivery", "ls", "--state", "dead"])?;
+        // Tables are a moment behind: as they were given up before, they had been tried twice.
+        let again = page["deliveries"].as_array().into_iter().flatten().filter(|dead| dead["attempts"] == 4);
+        Ok((again.count() == 3).then_some(()))
+    })
+    .await?;
+    let (status, step) = world.post("/v1/destinations/crm/retry", &json!({ "before": step["before"] })).await?;
+    assert_eq!((status, &step["retried"], &step["more"]), (200, &json!(0), &json!(false)), "{step}");
     receiver.behave(|_| Reply::Status(200));
     assert_eq!(said(&world, &["delivery", "retry", id])?["retried"], 1);
     assert_eq!(said(&world, &["delivery", "retry", "--all", "crm"])?["retried"], 2);
@@ -111,7 +188,7 @@ async fn an_operator_sees_what_was_given_up_and_sends_it_again() -> Result<()> {
     let sent = receiver.heard();
     let taken: Vec<u64> = sent.iter().filter(|heard| heard.status == 200).map(|heard| heard.sequence).collect();
     assert!(taken[1] < taken[2], "the oldest first");
-    assert!(sent.iter().filter(|heard| heard.status == 200).all(|heard| heard.attempt == 3), "attempts are counted on");
+    assert!(sent.iter().filter(|heard| heard.status == 200).all(|heard| heard.attempt == 5), "attempts are counted on");
     // What a preview shows is what was sent.
     let shown = said(&world, &["destination", "preview", "crm"])?;
     let last = receiver.heard().into_iter().max_by_key(|heard| heard.sequence).context("the last")?;

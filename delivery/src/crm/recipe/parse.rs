@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use outbound::Method;
+use outbound::{Method, check_header};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
@@ -173,10 +173,9 @@ impl Reader<'_> {
     }
 
     fn headers(&self, headers: BTreeMap<String, String>) -> Result<Vec<(String, Template)>, String> {
-        let good =
-            |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        if let Some(name) = headers.keys().find(|name| !good(name)) {
-            return Err(self.wrong(name, "it is no name of a header"));
+        let bad = |name: &String| check_header(name).err().map(|why| (name.clone(), why));
+        if let Some((name, why)) = headers.keys().find_map(bad) {
+            return Err(self.wrong(&name, why));
         }
         self.templates(headers)
     }
