@@ -72,11 +72,13 @@ struct Wire {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 enum Method {
-    TtsCallout,
-    ConferenceCallout,
-    CustomCallout,
+    #[serde(rename = "ttsCallout")]
+    Tts,
+    #[serde(rename = "conferenceCallout")]
+    Conference,
+    #[serde(rename = "customCallout")]
+    Custom,
 }
 
 #[derive(Debug, Deserialize)]
@@ -181,13 +183,13 @@ impl Callout {
     pub(crate) fn read(asked: Value) -> Result<Self, Problem> {
         let wire: Wire = read::fields(asked)?;
         let callout = match (wire.method, wire.tts_callout, wire.conference_callout, wire.custom_callout) {
-            (Method::TtsCallout, Some(body), None, None) => Self::tts(read::fields(body)?)?,
-            (Method::ConferenceCallout, None, Some(body), None) => Self::conference(read::fields(body)?)?,
-            (Method::CustomCallout, None, None, Some(body)) => Self::custom(read::fields(body)?)?,
-            (Method::TtsCallout, None, None, None) => return Err(missing("ttsCallout")),
-            (Method::ConferenceCallout, None, None, None) => return Err(missing("conferenceCallout")),
-            (Method::CustomCallout, None, None, None) => return Err(missing("customCallout")),
-            (Method::TtsCallout | Method::ConferenceCallout | Method::CustomCallout, _, _, _) => {
+            (Method::Tts, Some(body), None, None) => Self::tts(read::fields(body)?)?,
+            (Method::Conference, None, Some(body), None) => Self::conference(read::fields(body)?)?,
+            (Method::Custom, None, None, Some(body)) => Self::custom(read::fields(body)?)?,
+            (Method::Tts, None, None, None) => return Err(missing("ttsCallout")),
+            (Method::Conference, None, None, None) => return Err(missing("conferenceCallout")),
+            (Method::Custom, None, None, None) => return Err(missing("customCallout")),
+            (Method::Tts | Method::Conference | Method::Custom, _, _, _) => {
                 return Err(Problem::parameter("the body is not the method's own"));
             }
         };

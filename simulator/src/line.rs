@@ -11,7 +11,7 @@ use proto::{CallId, Kind, Svaml};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::bodies::{CallFacts, MenuResultKind, Notice};
+use crate::bodies::{CallFacts, MenuResultKind};
 use crate::call::CALL_MAX_SECS;
 use crate::callout::{Callout, Joined, Room};
 use crate::dial::Dial;
@@ -22,10 +22,10 @@ use crate::platform::Platform;
 use crate::prompt::{self, Heard};
 use crate::recording::Recording;
 use crate::report::{CallResult, Ending, Reason, Step, What};
-use crate::rules;
 use crate::script::Input;
 use crate::timeline::Timeline;
 
+mod instructions;
 mod put;
 mod ring;
 
@@ -282,56 +282,6 @@ impl Line {
         match answer {
             Ok(answer) => Ok(answer.unwrap_or_else(|| Svaml::only(Action::Continue))),
             Err(_) => Err(self.ending(Reason::CallbackError).into()),
-        }
-    }
-
-    async fn instruction(&mut self, instruction: Instruction) -> Result<(), Interrupted> {
-        match instruction {
-            Instruction::Say { text, .. } => self.hear(Heard::speech(&text)).await,
-            Instruction::PlayFiles { ids, .. } => {
-                for heard in ids.iter().flat_map(|ids| prompt::parts(ids)) {
-                    self.hear(heard).await?;
-                }
-                Ok(())
-            }
-            Instruction::SendDtmf { value } => self.tones(value).await,
-            Instruction::SetCookie { key, value } => {
-                rules::keep(&mut self.facts.cookies, &key, &value);
-                self.note(What::Cookie { key, value });
-                Ok(())
-            }
-            // The platform placed the call, so its own side is up.
-            Instruction::Answer => Ok(()),
-            Instruction::StartRecording { options } => {
-                self.stop_recording().await;
-                self.note(What::RecordingStarted);
-                self.recording = Some(Recording::new(options, self.now()));
-                Ok(())
-            }
-            Instruction::StopRecording => {
-                self.stop_recording().await;
-                Ok(())
-            }
-        }
-    }
-
-    async fn hear(&mut self, heard: Heard) -> Result<(), Interrupted> {
-        self.note(What::Heard { text: heard.text });
-        self.pass(heard.length_ms).await
-    }
-
-    async fn tones(&mut self, digits: String) -> Result<(), Interrupted> {
-        let length_ms = prompt::tones_ms(&digits);
-        self.note(What::Tones { digits });
-        self.pass(length_ms).await
-    }
-
-    async fn stop_recording(&mut self) {
-        let Some(recording) = self.recording.take() else { return };
-        self.note(What::RecordingStopped);
-        if recording.is_told_of() {
-            self.tell(Kind::Notify, self.facts.notify(&Notice::RecordingFinished)).await;
-            recording.stored(&self.facts, self.at_ms, &mut self.later);
         }
     }
 

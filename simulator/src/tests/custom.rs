@@ -1,6 +1,7 @@
 //! Custom callouts: each question is answered by the callout itself, at a URL, or by the application.
 
 use proto::Kind::{Ace, Dice, Ice, Pie};
+use proto::callback::Details;
 use serde_json::{Value, json};
 
 use super::callouts::{TO, end, ended, platform};
@@ -49,10 +50,10 @@ async fn a_callout_that_answers_everything_asks_nobody() {
 
 #[tokio::test]
 async fn what_a_callout_leaves_open_the_application_is_asked() {
-    let server = Server::start(|callback| match callback.kind() {
-        Ice => canned(format!(r#"{{"action":{{"name":"connectPstn","number":"{TO}"}}}}"#)),
-        Ace => canned(MENU),
-        _ => only("hangup"),
+    let server = Server::start(|callback| match &callback.details {
+        Details::Ice(_) => canned(format!(r#"{{"action":{{"name":"connectPstn","number":"{TO}"}}}}"#)),
+        Details::Ace(_) => canned(MENU),
+        Details::Pie(_) | Details::Dice(_) | Details::Notify(_) | Details::Unknown { .. } => only("hangup"),
     })
     .await;
     let platform = server.platform();
@@ -62,7 +63,7 @@ async fn what_a_callout_leaves_open_the_application_is_asked() {
     place(&rest, json!({ "cli": "+46850000001" })).await;
     assert_eq!(end(&server).await.1, "MANAGERHANGUP");
     assert_eq!(server.kinds(), [Ice, Ace, Pie, Dice]);
-    let proto::callback::Details::Ice(ice) = server.seen().remove(0).details else { panic!("an ICE") };
+    let Details::Ice(ice) = server.seen().remove(0).details else { panic!("an ICE") };
     assert_eq!((ice.cli.as_deref(), ice.to.is_some()), (Some("+46850000001"), false));
 }
 
@@ -82,11 +83,9 @@ async fn with_a_destination_and_no_ice_it_rings_at_once() {
 #[tokio::test]
 async fn each_question_has_a_url_of_its_own() {
     let (application, _platform, rest) = platform(GO_ON).await;
-    let asked = Server::start(|callback| match callback.kind() {
-        Ice => canned(format!(r#"{{"action":{{"name":"connectSip","destination":{{"endpoint":"a@b"}}}}}}"#)),
-        _ => only("hangup"),
-    })
-    .await;
+    let to_sip = r#"{"action":{"name":"connectSip","destination":{"endpoint":"a@b"}}}"#;
+    let asked =
+        Server::start(move |callback| if callback.kind() == Ice { canned(to_sip) } else { only("hangup") }).await;
     let told = Server::start(|_| only("continue")).await;
     place(&rest, json!({ "ice": asked.url, "ace": asked.url, "dice": told.url })).await;
     assert_eq!(end(&told).await.1, "MANAGERHANGUP");
