@@ -30,6 +30,7 @@ contract!(
     who_takes_over_goes_on_where_it_was_left,
     a_backlog_waits_in_the_log,
     what_comes_while_a_secret_is_missing_waits,
+    the_secrets_of_what_is_removed_are_forgotten,
 );
 
 /// Delivery in this process, on a log of its own.
@@ -379,4 +380,33 @@ async fn what_comes_while_a_secret_is_missing_waits(place: Place) -> Result<()> 
     eventually("all three are taken", async || Ok((receiver.taken().len() == 3).then_some(()))).await?;
     receiver.judge(&[])?;
     post.end().await
+}
+
+/// Whoever still sends has them at hand: what is on its way ends as it began.
+async fn the_secrets_of_what_is_removed_are_forgotten(place: Place) -> Result<()> {
+    let mut post = Post::open(&place).await?;
+    let receiver = Receiver::start_with(|_| Reply::After(Duration::from_millis(500), 200)).await?;
+    post.put("crm", &receiver, json!({ "headers": { "x-api-key": "s3cret" } })).await?;
+    let name = DestinationName::new("crm")?;
+    post.register.rotate(&name, None, "story").await?;
+    let put = post.register.find(&name).await?.put;
+    let names: Vec<String> = put.keys.into_iter().map(|key| key.name).chain(put.header_values).collect();
+    assert_eq!(names.len(), 3, "two keys, and the values of the headers");
+    let bus = post.bus.clone();
+    let kept = async || {
+        let mut kept = 0;
+        for name in &names {
+            kept += usize::from(bus.secret(name).await?.is_some());
+        }
+        anyhow::Ok(kept)
+    };
+    assert_eq!(kept().await?, 3);
+    post.begin();
+    post.happen(1, 1).await?;
+    eventually("it is on its way", async || Ok((receiver.heard().len() == 1).then_some(()))).await?;
+    post.tell("crm", DestinationChanged::Removed { by: "story".to_owned() }).await?;
+    assert_eq!(kept().await?, 0);
+    bus.forget_secret(&names[0]).await?;
+    post.end().await?;
+    receiver.judge(&[]).map(drop)
 }
