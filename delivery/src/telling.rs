@@ -136,14 +136,16 @@ pub(crate) async fn send(
     let Some(client) = bearer else {
         return tools.outbound.send(request).await.map_err(|error| refused(error.to_string()));
     };
-    let token = tools.tokens.get(&tools.outbound, &client, None, now).await.map_err(refused)?;
-    let sent = tools.outbound.send(with_token(request.clone(), &token)).await;
+    let given = tools.tokens.get(&tools.outbound, &client, None, now).await;
+    let token = Result::as_ref(&given).map_err(|why| refused(why.clone()))?;
+    let sent = tools.outbound.send(with_token(request.clone(), token)).await;
     let reply = sent.map_err(|error| refused(error.to_string()))?;
     if reply.status != 401 {
         return Ok(reply);
     }
-    let token = tools.tokens.get(&tools.outbound, &client, Some(&token), now).await.map_err(refused)?;
-    tools.outbound.send(with_token(request, &token)).await.map_err(|error| refused(error.to_string()))
+    let given = tools.tokens.get(&tools.outbound, &client, Some(&given), now).await;
+    let token = Result::as_ref(&given).map_err(|why| refused(why.clone()))?;
+    tools.outbound.send(with_token(request, token)).await.map_err(|error| refused(error.to_string()))
 }
 
 fn keys(profile: &ReadyProfile, now: Timestamp) -> Vec<SigningSecret> {
