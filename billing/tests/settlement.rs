@@ -208,6 +208,8 @@ impl Sinch {
             secret: AppSecret::from_base64(SECRET)?,
             seed: 1,
             timeout: simulator::DEFAULT_TIMEOUT,
+            // Its clock stands still while that of billing goes on for days.
+            age_max: jiff::SignedDuration::MAX,
             now: || START.parse::<Timestamp>().expect("a time"),
         })?;
         let listener = tokio::net::TcpListener::bind(address).await?;

@@ -433,6 +433,17 @@ impl Bus {
         }
     }
 
+    /// Forgets a secret; one that is not there is forgotten already.
+    ///
+    /// # Errors
+    /// When it may still be there.
+    pub async fn forget_secret(&self, name: &str) -> Result<(), Unavailable> {
+        match self {
+            Self::Embedded(embedded) => embedded.forget_secret(name).await,
+            Self::Nats(nats) => nats.forget_secret(name).await,
+        }
+    }
+
     /// Keeps a document under a name and answers its revision.
     ///
     /// # Errors

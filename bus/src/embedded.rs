@@ -286,6 +286,11 @@ impl Embedded {
         Ok(found.await?.map(Bytes::from))
     }
 
+    pub(crate) async fn forget_secret(&self, name: &str) -> Result<(), Unavailable> {
+        let name = name.to_owned();
+        self.log.change(move |log| log.execute("delete from secret where name = ?1", [name]).map(drop)).await
+    }
+
     pub(crate) async fn put_document(&self, name: &str, bytes: Bytes) -> Result<String, Unavailable> {
         let revision = revision_of(&bytes);
         let (name, kept) = (name.to_owned(), revision.clone());

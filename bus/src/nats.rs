@@ -271,6 +271,10 @@ impl Nats {
         documents::secret(&self.broker, name).await
     }
 
+    pub(crate) async fn forget_secret(&self, name: &str) -> Result<(), Unavailable> {
+        documents::forget_secret(&self.broker, name).await
+    }
+
     pub(crate) async fn put_document(&self, name: &str, bytes: Bytes) -> Result<String, Unavailable> {
         documents::put(&self.broker, name, bytes).await
     }

@@ -21,6 +21,7 @@ mod plan;
 mod in_force;
 mod route;
 mod webhook;
+mod session;
 mod tokens;
 mod telling;
 mod crm;

@@ -185,8 +185,11 @@ impl Register {
     pub async fn tell(&self, name: &DestinationName, changed: DestinationChanged) -> Result<(), RegisterError> {
         for _ in 0..ATTEMPTS_MAX {
             let (before, last) = self.last(name).await?;
-            before.ok_or_else(|| RegisterError::Unknown(name.clone()))?;
+            let before = before.ok_or_else(|| RegisterError::Unknown(name.clone()))?;
             match self.append(name, last, &changed).await {
+                Ok(_) if matches!(changed, DestinationChanged::Removed { .. }) => {
+                    return self.forget(&before.put).await;
+                }
                 Ok(_) => return Ok(()),
                 Err(AppendError::Conflict { .. }) => {}
                 Err(error @ (AppendError::Refused(_) | AppendError::Unavailable(_))) => {
@@ -234,6 +237,16 @@ impl Register {
         let kept = self.secret_name(name, what, last);
         self.bus.put_secret(&kept, Bytes::from(json(values))).await?;
         Ok(Some(kept))
+    }
+
+    /// What only a destination knew that is no more. Whoever still sends to it has its secrets at hand, and whoever
+    /// begins now does not send to it.
+    async fn forget(&self, put: &DestinationPut) -> Result<(), RegisterError> {
+        let keys = put.keys.iter().map(|key| &key.name);
+        for name in keys.chain(&put.header_values).chain(&put.credential_values) {
+            self.bus.forget_secret(name).await?;
+        }
+        Ok(())
     }
 
     /// Two who change it at once do not write over each other's secrets.

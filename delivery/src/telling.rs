@@ -138,13 +138,15 @@ pub(crate) async fn send(
         sent.map_err(|error| if is_unfit(&error) { hopeless(&error.to_string()) } else { refused(error.to_string()) })
     };
     let Some(client) = bearer else { return send(request).await };
-    let token = tools.tokens.get(&tools.outbound, &client, None, now).await.map_err(refused)?;
-    let reply = send(with_token(request.clone(), &token)).await?;
+    let given = tools.tokens.get(&tools.outbound, &client, None, now).await;
+    let token = Result::as_ref(&given).map_err(|why| refused(why.clone()))?;
+    let reply = send(with_token(request.clone(), token)).await?;
     if reply.status != 401 {
         return Ok(reply);
     }
-    let token = tools.tokens.get(&tools.outbound, &client, Some(&token), now).await.map_err(refused)?;
-    send(with_token(request, &token)).await
+    let given = tools.tokens.get(&tools.outbound, &client, Some(&given), now).await;
+    let token = Result::as_ref(&given).map_err(|why| refused(why.clone()))?;
+    send(with_token(request, token)).await
 }
 
 fn keys(profile: &ReadyProfile, now: Timestamp) -> Vec<SigningSecret> {

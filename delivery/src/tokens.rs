@@ -2,6 +2,7 @@
 //! it is refused.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use outbound::{Method, Outbound, Request, check_url};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+
+use crate::session::Session;
 
 /// Credentials that tokens are kept of.
 const KEPT_MAX: usize = 4096;
@@ -49,13 +52,10 @@ impl fmt::Debug for Client {
 #[derive(Clone, Default)]
 pub(crate) struct Tokens(Arc<Mutex<HashMap<String, Arc<Slot>>>>);
 
-/// Who fetches holds it, and the others wait for what he gets.
-type Slot = tokio::sync::Mutex<Option<Got>>;
+/// A token, or why there is none for the moment.
+pub(crate) type Given = Arc<Result<String, String>>;
 
-struct Got {
-    token: Result<String, String>,
-    good_until: Timestamp,
-}
+type Slot = Session<Result<String, String>>;
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,30 +71,23 @@ struct Answer {
 }
 
 impl Tokens {
-    /// A token other than the one that was refused, if one was.
-    ///
-    /// # Errors
-    /// Says why there is none.
+    /// A token other than the one that was refused, if one was; or why there is none.
     pub(crate) async fn get(
         &self,
         outbound: &Outbound,
         client: &Client,
-        refused: Option<&str>,
+        refused: Option<&Given>,
         now: Timestamp,
-    ) -> Result<String, String> {
-        let slot = self.slot(&client.name);
-        let mut got = slot.lock().await;
-        if let Some(Got { token, good_until }) = &*got
-            && *good_until > now
-            && token.as_deref().ok() != refused.or(Some(""))
-        {
-            return token.clone();
-        }
-        let (token, good_until) = match fetch(outbound, client).await {
-            Ok((token, good_for)) => (Ok(token), now.checked_add(good_for).unwrap_or(now)),
-            Err(why) => (Err(why), now.checked_add(FAILED_FOR).unwrap_or(now)),
+    ) -> Given {
+        let make = || async {
+            let (token, good_for) = match fetch(outbound, client).await {
+                Ok((token, good_for)) => (Ok(token), good_for),
+                Err(why) => (Err(why), FAILED_FOR),
+            };
+            Ok((token, now.checked_add(good_for).unwrap_or(now)))
         };
-        got.insert(Got { token, good_until }).token.clone()
+        let Ok(given) = self.slot(&client.name).get::<_, Infallible>(refused, now, make).await;
+        given
     }
 
     fn slot(&self, name: &str) -> Arc<Slot> {

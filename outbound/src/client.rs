@@ -95,6 +95,20 @@ impl Outbound {
         Self::with(settings, Arc::new(names::system), Vec::new())
     }
 
+    /// With a test's own book of names, and roots it trusts beside the system's.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and when a root is no certificate.
+    #[cfg(feature = "storm")]
+    pub fn in_hand(
+        settings: OutboundSettings,
+        lookup: impl Fn(&str) -> io::Result<Vec<std::net::IpAddr>> + Send + Sync + 'static,
+        roots: &[&[u8]],
+    ) -> Result<Self, OpenError> {
+        let roots: Result<_, _> = roots.iter().map(|root| Certificate::from_der(root)).collect();
+        Self::with(settings, Arc::new(lookup), roots.map_err(|error| OpenError::Client(why(&error)))?)
+    }
+
     /// With a resolver and certificates of a test's own.
     pub(crate) fn with(
         settings: OutboundSettings,

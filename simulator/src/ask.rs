@@ -11,7 +11,7 @@ use crate::report::{Outcome, What};
 use crate::rules;
 
 /// Illegal SVAML.
-const ILLEGAL_SVAML: u32 = 40_001;
+pub(crate) const ILLEGAL_SVAML: u32 = 40_001;
 
 /// Why there is nothing to obey.
 pub(crate) enum Unanswered {
@@ -44,7 +44,7 @@ impl Call<'_> {
             if plain_will_do && rules::says_nothing(&body) {
                 return Ok(None);
             }
-            match self.read(kind, &body) {
+            match self.facts.read(kind, &body) {
                 Ok(svaml) => {
                     self.line.note(What::Answer { svaml: svaml.clone() });
                     return Ok(Some(svaml));
@@ -75,8 +75,7 @@ impl Call<'_> {
     }
 
     fn urls(&self, with_fallback: bool) -> Vec<Url> {
-        let fallback = self.exchange.fallback.as_ref().filter(|_| with_fallback);
-        [Some(&self.exchange.primary), fallback].into_iter().flatten().cloned().collect()
+        self.exchange.callback_urls().in_turn(with_fallback)
     }
 
     /// One callback, with its copies if the script wants any. What comes back first counts.

@@ -118,18 +118,15 @@ impl CallFacts {
             Caller::Private => (Some("private"), "PSTN"),
             Caller::User(_) => (None, "MXP"),
             Caller::Sip(address) => (Some(address.as_str()), "SIP"),
-        };
-        let domain = match &self.to {
-            Endpoint::Did(_) | Endpoint::Number(_) => "pstn",
-            Endpoint::Username(_) => "mxp",
-            Endpoint::Sip(_) => "sip",
+            // Only the server SDK has this one.
+            Caller::Server(cli) => (Some(cli.as_str()).filter(|cli| !cli.is_empty()), "SERVER"),
         };
         self.timed(Kind::Ice, at)
             .field("callResourceUrl", resource)
             .field("userRate", &self.user_rate)
             .known("cli", cli)
-            .field("to", &self.to)
-            .field("domain", domain)
+            .known("to", self.target())
+            .field("domain", self.domain())
             .field("originationType", origination_type)
             .field("rdnis", &self.rdnis)
             .some("callHeaders", &self.call_headers)
@@ -147,7 +144,7 @@ impl CallFacts {
 
     pub fn dice(&self, at: Timestamp, ending: Ending, duration_secs: Option<u32>) -> Bytes {
         let from = match &self.from {
-            Caller::Number(text) | Caller::User(text) | Caller::Sip(text) => text.as_str(),
+            Caller::Number(text) | Caller::User(text) | Caller::Sip(text) | Caller::Server(text) => text.as_str(),
             Caller::Private => "private",
         };
         self.timed(Kind::Dice, at)
@@ -156,7 +153,7 @@ impl CallFacts {
             .known("duration", duration_secs)
             .field("debit", self.debit(duration_secs))
             .field("userRate", &self.user_rate)
-            .field("to", &self.to)
+            .known("to", self.target())
             .field("from", from)
             .some("callHeaders", &self.call_headers)
             .known("user", self.user())
@@ -192,7 +189,7 @@ impl CallFacts {
         let body = Body::default()
             .field("from", serde_json::json!({ "type": from.0, "endpoint": from.1 }))
             .field("to", serde_json::json!({ "type": to.0, "endpoint": to.1 }))
-            .field("domain", "pstn")
+            .field("domain", self.domain())
             .field("callId", self.call.as_str())
             .field("status", if ending.is_some() { "FINAL" } else { "ONGOING" })
             .field("timestamp", at.strftime("%Y-%m-%dT%H:%M:%S").to_string())
@@ -219,7 +216,20 @@ impl CallFacts {
     fn user(&self) -> Option<&str> {
         match &self.from {
             Caller::User(user) => Some(user),
-            Caller::Number(_) | Caller::Private | Caller::Sip(_) => None,
+            Caller::Number(_) | Caller::Private | Caller::Sip(_) | Caller::Server(_) => None,
+        }
+    }
+
+    /// Nobody yet, of a call that the answer to its ICE is to give a target.
+    fn target(&self) -> Option<&Endpoint> {
+        (!self.to.endpoint().1.is_empty()).then_some(&self.to)
+    }
+
+    fn domain(&self) -> &'static str {
+        match &self.to {
+            Endpoint::Did(_) | Endpoint::Number(_) => "pstn",
+            Endpoint::Username(_) => "mxp",
+            Endpoint::Sip(_) => "sip",
         }
     }
 

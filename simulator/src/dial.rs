@@ -11,27 +11,27 @@ use crate::script::{Callee, Endpoint};
 /// How long it rings when the answer does not say.
 const RING_MAX_SECS: u32 = 60;
 /// How soon a busy or unreachable callee is known.
-const REJECTED_AFTER_MS: u64 = 1_000;
+pub(crate) const REJECTED_AFTER_MS: u64 = 1_000;
 /// A cookie whose key begins so is a header of the SIP leg too.
 const SIP_COOKIE: &str = "X-";
 /// How long detection listens.
-const DETECTION_SECS: u32 = 4;
+pub(crate) const DETECTION_SECS: u32 = 4;
 
 /// An outbound leg to set up.
 pub(crate) struct Dial {
-    leg: Leg,
-    route: Route,
-    ring_max_secs: u32,
-    max_secs: u32,
-    suppress: bool,
-    detection: Detection,
-    tones: Option<String>,
-    record: Option<RecordingOptions>,
+    pub(crate) leg: Leg,
+    pub(crate) route: Route,
+    pub(crate) ring_max_secs: u32,
+    pub(crate) max_secs: u32,
+    pub(crate) suppress: bool,
+    pub(crate) detection: Detection,
+    pub(crate) tones: Option<String>,
+    pub(crate) record: Option<RecordingOptions>,
 }
 
 /// Over what it goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Route {
+pub(crate) enum Route {
     Pstn,
     Sip,
     /// In-app: no ACE.
@@ -40,7 +40,7 @@ enum Route {
 
 /// Answering machine detection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Detection {
+pub(crate) enum Detection {
     Off,
     /// The ACE waits for the verdict.
     BeforeAce,
@@ -162,7 +162,7 @@ impl Call<'_> {
         self.line.lift_limits();
         let from_now = self.line.at_ms();
         let after = |secs: u32| from_now.saturating_add(u64::from(secs) * 1_000);
-        self.line.limit(after(dial.ring_max_secs), rang_out(dial.route));
+        self.line.limit(after(dial.ring_max_secs), dial.route.rang_out());
         if let Some(patience_secs) = self.script.patience_secs {
             let gave_up = Ending { result: CallResult::NoAnswer, reason: Reason::Cancel };
             self.line.limit(after(patience_secs), gave_up);
@@ -173,13 +173,12 @@ impl Call<'_> {
             }
             Callee::Busy => {
                 self.line.pass(REJECTED_AFTER_MS)?;
-                Err(Ending { result: CallResult::Busy, reason: Reason::NotApplicable })
+                Err(BUSY)
             }
             Callee::NoAnswer => self.line.pass(u64::MAX),
             Callee::Fails => {
                 self.line.pass(REJECTED_AFTER_MS)?;
-                let reason = if dial.route == Route::Mxp { Reason::UserNotFound } else { Reason::Congestion };
-                Err(Ending { result: CallResult::Failed, reason })
+                Err(dial.route.unreachable())
             }
         }
     }
@@ -187,11 +186,7 @@ impl Call<'_> {
     /// What the ACE says of the detection. A call that ends before the verdict has `hangup` for one.
     fn detect(&mut self, detection: Detection, max_secs: u32) -> Result<Option<Amd>, Ending> {
         let listens_secs = DETECTION_SECS.min(self.script.hangup.after_secs).min(max_secs);
-        let (status, reason) = match self.script.callee {
-            Callee::Machine { .. } => (AmdStatus::Machine, "longgreeting"),
-            Callee::Answers { .. } => (AmdStatus::Human, "n/a"),
-            Callee::Busy | Callee::NoAnswer | Callee::Fails => (AmdStatus::NotSure, "n/a"),
-        };
+        let (status, reason) = told_apart(self.script.callee);
         let (status, reason) =
             if listens_secs < DETECTION_SECS { (AmdStatus::Hangup, "n/a") } else { (status, reason) };
         let verdict = Amd { status, reason, duration: listens_secs };
@@ -218,10 +213,29 @@ impl Call<'_> {
     }
 }
 
-/// The documents give these two for `dialTimeout`.
-fn rang_out(route: Route) -> Ending {
-    match route {
-        Route::Pstn | Route::Sip => Ending { result: CallResult::NoAnswer, reason: Reason::Timeout },
-        Route::Mxp => Ending { result: CallResult::Busy, reason: Reason::NotApplicable },
+/// What detection makes of whoever answers.
+pub(crate) fn told_apart(callee: Callee) -> (AmdStatus, &'static str) {
+    match callee {
+        Callee::Machine { .. } => (AmdStatus::Machine, "longgreeting"),
+        Callee::Answers { .. } => (AmdStatus::Human, "n/a"),
+        Callee::Busy | Callee::NoAnswer | Callee::Fails => (AmdStatus::NotSure, "n/a"),
+    }
+}
+
+pub(crate) const BUSY: Ending = Ending { result: CallResult::Busy, reason: Reason::NotApplicable };
+
+impl Route {
+    /// The documents give these two for `dialTimeout`.
+    pub(crate) fn rang_out(self) -> Ending {
+        match self {
+            Self::Pstn | Self::Sip => Ending { result: CallResult::NoAnswer, reason: Reason::Timeout },
+            Self::Mxp => Ending { result: CallResult::Busy, reason: Reason::NotApplicable },
+        }
+    }
+
+    /// Nobody can be reached there.
+    pub(crate) fn unreachable(self) -> Ending {
+        let reason = if self == Self::Mxp { Reason::UserNotFound } else { Reason::Congestion };
+        Ending { result: CallResult::Failed, reason }
     }
 }

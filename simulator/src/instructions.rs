@@ -7,9 +7,6 @@ use crate::prompt::{self, Heard};
 use crate::report::{Ending, What};
 use crate::rules;
 
-const TONE_MS: u64 = 250;
-const PAUSE_MS: u64 = 500;
-
 impl Call<'_> {
     pub(crate) async fn instructions(&mut self, instructions: Vec<Instruction>) -> Result<(), Ending> {
         for instruction in instructions {
@@ -34,7 +31,7 @@ impl Call<'_> {
     }
 
     pub(crate) async fn tones(&mut self, digits: String) -> Result<(), Ending> {
-        let length_ms = digits.bytes().map(|key| if key == b'w' { PAUSE_MS } else { TONE_MS }).sum();
+        let length_ms = prompt::tones_ms(&digits);
         self.line.note(What::Tones { digits });
         self.wait(length_ms).await
     }

@@ -15,7 +15,7 @@ impl Later {
     }
 
     /// The first, if it comes no later than this.
-    fn next_until(&mut self, at_ms: u64) -> Option<(u64, Notice)> {
+    pub(crate) fn next_until(&mut self, at_ms: u64) -> Option<(u64, Notice)> {
         self.0.first().is_some_and(|(at, _)| *at <= at_ms).then(|| self.0.remove(0))
     }
 }

@@ -6,9 +6,10 @@
 //! done first. Then it goes where the action says: `dial` is its outbound legs, `conference`, `stream` and `park` where
 //! it may stay, `menu` what a caller does in a menu. `recording` and `later` are what is told besides, `timeline` the
 //! call's own time, [`bodies`] the JSON of the callbacks, [`http`] the signed delivery,
-//! and `rest` is asked how a call stands. What happened comes back as a [`report`], step by step.
+//! and the `register` says how a call stands. What happened comes back as a [`report`], step by step.
 //!
-//! A call that the application places (`callout`) is a `line`, which lives in real time.
+//! Over `rest` the application places calls (`callout`), which live in real time: `lines` knows them all, a `line` is
+//! one, and `orders` what it may be told to do while it goes on. `problem` is what is refused.
 //!
 //! Call time is virtual: a call of an hour takes as long as its callbacks are answered. Callback bodies bear the
 //! virtual time, `x-timestamp` the real one. Which public facts this rests on, and where it had to choose because
@@ -16,7 +17,7 @@
 //!
 //! ```no_run
 //! use proto::{AppKey, signature::AppSecret};
-//! use simulator::{CallScript, Caller, DEFAULT_TIMEOUT, Endpoint, Input, Platform, PlatformConfig};
+//! use simulator::{CallScript, Caller, DEFAULT_AGE_MAX, DEFAULT_TIMEOUT, Endpoint, Input, Platform, PlatformConfig};
 //!
 //! # async fn example(now: fn() -> jiff::Timestamp) -> Result<(), Box<dyn std::error::Error>> {
 //! let platform = Platform::new(PlatformConfig {
@@ -26,6 +27,7 @@
 //!     secret: AppSecret::from_base64("BeIukql3pTKJ8RGL5zo0DA==")?,
 //!     seed: 1,
 //!     timeout: DEFAULT_TIMEOUT,
+//!     age_max: DEFAULT_AGE_MAX,
 //!     now,
 //! })?;
 //! let script = CallScript {
@@ -50,11 +52,15 @@ mod park;
 mod menu;
 mod recording;
 mod later;
+mod register;
 mod callout;
+mod lines;
 mod line;
+mod orders;
 pub mod http;
 mod load;
 pub mod platform;
+mod problem;
 mod prompt;
 pub mod report;
 mod rest;
@@ -66,8 +72,8 @@ mod timeline;
 
 pub use bodies::{Amd, AmdStatus, CallFacts, InputMethod, MenuResult, MenuResultKind, Money, Notice};
 pub use http::{NoReply, Reply, SignWith, Tamper};
-pub use line::{CalleeScript, CalloutReply, PlacedCall};
+pub use lines::{CalleeScript, CalloutReply, PlacedCall};
 pub use load::{Pace, Played};
-pub use platform::{BadPlatform, DEFAULT_TIMEOUT, Platform, PlatformConfig};
+pub use platform::{BadPlatform, DEFAULT_AGE_MAX, DEFAULT_TIMEOUT, Platform, PlatformConfig};
 pub use report::{CallReport, CallResult, Ending, Leg, Outcome, Reason, Step, What};
 pub use script::{BadInput, CallScript, Callee, Caller, Endpoint, Hangup, Input, Party};

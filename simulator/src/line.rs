@@ -1,115 +1,38 @@
 //! A call that the application placed: it rings, is answered and ends in real time, because who placed it may hang up,
-//! or place another, meanwhile. How long one of its seconds takes can be set, so that nobody has to wait for it.
+//! change it, or place another, meanwhile. How long one of its seconds takes can be set, so that nobody has to wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use proto::svaml::{Action, Instruction};
+use proto::svaml::{Action, Instruction, Park, RunMenu};
 use proto::{CallId, Kind, Svaml};
-use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::bodies::{Amd, CallFacts, MenuResultKind};
+use crate::bodies::{CallFacts, MenuResultKind};
 use crate::call::CALL_MAX_SECS;
-use crate::callout::{Callout, Joined};
-use crate::http::SignWith;
+use crate::callout::{Callout, Joined, Room};
+use crate::dial::Dial;
+use crate::later::Later;
+use crate::lines::{CalleeScript, Lines, Place};
 use crate::menu;
 use crate::platform::Platform;
 use crate::prompt::{self, Heard};
-use crate::report::{CallResult, Ending, Reason};
-use crate::script::{Callee, Input};
+use crate::recording::Recording;
+use crate::report::{CallResult, Ending, Reason, Step, What};
+use crate::script::Input;
 use crate::timeline::Timeline;
 
-/// Calls that are on the line at the same time.
-pub(crate) const LINES_MAX: usize = 1_000;
-/// How long it rings.
-const RING_MAX_SECS: u32 = 60;
-/// How soon a busy or unreachable callee is known.
-const REJECTED_AFTER_MS: u64 = 1_000;
+mod instructions;
+mod put;
+mod ring;
+
 /// A call that is asked for menus without end must end some time.
 const ANSWERS_MAX: u32 = 100;
-/// Placed calls that are remembered.
-const PLACED_MAX: usize = 10_000;
-
-/// What whoever is called does.
-#[derive(Debug, Clone)]
-pub struct CalleeScript {
-    pub callee: Callee,
-    /// Hangs up so long after answering.
-    pub talks_secs: u32,
-    /// What is pressed at each menu prompt, in turn.
-    pub inputs: Vec<Input>,
-    pub reply: CalloutReply,
-}
-
-impl Default for CalleeScript {
-    /// Answers after 2 s and hangs up after 20 s.
-    fn default() -> Self {
-        let callee = Callee::Answers { after_secs: 2 };
-        Self { callee, talks_secs: 20, inputs: Vec::new(), reply: CalloutReply::Taken }
-    }
-}
-
-/// What becomes of a callout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CalloutReply {
-    Taken,
-    /// It is taken, and who asked for it hears an error.
-    TakenUnsaid,
-    /// It is taken, and who asked for it hears so after this long.
-    TakenSlowly(Duration),
-    /// The account may not call there.
-    Refused,
-    /// It is not taken, and may be later.
-    Down,
-}
-
-/// What the application asked for.
-#[derive(Debug, Clone)]
-pub struct PlacedCall {
-    pub call: CallId,
-    pub to: String,
-    pub custom: String,
-    /// The whole body.
-    pub asked: Value,
-}
-
-/// The calls on the line, and who is called how.
-#[derive(Debug)]
-pub(crate) struct Lines(Mutex<Exchange>);
-
-#[derive(Debug)]
-struct Exchange {
-    second: Duration,
-    callees: HashMap<String, CalleeScript>,
-    /// Whoever has no script of their own.
-    everybody: CalleeScript,
-    open: HashMap<CallId, Open>,
-    placed: Vec<PlacedCall>,
-    /// Where calls begin; none while nobody serves.
-    begin: Option<mpsc::Sender<Line>>,
-}
-
-/// A call on the line, as others see it.
-#[derive(Debug)]
-struct Open {
-    conference: Option<String>,
-    cli: String,
-    joined: bool,
-    hang_up: watch::Sender<bool>,
-}
-
-/// Who is in a conference.
-#[derive(Debug)]
-pub(crate) struct Participant {
-    pub(crate) call: CallId,
-    pub(crate) cli: String,
-}
+/// The longest a call is parked.
+const PARK_MAX_SECS: u32 = 600;
 
 /// One call, as itself.
 #[derive(Debug)]
@@ -117,272 +40,297 @@ pub(crate) struct Line {
     platform: Platform,
     facts: CallFacts,
     callout: Callout,
-    script: CalleeScript,
+    /// Its place among those that are remembered.
+    number: Option<usize>,
+    /// Whoever was called last.
+    callee: CalleeScript,
     inputs: VecDeque<Input>,
     second: Duration,
-    hung_up: watch::Receiver<bool>,
+    ordered: mpsc::Receiver<Svaml>,
     began_at: Timestamp,
     at_ms: u64,
     answered_at_ms: Option<u64>,
     limits: Vec<(u64, Ending)>,
+    /// What ends it whomever it is connected to.
+    ceiling: Option<(u64, Ending)>,
+    stay: Stay,
+    recording: Option<Recording>,
+    later: Later,
+    /// The last connection asked for no ACE and no DICE.
+    suppressed: bool,
 }
 
-impl Default for Lines {
-    fn default() -> Self {
-        Self(Mutex::new(Exchange {
-            second: Duration::from_secs(1),
-            callees: HashMap::new(),
-            everybody: CalleeScript::default(),
-            open: HashMap::new(),
-            placed: Vec::new(),
-            begin: None,
-        }))
-    }
+/// Where the call stays when nobody says otherwise.
+#[derive(Debug)]
+enum Stay {
+    /// Nobody was called yet.
+    Outside,
+    /// What whoever answers is still to hear.
+    Hearing(VecDeque<Heard>),
+    In(Room),
+    Parked {
+        until_ms: u64,
+    },
+    /// Whoever was called is there, until they hang up.
+    Talking,
 }
 
-impl Platform {
-    /// How long one second of a placed call takes.
-    pub fn pace(&self, second: Duration) {
-        self.exchange().lines.lock().second = second;
-    }
-
-    /// Who has this number does so from now on.
-    pub fn callee(&self, number: &str, script: CalleeScript) {
-        self.exchange().lines.lock().callees.insert(number.to_owned(), script);
-    }
-
-    /// Whoever else is called does so from now on.
-    pub fn everybody(&self, script: CalleeScript) {
-        self.exchange().lines.lock().everybody = script;
-    }
-
-    /// The calls that were placed so far, refused ones left out.
-    pub fn placed(&self) -> Vec<PlacedCall> {
-        self.exchange().lines.lock().placed.clone()
-    }
-
-    /// Begins a call; `None` when there is no line free.
-    pub(crate) fn place(&self, callout: Callout, asked: Value) -> Option<CallId> {
-        let mut facts = self.facts(&callout.script());
-        let mut lines = self.exchange().lines.lock();
-        // Another run may have chosen the same.
-        while lines.open.contains_key(&facts.call) {
-            facts = self.facts(&callout.script());
-        }
-        let (hang_up, hung_up) = watch::channel(false);
-        let script = lines.callees.get(&callout.to).unwrap_or(&lines.everybody).clone();
-        let (call, began_at) = (facts.call.clone(), (self.exchange().now)());
-        let conference = callout.conference().map(str::to_owned);
-        let open = Open { conference, cli: callout.cli.clone(), joined: false, hang_up };
-        let placed = PlacedCall {
-            call: call.clone(),
-            to: callout.to.clone(),
-            custom: callout.custom.clone().unwrap_or_default(),
-            asked,
-        };
-        let line = Line {
-            platform: self.clone(),
-            facts,
-            callout,
-            inputs: script.inputs.clone().into(),
-            script,
-            second: lines.second,
-            hung_up,
-            began_at,
-            at_ms: 0,
-            answered_at_ms: None,
-            limits: Vec::new(),
-        };
-        lines.begin.as_ref()?.try_send(line).ok()?;
-        lines.open.insert(call.clone(), open);
-        if lines.placed.len() < PLACED_MAX {
-            lines.placed.push(placed);
-        }
-        Some(call)
-    }
+/// Why a call does no longer what it did.
+#[derive(Debug)]
+pub(crate) enum Interrupted {
+    Over(Ending),
+    /// Who placed it wants something else.
+    Ordered(Box<Svaml>),
 }
 
-impl Lines {
-    fn lock(&self) -> MutexGuard<'_, Exchange> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// From now on calls can be placed.
-    pub(crate) fn serve(&self) -> mpsc::Receiver<Line> {
-        let (begin, begun) = mpsc::channel(LINES_MAX);
-        self.lock().begin = Some(begin);
-        begun
-    }
-
-    /// What is to become of a callout to this number.
-    pub(crate) fn reply(&self, number: &str) -> CalloutReply {
-        let lines = self.lock();
-        lines.callees.get(number).unwrap_or(&lines.everybody).reply
-    }
-
-    /// False when there is no such call on the line.
-    pub(crate) fn hang_up(&self, call: &CallId) -> bool {
-        self.lock().open.get(call).is_some_and(|open| open.hang_up.send(true).is_ok())
-    }
-
-    /// Who is in a conference now.
-    pub(crate) fn participants(&self, conference: &str) -> Vec<Participant> {
-        let lines = self.lock();
-        let inside =
-            lines.open.iter().filter(|(_, open)| open.joined && open.conference.as_deref() == Some(conference));
-        inside.map(|(call, open)| Participant { call: call.clone(), cli: open.cli.clone() }).collect()
-    }
-
-    fn joined(&self, call: &CallId, conference: &str) {
-        if let Some(open) = self.lock().open.get_mut(call) {
-            (open.joined, open.conference) = (true, Some(conference.to_owned()));
-        }
-    }
-
-    fn over(&self, call: &CallId) {
-        self.lock().open.remove(call);
+impl From<Ending> for Interrupted {
+    fn from(ending: Ending) -> Self {
+        Self::Over(ending)
     }
 }
 
 impl Line {
+    pub(crate) fn new(
+        platform: Platform,
+        facts: CallFacts,
+        callout: Callout,
+        second: Duration,
+        ordered: mpsc::Receiver<Svaml>,
+        number: Option<usize>,
+    ) -> Self {
+        Self {
+            began_at: (platform.exchange().now)(),
+            platform,
+            facts,
+            callout,
+            number,
+            callee: CalleeScript::default(),
+            inputs: VecDeque::new(),
+            second,
+            ordered,
+            at_ms: 0,
+            answered_at_ms: None,
+            limits: Vec::new(),
+            ceiling: None,
+            stay: Stay::Outside,
+            recording: None,
+            later: Later::default(),
+            suppressed: false,
+        }
+    }
+
     pub(crate) async fn live(mut self) {
         self.platform.began(&self.facts, self.began_at);
         let Err(ending) = self.talk().await;
         let duration_secs = self.answered_at_ms.map(|answered| self.at_ms.saturating_sub(answered).div_ceil(1_000));
         let duration_secs = duration_secs.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX));
-        let lines = &self.platform.exchange().lines;
-        lines.over(&self.facts.call);
+        self.note(What::Ended { ending, duration_secs });
+        self.lines().over(self.call());
         self.platform.ended(&self.facts, self.now(), ending, duration_secs);
-        if self.callout.enable_dice {
-            self.put(self.facts.dice(self.now(), ending, duration_secs)).await;
+        if !self.suppressed {
+            self.tell(Kind::Dice, self.facts.dice(self.now(), ending, duration_secs)).await;
         }
+        // A recording is finished only after its call.
+        self.stop_recording().await;
+        self.tell_rest().await;
     }
 
+    /// Every answer either ends the call or leads to the next question.
     async fn talk(&mut self) -> Result<Infallible, Ending> {
-        self.ring().await?;
-        self.answered_at_ms = Some(self.at_ms);
-        let after = |secs: u32| self.at_ms.saturating_add(u64::from(secs) * 1_000);
-        self.limits = vec![
-            (after(self.script.talks_secs), self.ending(Reason::CalleeHangup)),
-            (after(self.callout.max_secs.unwrap_or(CALL_MAX_SECS).min(CALL_MAX_SECS)), self.ending(Reason::Timeout)),
-        ];
-        let mut answer = match self.callout.enable_ace {
-            true => self.ask(Kind::Ace, self.facts.ace(self.now(), None::<Amd>)).await,
-            false => None,
-        };
+        let ice = self.ask(Kind::Ice, self.facts.ice(self.now())).await;
+        let go_on = || Svaml::only(Action::Continue);
+        let mut answer = ice.map_err(|_| self.ending(Reason::CallbackError))?.unwrap_or_else(go_on);
         for _ in 0..ANSWERS_MAX {
-            // A call that is up goes on where nobody says otherwise.
-            let Svaml { instructions, action } = answer.unwrap_or_else(|| Svaml::only(Action::Continue));
-            for instruction in instructions {
-                self.instruction(&instruction).await?;
-            }
-            answer = Some(self.action(action).await?);
+            answer = self.obey(answer).await?;
         }
         Err(self.ending(Reason::GeneralError))
     }
 
-    async fn ring(&mut self) -> Result<(), Ending> {
-        if self.callout.cli.is_empty() {
-            // Taken, answered with an id, and it never rings.
-            self.pass(u64::from(CALL_MAX_SECS) * 1_000).await?;
-        }
-        let ended = |result, reason| Ending { result, reason };
-        self.limits = vec![(u64::from(RING_MAX_SECS) * 1_000, ended(CallResult::NoAnswer, Reason::Timeout))];
-        match self.script.callee {
-            Callee::Answers { after_secs } | Callee::Machine { after_secs } => {
-                self.pass(u64::from(after_secs) * 1_000).await
-            }
-            Callee::NoAnswer => self.pass(u64::MAX).await,
-            Callee::Busy => {
-                self.pass(REJECTED_AFTER_MS).await?;
-                Err(ended(CallResult::Busy, Reason::NotApplicable))
-            }
-            Callee::Fails => {
-                self.pass(REJECTED_AFTER_MS).await?;
-                Err(ended(CallResult::Failed, Reason::Congestion))
-            }
-        }
-    }
-
-    async fn instruction(&mut self, instruction: &Instruction) -> Result<(), Ending> {
-        match instruction {
-            Instruction::Say { text, .. } => self.pass(Heard::speech(text).length_ms).await,
-            Instruction::PlayFiles { ids, .. } => {
-                for heard in ids.iter().flat_map(|ids| prompt::parts(ids)) {
-                    self.pass(heard.length_ms).await?;
+    /// Does what it is told, and what is ordered meanwhile. To go on is to do what was being done.
+    async fn obey(&mut self, svaml: Svaml) -> Result<Svaml, Ending> {
+        let Svaml { mut instructions, mut action } = svaml;
+        loop {
+            match self.act(instructions, &mut action).await {
+                Ok(answer) => return Ok(answer),
+                Err(Interrupted::Over(ending)) => return Err(ending),
+                Err(Interrupted::Ordered(order)) => {
+                    self.note(What::Answer { svaml: (*order).clone() });
+                    instructions = order.instructions;
+                    if order.action != Action::Continue {
+                        action = order.action;
+                    }
                 }
-                Ok(())
             }
-            Instruction::SendDtmf { .. }
-            | Instruction::SetCookie { .. }
-            | Instruction::Answer
-            | Instruction::StartRecording { .. }
-            | Instruction::StopRecording => Ok(()),
         }
     }
 
-    async fn action(&mut self, action: Action) -> Result<Svaml, Ending> {
+    /// What an action leads to leaves `Continue` in its place: to stay there.
+    async fn act(&mut self, instructions: Vec<Instruction>, action: &mut Action) -> Result<Svaml, Interrupted> {
+        for instruction in instructions {
+            self.instruction(instruction).await?;
+        }
         match action {
-            Action::Hangup => Err(self.ending(Reason::ManagerHangup)),
-            Action::Continue => {
-                match self.callout.joins.clone() {
-                    Joined::Text(text) => self.pass(Heard::speech(&text).length_ms).await?,
-                    Joined::Conference(id) => self.confer(&id).await?,
-                }
-                Err(self.ending(Reason::ManagerHangup))
+            Action::Hangup => Err(self.ending(Reason::ManagerHangup).into()),
+            Action::Continue => self.stay().await,
+            Action::ConnectPstn(connect) => {
+                let dial = Dial::pstn(connect.clone(), &self.facts);
+                *action = Action::Continue;
+                self.dial(dial).await
+            }
+            Action::ConnectSip(connect) => {
+                let dial = Dial::sip(connect.clone(), &self.facts);
+                *action = Action::Continue;
+                self.dial(dial).await
+            }
+            Action::ConnectMxp(connect) => {
+                let dial = Dial::mxp(connect.clone(), &mut self.facts);
+                *action = Action::Continue;
+                self.dial(dial).await
             }
             Action::ConnectConf(connect) => {
-                self.confer(&connect.conference_id).await?;
-                Err(self.ending(Reason::ManagerHangup))
+                let (id, moh) = (connect.conference_id.clone(), connect.moh.clone());
+                self.stay = Stay::In(Room { id, greeting: None, moh });
+                *action = Action::Continue;
+                self.stay().await
+            }
+            Action::Park(park) => {
+                let park = park.clone();
+                self.stay = Stay::Parked { until_ms: self.after(park.max_duration.unwrap_or(PARK_MAX_SECS)) };
+                *action = Action::Continue;
+                self.park(park).await
             }
             Action::RunMenu(run) => {
-                let mut nobody = |_: &crate::report::Step| {};
-                let (result, took_ms) = {
-                    let mut line = Timeline::new(&mut nobody);
-                    let result = menu::run(&run, &mut self.inputs, &mut line);
-                    (result, line.at_ms())
-                };
-                self.pass(took_ms).await?;
-                let result = result?;
-                let answer = self.ask(Kind::Pie, self.facts.pie(self.now(), &result)).await;
-                if result.kind == MenuResultKind::Hangup {
-                    return Err(self.ending(Reason::CalleeHangup));
-                }
-                answer.ok_or_else(|| self.ending(Reason::CallbackError))
+                let run = run.clone();
+                self.menu(&run).await
             }
-            // What else ends at another party is played for calls that come in.
-            Action::ConnectPstn(_)
-            | Action::ConnectMxp(_)
-            | Action::ConnectSip(_)
-            | Action::ConnectStream(_)
-            | Action::Park(_) => Err(self.ending(Reason::GeneralError)),
+            // The audio of a stream is played for calls that come in.
+            Action::ConnectStream(_) => Err(self.ending(Reason::GeneralError).into()),
         }
     }
 
-    async fn confer(&mut self, conference: &str) -> Result<(), Ending> {
-        self.platform.exchange().lines.joined(&self.facts.call, conference);
-        self.pass(u64::MAX).await
+    async fn stay(&mut self) -> Result<Svaml, Interrupted> {
+        match &mut self.stay {
+            Stay::Outside => self.call_destination().await,
+            Stay::Hearing(left) => {
+                let mut left = std::mem::take(left);
+                while let Some(heard) = left.pop_front() {
+                    let heard = self.hear(heard).await;
+                    self.stay = Stay::Hearing(left.clone());
+                    heard?;
+                }
+                Err(self.ending(Reason::ManagerHangup).into())
+            }
+            Stay::In(room) => {
+                let (greeting, room) = (room.greeting.take(), room.clone());
+                self.confer(greeting, room).await
+            }
+            &mut Stay::Parked { until_ms } => {
+                self.moved(Place::Parked);
+                self.pass(until_ms.saturating_sub(self.at_ms)).await?;
+                Err(self.ending(Reason::Timeout).into())
+            }
+            Stay::Talking => {
+                self.moved(Place::Connected);
+                self.pass(u64::MAX).await?;
+                Err(self.ending(Reason::Timeout).into())
+            }
+        }
     }
 
-    /// Lets call time pass, unless the call ends meanwhile.
-    async fn pass(&mut self, ms: u64) -> Result<(), Ending> {
+    async fn confer(&mut self, greeting: Option<String>, room: Room) -> Result<Svaml, Interrupted> {
+        if let Some(greeting) = greeting {
+            self.hear(Heard::speech(&greeting)).await?;
+        }
+        // Nobody else is there, so the music is heard.
+        if let Some(music) = room.moh.filter(|_| self.lines().participants(&room.id).is_empty()) {
+            self.note(What::Heard { text: music });
+        }
+        self.moved(Place::conference(&room.id));
+        self.pass(u64::MAX).await?;
+        Err(self.ending(Reason::Timeout).into())
+    }
+
+    /// The intro once, then the hold prompt until the time is up.
+    async fn park(&mut self, park: Park) -> Result<Svaml, Interrupted> {
+        self.moved(Place::Parked);
+        for heard in prompt::parts(park.intro_prompt.as_deref().unwrap_or_default()) {
+            self.hear(heard).await?;
+        }
+        for heard in prompt::parts(park.hold_prompt.as_deref().unwrap_or_default()) {
+            self.note(What::Heard { text: heard.text });
+        }
+        self.stay().await
+    }
+
+    async fn menu(&mut self, run: &RunMenu) -> Result<Svaml, Interrupted> {
+        let mut nobody = |_: &Step| {};
+        let (result, took_ms, steps) = {
+            let mut line = Timeline::new(&mut nobody);
+            let result = menu::run(run, &mut self.inputs, &mut line);
+            (result, line.at_ms(), line.into_steps())
+        };
+        let began_ms = self.at_ms;
+        self.pass(took_ms).await?;
+        for Step { at_ms, what } in steps {
+            self.lines().note(self.number, began_ms.saturating_add(at_ms), what);
+        }
+        let result = result?;
+        let answer = self.ask(Kind::Pie, self.facts.pie(self.now(), &result)).await;
+        if result.kind == MenuResultKind::Hangup {
+            return Err(self.ending(Reason::CalleeHangup).into());
+        }
+        match answer {
+            Ok(answer) => Ok(answer.unwrap_or_else(|| Svaml::only(Action::Continue))),
+            Err(_) => Err(self.ending(Reason::CallbackError).into()),
+        }
+    }
+
+    /// Lets call time pass and tells what comes due, unless the call ends meanwhile or is told to do something else.
+    async fn pass(&mut self, ms: u64) -> Result<(), Interrupted> {
         let wanted = self.at_ms.saturating_add(ms);
-        let limit = self.limits.iter().min_by_key(|(at, _)| *at).copied().filter(|(at, _)| *at <= wanted);
+        let limit = self.limits.iter().chain(&self.ceiling).min_by_key(|(at, _)| *at);
+        let limit = limit.copied().filter(|(at, _)| *at <= wanted);
         let until = limit.map_or(wanted, |(at, _)| at.max(self.at_ms));
-        let (began, second) = (Instant::now(), self.second);
-        let pause_ms = until.saturating_sub(self.at_ms).min(u64::from(CALL_MAX_SECS) * 1_000);
-        let pause = second * u32::try_from(pause_ms).unwrap_or(u32::MAX) / 1_000;
-        if timeout(pause, self.hung_up.wait_for(|hung_up| *hung_up)).await.is_ok() {
-            let passed_ms = began.elapsed().as_micros() * 1_000 / second.as_micros().max(1);
-            self.at_ms = self.at_ms.saturating_add(u64::try_from(passed_ms).unwrap_or(u64::MAX)).min(until);
-            return Err(self.ending(Reason::ManagerHangup));
+        while let Some((due, notice)) = self.later.next_until(until) {
+            if let Err(interrupted) = self.sleep_until(due).await {
+                self.later.add(due, notice);
+                return Err(interrupted);
+            }
+            self.tell(Kind::Notify, self.facts.notify(&notice)).await;
         }
-        self.at_ms = until;
-        limit.map_or(Ok(()), |(_, ending)| Err(ending))
+        self.sleep_until(until).await?;
+        limit.map_or(Ok(()), |(_, ending)| Err(ending.into()))
+    }
+
+    async fn sleep_until(&mut self, until_ms: u64) -> Result<(), Interrupted> {
+        let (began, second) = (Instant::now(), self.second);
+        let pause_ms = until_ms.saturating_sub(self.at_ms).min(u64::from(CALL_MAX_SECS) * 1_000);
+        let pause = second * u32::try_from(pause_ms).unwrap_or(u32::MAX) / 1_000;
+        if let Ok(order) = timeout(pause, self.ordered.recv()).await {
+            let passed_ms = began.elapsed().as_micros() * 1_000 / second.as_micros().max(1);
+            let now_ms = self.at_ms.saturating_add(u64::try_from(passed_ms).unwrap_or(u64::MAX));
+            self.at_ms = now_ms.min(until_ms.max(self.at_ms));
+            return Err(match order {
+                Some(svaml) if svaml != Svaml::only(Action::Hangup) => Interrupted::Ordered(Box::new(svaml)),
+                // Nobody can order anything any more of a call that nobody knows.
+                Some(_) | None => self.ending(Reason::ManagerHangup).into(),
+            });
+        }
+        self.at_ms = until_ms.max(self.at_ms);
+        Ok(())
+    }
+
+    /// The moment so many seconds from now.
+    fn after(&self, secs: u32) -> u64 {
+        self.at_ms.saturating_add(u64::from(secs) * 1_000)
     }
 
     fn ending(&self, reason: Reason) -> Ending {
-        let result = if self.answered_at_ms.is_some() { CallResult::Answered } else { CallResult::NotApplicable };
+        let result = match (self.answered_at_ms, reason) {
+            (Some(_), _) => CallResult::Answered,
+            (None, Reason::CallbackError | Reason::GeneralError) => CallResult::Failed,
+            (None, _) => CallResult::NotApplicable,
+        };
         Ending { result, reason }
     }
 
@@ -391,21 +339,29 @@ impl Line {
         self.began_at.saturating_add(offset).unwrap_or(self.began_at)
     }
 
-    async fn ask(&self, kind: Kind, body: Bytes) -> Option<Svaml> {
-        let answer: Svaml = serde_json::from_slice(&self.put(body).await?).ok()?;
-        answer.check(kind).ok().map(|_| answer)
+    fn note(&self, what: What) {
+        self.lines().note(self.number, self.at_ms, what);
     }
 
-    /// To the primary URL, then to the fallback.
-    async fn put(&self, body: Bytes) -> Option<Bytes> {
-        let exchange = self.platform.exchange();
-        for url in [Some(&exchange.primary), exchange.fallback.as_ref()].into_iter().flatten() {
-            if let Ok(reply) = exchange.http.post(url, body.clone(), &SignWith::default()).await
-                && (200..300).contains(&reply.status)
-            {
-                return Some(reply.body);
-            }
+    fn moved(&self, place: Place) {
+        self.lines().moved(self.call(), place);
+    }
+
+    fn lines(&self) -> &Lines {
+        &self.platform.exchange().lines
+    }
+
+    fn call(&self) -> &CallId {
+        &self.facts.call
+    }
+}
+
+impl Joined {
+    fn stay(self) -> Stay {
+        match self {
+            Self::Prompts(heard) => Stay::Hearing(heard.into()),
+            Self::Conference(room) => Stay::In(room),
+            Self::Nothing => Stay::Talking,
         }
-        None
     }
 }

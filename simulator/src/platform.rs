@@ -1,11 +1,11 @@
 //! The platform: one application, its callback URLs, and the calls that come in.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proto::signature::AppSecret;
 use proto::{AppKey, CallId};
 use reqwest::Url;
@@ -13,14 +13,16 @@ use reqwest::Url;
 use crate::bodies::{CallFacts, Money};
 use crate::call::Call;
 use crate::http::{Http, NoReply, Reply, SignWith};
-use crate::line::Lines;
+use crate::lines::Lines;
+use crate::register::Register;
 use crate::report::{CallReport, Step};
-use crate::rest::Register;
 use crate::script::CallScript;
 use crate::seed::Choices;
 
 /// Sinch's patience with a callback: version 2 states it, version 1 states nothing.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// No document says how old a signed request may be, only that there is an age; this is the usual one.
+pub const DEFAULT_AGE_MAX: SignedDuration = SignedDuration::from_mins(5);
 /// What the simulated platform charges in.
 const CURRENCY: &str = "EUR";
 
@@ -36,6 +38,8 @@ pub struct PlatformConfig {
     /// The same seed gives the same call ids and prices to the same sequence of calls.
     pub seed: u64,
     pub timeout: Duration,
+    /// The REST API refuses a request signed longer ago, or that far ahead.
+    pub age_max: SignedDuration,
     /// The real time: of `x-timestamp`, and of the moment a call comes in.
     pub now: fn() -> Timestamp,
 }
@@ -57,15 +61,39 @@ pub struct Platform(Arc<Exchange>);
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) http: Http,
-    pub(crate) primary: Url,
-    pub(crate) fallback: Option<Url>,
+    callback_urls: Mutex<CallbackUrls>,
     pub(crate) now: fn() -> Timestamp,
     pub(crate) app_key: AppKey,
     pub(crate) secret: AppSecret,
+    pub(crate) age_max: SignedDuration,
     pub(crate) register: Register,
     pub(crate) lines: Lines,
     seed: u64,
     calls: AtomicU64,
+}
+
+/// Where callbacks go, as the configuration has it now.
+#[derive(Debug, Clone)]
+pub(crate) struct CallbackUrls {
+    pub(crate) primary: Url,
+    pub(crate) fallback: Option<Url>,
+}
+
+impl CallbackUrls {
+    /// The fallback after the primary, for callbacks that have two chances.
+    pub(crate) fn in_turn(self, with_fallback: bool) -> Vec<Url> {
+        [Some(self.primary), self.fallback.filter(|_| with_fallback)].into_iter().flatten().collect()
+    }
+}
+
+impl Exchange {
+    pub(crate) fn callback_urls(&self) -> CallbackUrls {
+        self.callback_urls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_callback_urls(&self, urls: CallbackUrls) {
+        *self.callback_urls.lock().unwrap_or_else(PoisonError::into_inner) = urls;
+    }
 }
 
 impl Platform {
@@ -75,11 +103,14 @@ impl Platform {
         let http = Http::new(config.app_key.clone(), config.secret.clone(), config.timeout, config.now);
         Ok(Self(Arc::new(Exchange {
             http: http.map_err(BadPlatform::Client)?,
-            primary: http_url(&config.callback_url)?,
-            fallback: config.fallback_url.as_deref().map(http_url).transpose()?,
+            callback_urls: Mutex::new(CallbackUrls {
+                primary: http_url(&config.callback_url)?,
+                fallback: config.fallback_url.as_deref().map(http_url).transpose()?,
+            }),
             now: config.now,
             app_key: config.app_key,
             secret: config.secret,
+            age_max: config.age_max,
             register: Register::default(),
             lines: Lines::default(),
             seed: config.seed,
@@ -107,7 +138,7 @@ impl Platform {
     /// # Errors
     /// When nothing came back. An error status is a reply.
     pub async fn send(&self, body: impl Into<Bytes>, sign: SignWith) -> Result<Reply, NoReply> {
-        self.0.http.post(&self.0.primary, body.into(), &sign).await
+        self.0.http.post(&self.0.callback_urls().primary, body.into(), &sign).await
     }
 
     /// What the next call is known by; with this the bodies of its callbacks can be made one by one.
@@ -129,7 +160,7 @@ impl Platform {
     }
 }
 
-fn http_url(text: &str) -> Result<Url, BadPlatform> {
+pub(crate) fn http_url(text: &str) -> Result<Url, BadPlatform> {
     let bad = |why: String| BadPlatform::Url { text: text.to_owned(), why };
     let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
     match url.scheme() {

@@ -5,6 +5,14 @@ const CHARACTER_MS: u64 = 60;
 /// The time of a media file, whose length nobody knows here.
 const FILE_MS: u64 = 3_000;
 
+const TONE_MS: u64 = 250;
+const PAUSE_MS: u64 = 500;
+
+/// How long tones take.
+pub(crate) fn tones_ms(digits: &str) -> u64 {
+    digits.bytes().map(|key| if key == b'w' { PAUSE_MS } else { TONE_MS }).sum()
+}
+
 /// The prompts of a text in which several are joined by `;`.
 pub(crate) fn parts(prompts: &str) -> Vec<Heard> {
     let mut parts = Vec::new();
@@ -26,7 +34,7 @@ pub(crate) fn parts(prompts: &str) -> Vec<Heard> {
 }
 
 /// One prompt as the caller hears it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) text: String,
     pub(crate) length_ms: u64,

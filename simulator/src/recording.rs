@@ -5,6 +5,7 @@ use proto::svaml::RecordingOptions;
 
 use crate::bodies::{CallFacts, Notice};
 use crate::call::Call;
+use crate::later::Later;
 use crate::report::What;
 
 /// From the end of a recording until its file lies at the destination.
@@ -25,31 +26,39 @@ impl Call<'_> {
     pub(crate) async fn start_recording(&mut self, options: Option<RecordingOptions>) {
         self.stop_recording().await;
         self.line.note(What::RecordingStarted);
-        self.recording = Some(Recording { options: options.unwrap_or_default(), started_at: self.now() });
+        self.recording = Some(Recording::new(options, self.now()));
     }
 
     pub(crate) async fn stop_recording(&mut self) {
         let Some(recording) = self.recording.take() else { return };
         self.line.note(What::RecordingStopped);
-        if recording.options.notification_events == Some(false) {
-            return;
-        }
-        self.notify(&Notice::RecordingFinished).await;
-        // Without a destination there is no place to speak of.
-        if let Some(destination) = recording.destination(&self.facts) {
-            let (file, stopped_ms) = (format!("{destination}.{}", recording.format()), self.line.at_ms());
-            if recording.options.transcription_options.as_ref().is_some_and(|options| options.enabled) {
-                let destination = format!("{destination}.json");
-                let at_ms = stopped_ms.saturating_add(TRANSCRIBED_AFTER_MS);
-                self.later.add(at_ms, Notice::TranscriptionAvailable { destination });
-            }
-            let at_ms = stopped_ms.saturating_add(STORED_AFTER_MS);
-            self.later.add(at_ms, Notice::RecordingAvailable { destination: file });
+        if recording.is_told_of() {
+            self.notify(&Notice::RecordingFinished).await;
+            recording.stored(&self.facts, self.line.at_ms(), &mut self.later);
         }
     }
 }
 
 impl Recording {
+    pub(crate) fn new(options: Option<RecordingOptions>, started_at: Timestamp) -> Self {
+        Self { options: options.unwrap_or_default(), started_at }
+    }
+
+    pub(crate) fn is_told_of(&self) -> bool {
+        self.options.notification_events != Some(false)
+    }
+
+    /// What will be told of a recording that has stopped. Without a destination there is no place to speak of.
+    pub(crate) fn stored(&self, facts: &CallFacts, stopped_ms: u64, later: &mut Later) {
+        let Some(destination) = self.destination(facts) else { return };
+        let file = format!("{destination}.{}", self.format());
+        if self.options.transcription_options.as_ref().is_some_and(|options| options.enabled) {
+            let destination = format!("{destination}.json");
+            later.add(stopped_ms.saturating_add(TRANSCRIBED_AFTER_MS), Notice::TranscriptionAvailable { destination });
+        }
+        later.add(stopped_ms.saturating_add(STORED_AFTER_MS), Notice::RecordingAvailable { destination: file });
+    }
+
     fn format(&self) -> &str {
         self.options.format.as_deref().unwrap_or(FORMAT_DEFAULT)
     }

@@ -4,7 +4,7 @@ use proto::svaml::{Action, Destination, Header, Instruction};
 use proto::{Kind, Svaml};
 use serde_json::Value;
 
-use crate::call::Call;
+use crate::bodies::CallFacts;
 use crate::prompt;
 use crate::script::Endpoint;
 
@@ -13,7 +13,7 @@ const COOKIES_MAX_BYTES: usize = 1_024;
 /// The server SDK lets an answer have no more; here it is what one prompt may join, so that no call plays without end.
 const PROMPTS_MAX: usize = 64;
 
-impl Call<'_> {
+impl CallFacts {
     /// Reads an answer as strictly as the platform does.
     pub(crate) fn read(&self, kind: Kind, body: &str) -> Result<Svaml, String> {
         let svaml: Svaml = serde_json::from_str(body).map_err(|error| format!("not SVAML: {error}"))?;
@@ -25,7 +25,7 @@ impl Call<'_> {
     }
 
     fn cookies_fit(&self, instructions: &[Instruction]) -> Result<(), String> {
-        let mut cookies = self.facts.cookies.clone();
+        let mut cookies = self.cookies.clone();
         for instruction in instructions {
             if let Instruction::SetCookie { key, value } = instruction {
                 keep(&mut cookies, key, value);
@@ -41,13 +41,14 @@ impl Call<'_> {
     /// Without a destination a call goes where it was dialled to, if it can go there this way.
     fn destination_known(&self, action: &Action) -> Result<(), String> {
         match action {
-            Action::ConnectPstn(connect) => match (&connect.number, &self.facts.to) {
-                (Some(_), _) | (None, Endpoint::Did(_) | Endpoint::Number(_)) => Ok(()),
-                (None, Endpoint::Username(_) | Endpoint::Sip(_)) => {
+            Action::ConnectPstn(connect) => match (&connect.number, &self.to) {
+                (Some(_), _) => Ok(()),
+                (None, Endpoint::Did(number) | Endpoint::Number(number)) if !number.is_empty() => Ok(()),
+                (None, Endpoint::Did(_) | Endpoint::Number(_) | Endpoint::Username(_) | Endpoint::Sip(_)) => {
                     Err("action.number: needed, for no number was dialled".to_owned())
                 }
             },
-            Action::ConnectMxp(connect) => match (&connect.destination, &self.facts.to) {
+            Action::ConnectMxp(connect) => match (&connect.destination, &self.to) {
                 (Some(destination), _) => of_type(destination, "username"),
                 (None, Endpoint::Username(_)) => Ok(()),
                 (None, Endpoint::Did(_) | Endpoint::Number(_) | Endpoint::Sip(_)) => {

@@ -68,13 +68,15 @@ pub enum Caller {
     User(String),
     /// From a SIP trunk: `user@host`.
     Sip(String),
+    /// The platform itself, that was asked to call; showing this number, or none where it is empty.
+    Server(String),
 }
 
 impl Caller {
     /// As the REST API names who calls.
     pub(crate) fn endpoint(&self) -> (&'static str, &str) {
         match self {
-            Self::Number(number) => ("Number", number),
+            Self::Number(number) | Self::Server(number) => ("Number", number),
             Self::Private => ("Number", "private"),
             Self::User(user) => ("Username", user),
             Self::Sip(address) => ("Sip", address),

@@ -2,15 +2,19 @@
 
 mod answers;
 mod bodies;
+mod callback_urls;
 mod callouts;
 mod conferences;
+mod custom;
 mod detection;
 mod faults;
 mod legs;
 mod menus;
+mod orders;
 mod recordings;
 mod rest;
 mod rules;
+mod seats;
 mod server;
 
 use proto::Kind::Ice;

@@ -15,6 +15,7 @@ pub mod redis;
 pub mod role;
 mod server;
 pub mod tables;
+pub mod tls;
 pub mod tryton;
 pub mod wire;
 pub mod world;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response, StatusCode};
+use axum::serve::Listener;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -88,7 +89,14 @@ impl Receiver {
     }
 
     pub async fn start_with(behave: impl FnMut(&Heard) -> Reply + Send + 'static) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, behave)
+    }
+
+    /// One that listens at an address of the story's own.
+    pub fn start_on(
+        listener: impl Listener<Addr = SocketAddr>,
+        behave: impl FnMut(&Heard) -> Reply + Send + 'static,
+    ) -> Result<Self> {
         let port = listener.local_addr()?.port();
         let book = Book { secrets: Vec::new(), heard: Vec::new(), wrongs: Vec::new(), behave: Box::new(behave) };
         let book = Arc::new(Mutex::new(book));
@@ -101,7 +109,16 @@ impl Receiver {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/hook?from=callbus", self.port)
+        self.url_at("http://127.0.0.1")
+    }
+
+    /// The same for who comes by another name, or through TLS.
+    pub fn url_at(&self, origin: &str) -> String {
+        format!("{origin}:{}/hook?from=callbus", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Trusts a secret `whsec_…`, beside those before.

@@ -1,4 +1,4 @@
-//! A wire to a server that can be cut and slowed. A cut wire is silent, as when a cable is pulled: nobody is told, no
+//! A wire to a server that can be cut and slowed, or lead to something else that answers without an end. A cut wire is silent, as when a cable is pulled: nobody is told, no
 //! connection is refused or reset, and what was on its way arrives late, when the wire is mended, as TCP has it.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +19,16 @@ enum State {
     Cut,
     /// Each piece that is read arrives so much later, in both directions.
     Slow(Duration),
+    Babble(Babble),
+}
+
+/// What is answered in the server's place: something, and then something else over and over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Babble {
+    pub begins: &'static str,
+    pub goes_on: &'static str,
+    /// None: as fast as it is taken.
+    pub every: Option<Duration>,
 }
 
 /// Ends with its handle.
@@ -53,6 +63,11 @@ impl Wire {
         self.state.send_replace(State::Slow(by));
     }
 
+    /// Who dials from now on.
+    pub fn babble(&self, babble: Babble) {
+        self.state.send_replace(State::Babble(babble));
+    }
+
     pub fn mend(&self) {
         self.state.send_replace(State::Whole);
     }
@@ -73,6 +88,10 @@ async fn connect(client: TcpStream, server: SocketAddr, mut state: watch::Receiv
     if state.wait_for(|state| *state != State::Cut).await.is_err() {
         return;
     }
+    let now = *state.borrow();
+    if let State::Babble(babble) = now {
+        return talk(client, babble).await;
+    }
     // Nobody there: refused here as there.
     let Ok(there) = TcpStream::connect(server).await else { return };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), there.into_split());
@@ -81,6 +100,19 @@ async fn connect(client: TcpStream, server: SocketAddr, mut state: watch::Receiv
     tokio::select! {
         () = up => {}
         () = down => {}
+    }
+}
+
+/// Until whoever asked has had enough.
+async fn talk(mut client: TcpStream, Babble { begins, goes_on, every }: Babble) {
+    let mut asked = vec![0; 64 * 1024];
+    if client.read(&mut asked).await.is_err() || client.write_all(begins.as_bytes()).await.is_err() {
+        return;
+    }
+    while client.write_all(goes_on.as_bytes()).await.is_ok() {
+        if let Some(pause) = every {
+            sleep(pause).await;
+        }
     }
 }
 

@@ -400,6 +400,7 @@ impl World {
             secret: AppSecret::from_base64(APP_SECRET)?,
             seed,
             timeout: simulator::DEFAULT_TIMEOUT,
+            age_max: simulator::DEFAULT_AGE_MAX,
             now,
         })?)
     }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::{Place, contract};
 
 pub(crate) mod crm;
+mod faults;
 mod processes;
 mod verifies;
 
@@ -30,11 +31,13 @@ contract!(
     a_backlog_waits_in_the_log,
     what_comes_while_a_secret_is_missing_waits,
     one_put_again_under_its_name_hears_of_what_comes_after,
+    the_secrets_of_what_is_removed_are_forgotten,
 );
 
 /// Delivery in this process, on a log of its own.
 struct Post {
     bus: Bus,
+    clock: Clock,
     register: Register,
     outbound: Outbound,
     running: JoinSet<Result<(), DispatchError>>,
@@ -49,10 +52,14 @@ fn outbound(allow: &[&str]) -> Result<Outbound> {
 
 impl Post {
     async fn open(place: &Place) -> Result<Self> {
+        Self::open_with(place, outbound(&["127.0.0.0/8"])?, Clock::System).await
+    }
+
+    async fn open_with(place: &Place, outbound: Outbound, clock: Clock) -> Result<Self> {
         let bus = place.open().await?;
         let (stop, running) = (CancellationToken::new(), JoinSet::new());
-        let register = Register::new(bus.clone(), Clock::System);
-        Ok(Self { bus, register, outbound: outbound(&["127.0.0.0/8"])?, running, stop, events: 0 })
+        let register = Register::new(bus.clone(), clock.clone());
+        Ok(Self { bus, clock, register, outbound, running, stop, events: 0 })
     }
 
     fn begin(&mut self) {
@@ -61,7 +68,7 @@ impl Post {
 
     fn begin_with(&mut self, outbound: Outbound) {
         self.stop = CancellationToken::new();
-        let dispatch = Dispatch::new(self.bus.clone(), outbound, Clock::System);
+        let dispatch = Dispatch::new(self.bus.clone(), outbound, self.clock.clone());
         self.running.spawn(dispatch.run(self.stop.clone()));
     }
 
@@ -75,7 +82,12 @@ impl Post {
 
     /// A destination where the receiver is, with more in its specification.
     async fn put(&self, name: &str, receiver: &Receiver, more: Value) -> Result<()> {
-        let spec = spec(&receiver.url(), more)?;
+        self.put_at(name, receiver, &receiver.url(), more).await
+    }
+
+    /// The same by another way to it.
+    async fn put_at(&self, name: &str, receiver: &Receiver, url: &str, more: Value) -> Result<()> {
+        let spec = spec(url, more)?;
         let put = self.register.put(&self.outbound, &DestinationName::new(name)?, spec, "story").await?;
         receiver.trust(&put.made.context("a secret is made")?.reveal())
     }
@@ -294,65 +306,6 @@ async fn whatever_a_receiver_does_its_cause_is_noted() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_a_receiver_says_beside_its_status_is_not_waited_for() -> Result<()> {
-    let receiver = Receiver::start_with(|_| Reply::Endless).await?;
-    let place = Place::embedded()?;
-    let mut post = Post::open(&place).await?;
-    post.put("crm", &receiver, json!({})).await?;
-    post.begin();
-    post.happen(3, 1).await?;
-    hears(&receiver, 3).await?;
-    post.end().await?;
-    assert_eq!(receiver.judge(&[])?, 0, "each came once");
-    assert!(causes(&post.noted("crm").await?).is_empty());
-    Ok(())
-}
-
-#[tokio::test]
-async fn who_is_gone_is_asked_again_when_resumed() -> Result<()> {
-    let receiver = Receiver::start_with(|_| Reply::Status(410)).await?;
-    let place = Place::embedded()?;
-    let mut post = Post::open(&place).await?;
-    post.put("crm", &receiver, json!({})).await?;
-    post.begin();
-    post.happen(1, 1).await?;
-    eventually("it is left alone", async || {
-        let broke = |noted: &DeliveryNoted| matches!(noted, DeliveryNoted::Broke { gone: true, .. });
-        Ok(post.noted("crm").await?.iter().any(broke).then_some(()))
-    })
-    .await?;
-    post.happen(10, 5).await?;
-    receiver.behave(|_| Reply::Status(200));
-    post.tell("crm", DestinationChanged::Resumed { by: "story".to_owned() }).await?;
-    hears(&receiver, 11).await?;
-    post.end().await?;
-    assert_eq!(receiver.judge(&[])?, 0);
-    assert_eq!(receiver.heard().iter().filter(|heard| heard.status == 410).count(), 1);
-    Ok(())
-}
-
-#[tokio::test]
-async fn who_asks_for_patience_gets_it() -> Result<()> {
-    let mut asked = false;
-    let receiver = Receiver::start_with(move |_| {
-        if std::mem::replace(&mut asked, true) {
-            return Reply::Status(200);
-        }
-        Reply::With(429, "retry-after", "3".to_owned())
-    })
-    .await?;
-    let place = Place::embedded()?;
-    let mut post = Post::open(&place).await?;
-    post.put("crm", &receiver, json!({})).await?;
-    post.begin();
-    let began = std::time::Instant::now();
-    post.happen(1, 1).await?;
-    hears(&receiver, 1).await?;
-    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
-    post.end().await
-}
-
-#[tokio::test]
 async fn what_is_private_is_refused_when_saved_and_when_sent() -> Result<()> {
     let receiver = Receiver::start().await?;
     let place = Place::embedded()?;
@@ -479,4 +432,33 @@ async fn what_comes_while_a_secret_is_missing_waits(place: Place) -> Result<()> 
     eventually("all three are taken", async || Ok((receiver.taken().len() == 3).then_some(()))).await?;
     receiver.judge(&[])?;
     post.end().await
+}
+
+/// Whoever still sends has them at hand: what is on its way ends as it began.
+async fn the_secrets_of_what_is_removed_are_forgotten(place: Place) -> Result<()> {
+    let mut post = Post::open(&place).await?;
+    let receiver = Receiver::start_with(|_| Reply::After(Duration::from_millis(500), 200)).await?;
+    post.put("crm", &receiver, json!({ "headers": { "x-api-key": "s3cret" } })).await?;
+    let name = DestinationName::new("crm")?;
+    post.register.rotate(&name, None, "story").await?;
+    let put = post.register.find(&name).await?.put;
+    let names: Vec<String> = put.keys.into_iter().map(|key| key.name).chain(put.header_values).collect();
+    assert_eq!(names.len(), 3, "two keys, and the values of the headers");
+    let bus = post.bus.clone();
+    let kept = async || {
+        let mut kept = 0;
+        for name in &names {
+            kept += usize::from(bus.secret(name).await?.is_some());
+        }
+        anyhow::Ok(kept)
+    };
+    assert_eq!(kept().await?, 3);
+    post.begin();
+    post.happen(1, 1).await?;
+    eventually("it is on its way", async || Ok((receiver.heard().len() == 1).then_some(()))).await?;
+    post.tell("crm", DestinationChanged::Removed { by: "story".to_owned() }).await?;
+    assert_eq!(kept().await?, 0);
+    bus.forget_secret(&names[0]).await?;
+    post.end().await?;
+    receiver.judge(&[]).map(drop)
 }

@@ -1,6 +1,7 @@
 //! Calls that were placed name whom to tell of what: profiles and plain addresses, told in order by what the call pinned.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -40,6 +41,7 @@ const MOMENTS: [Moment; 3] = [Moment::CallStart, Moment::CallAnswer, Moment::Cal
 /// Delivery in this process, on a log of its own.
 struct Stage {
     bus: Bus,
+    clock: Clock,
     profiles: Profiles,
     outbound: Outbound,
     running: JoinSet<Result<(), DispatchError>>,
@@ -48,6 +50,10 @@ struct Stage {
 
 impl Stage {
     async fn open(place: &Place) -> Result<Self> {
+        Self::open_with(place, Clock::System).await
+    }
+
+    async fn open_with(place: &Place, clock: Clock) -> Result<Self> {
         let bus = place.open().await?;
         let settings = OutboundSettings {
             allow: vec!["127.0.0.0/8".parse()?],
@@ -55,8 +61,9 @@ impl Stage {
             user_agent: "callbus/test".to_owned(),
         };
         Ok(Self {
-            profiles: Profiles::new(bus.clone(), Clock::System),
+            profiles: Profiles::new(bus.clone(), clock.clone()),
             bus,
+            clock,
             outbound: Outbound::new(settings)?,
             running: JoinSet::new(),
             stop: CancellationToken::new(),
@@ -65,7 +72,7 @@ impl Stage {
 
     fn begin(&mut self) {
         self.stop = CancellationToken::new();
-        let dispatch = Dispatch::new(self.bus.clone(), self.outbound.clone(), Clock::System);
+        let dispatch = Dispatch::new(self.bus.clone(), self.outbound.clone(), self.clock.clone());
         self.running.spawn(dispatch.run(self.stop.clone()));
     }
 
@@ -408,11 +415,7 @@ async fn noted(bus: &Bus, id: &ProfileId) -> Result<Vec<DeliveryNoted>> {
     Ok(noted)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_is_fetched_once_for_all_and_again_when_it_is_refused() -> Result<()> {
-    let place = Place::embedded()?;
-    let mut stage = Stage::open(&place).await?;
-    let ear = Ear::start().await?;
+fn with_a_token(ear: &Ear) -> Value {
     let auth = json!({
         "type": "bearer",
         "token_url": format!("{}/token", ear.url()),
@@ -420,8 +423,36 @@ async fn a_token_is_fetched_once_for_all_and_again_when_it_is_refused() -> Resul
         "client_secret": "s3cret&",
         "scope": "calls read",
     });
-    let spec = json!({ "title": "With a token", "http_method": "GET", "url": format!("{}/x/{{{{call_id}}}}", ear.url()), "auth": auth });
-    let saved = stage.create(spec).await?;
+    let url = format!("{}/x/{{{{call_id}}}}", ear.url());
+    json!({ "title": "With a token", "http_method": "GET", "url": url, "auth": auth })
+}
+
+/// It is good for an hour, and fetched anew a minute before: nobody refuses it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_fetched_again_before_it_runs_out() -> Result<()> {
+    let place = Place::embedded()?;
+    let clock = Clock::fixed(Clock::System.now());
+    let mut stage = Stage::open_with(&place, clock.clone()).await?;
+    let ear = Ear::start().await?;
+    let saved = stage.create(with_a_token(&ear)).await?;
+    let tell = stage.named(&[&saved.profile.id], &[]).await?;
+    stage.begin();
+    for (number, (passed_secs, tokens)) in [(0, 1), (3_539, 1), (1, 2), (3_539, 2), (1, 3)].into_iter().enumerate() {
+        clock.advance(Duration::from_secs(passed_secs));
+        stage.happen(&format!("call-{number}"), Moment::CallEnd, &tell).await?;
+        hears(&ear, number + 1).await?;
+        assert_eq!(ear.tokens(), tokens, "at call {number}");
+        assert_eq!(ear.taken()[number].headers["authorization"], format!("Bearer token-{tokens}"));
+    }
+    stage.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_fetched_once_for_all_and_again_when_it_is_refused() -> Result<()> {
+    let place = Place::embedded()?;
+    let mut stage = Stage::open(&place).await?;
+    let ear = Ear::start().await?;
+    let saved = stage.create(with_a_token(&ear)).await?;
     assert!(!serde_json::to_string(&saved.profile.put)?.contains("s3cret"), "{:?}", saved.profile.put);
     let tell = stage.named(&[&saved.profile.id], &[]).await?;
     let admits =

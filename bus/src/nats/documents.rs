@@ -74,6 +74,12 @@ pub(super) async fn secret(broker: &Broker, name: &str) -> Result<Option<Bytes>,
     broker.call("read a secret", store.get(name)).await
 }
 
+/// What it held is gone from the broker's disk; a mark remains that it was there.
+pub(super) async fn forget_secret(broker: &Broker, name: &str) -> Result<(), Unavailable> {
+    let store = broker.secrets().await?;
+    broker.call("forget a secret", store.purge(name)).await
+}
+
 pub(super) async fn checkpoint(broker: &Broker, name: &str) -> Result<Option<u64>, Unavailable> {
     const WHAT: &str = "read a checkpoint";
     let store = broker.checkpoints().await?;

@@ -136,7 +136,7 @@ impl Permissions {
         self.reads_checkpoints()
     }
 
-    /// [`Bus::put_secret`](crate::Bus::put_secret), of those whose names begin so, and reading none.
+    /// [`Bus::put_secret`](crate::Bus::put_secret) and [`Bus::forget_secret`](crate::Bus::forget_secret), of those whose names begin so, and reading none.
     #[must_use]
     pub fn writes_secrets(mut self, folder: &str) -> Self {
         self.publish.insert(format!("$KV.{SECRETS}.{folder}.>"));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bus::Clock;
 use simulator::{
-    CallReport, CallScript, Callee, CalleeScript, Caller, DEFAULT_TIMEOUT, Endpoint, Hangup, Outcome, Party, Platform,
-    PlatformConfig, What,
+    CallReport, CallScript, Callee, CalleeScript, Caller, DEFAULT_AGE_MAX, DEFAULT_TIMEOUT, Endpoint, Hangup, Outcome,
+    Party, Platform, PlatformConfig, What,
 };
 use tokio::net::TcpListener;
 use tokio::time::{Instant, interval, sleep};
@@ -120,6 +120,7 @@ pub(crate) fn platform(app: &App, url: &str, fallback_url: Option<String>) -> Re
         secret,
         seed: getrandom::u64().map_err(std::io::Error::other)?,
         timeout: DEFAULT_TIMEOUT,
+        age_max: DEFAULT_AGE_MAX,
         now: || Clock::System.now(),
     })?)
 }

@@ -7,14 +7,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use outbound::Method;
 use serde_json::{Map, Value};
 
 use super::Credentials;
 use super::activity::CallActivity;
 use super::template::{Template, Values, text_of};
-use super::wire::{Ask, Heard, Payload, Session, Wire, again, hopeless, short};
+use super::wire::{Ask, Heard, Payload, Wire, again, hopeless, short};
 use crate::lane::Answer;
+use crate::session::Session;
 
 mod parse;
 
@@ -97,7 +99,7 @@ impl Recipe {
         if let Some(remote) = remote.and_then(|remote| serde_json::from_str(remote).ok()) {
             values.insert(REMOTE.to_owned(), remote);
         }
-        let mut session = self.session.get(None, || self.log_in(wire, credentials)).await?;
+        let mut session = self.session.get(None, wire.now, || self.log_in(wire, credentials)).await?;
         let mut status = 0;
         for (index, step) in self.steps.iter().enumerate() {
             if !step.is_due(&values) {
@@ -110,7 +112,7 @@ impl Recipe {
             };
             let mut heard = step.ask(wire, &self.headers, &with(&session, &values)).await?;
             if heard.status == LOGGED_OUT && !self.login.is_empty() {
-                session = self.session.get(Some(&session), || self.log_in(wire, credentials)).await?;
+                session = self.session.get(Some(&session), wire.now, || self.log_in(wire, credentials)).await?;
                 heard = step.ask(wire, &self.headers, &with(&session, &values)).await?;
             }
             status = heard.status;
@@ -133,7 +135,8 @@ impl Recipe {
         changes.or(last.and_then(|last| last.checked_sub(1))).is_none_or(|before| index > before)
     }
 
-    async fn log_in(&self, wire: &Wire<'_>, credentials: &Credentials) -> Result<Values, Answer> {
+    /// Nothing says how long it is good: until it is refused.
+    async fn log_in(&self, wire: &Wire<'_>, credentials: &Credentials) -> Result<(Values, Timestamp), Answer> {
         let mut values: Values = secret(credentials).collect();
         for step in &self.login {
             let heard = step.ask(wire, &[], &values).await?;
@@ -149,7 +152,7 @@ impl Recipe {
                 Err(answer) => return Err(named(step, answer)),
             }
         }
-        Ok(values)
+        Ok((values, Timestamp::MAX))
     }
 
     /// `None`: there is none of what was looked for.

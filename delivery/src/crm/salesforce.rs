@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use outbound::Method;
 use proto::{Direction, PhoneNumber, SalesforceSettings};
 use serde_json::{Value, json};
@@ -12,8 +13,9 @@ use super::Credentials;
 use super::activity::{CallActivity, national};
 use super::fields::{Fields, is_word};
 use super::template::{in_url, text_of};
-use super::wire::{Ask, Heard, Payload, Session, Wire, again, hopeless, short};
+use super::wire::{Ask, Heard, Payload, Wire, again, hopeless, short};
 use crate::lane::Answer;
+use crate::session::Session;
 
 const CLIENT_ID: &str = "client_id";
 const CLIENT_SECRET: &str = "client_secret";
@@ -49,7 +51,7 @@ impl Salesforce {
             return Err(format!("external_id: {external_id:?} is no name of a field such as Callbus_Call_Id__c"));
         }
         let fields = Fields::parse(fields, external_id)?;
-        Ok(Self { version: version.clone(), external_id: external_id.clone(), fields, token: Session::new() })
+        Ok(Self { version: version.clone(), external_id: external_id.clone(), fields, token: Session::default() })
     }
 
     /// The fields of a task.
@@ -146,18 +148,18 @@ impl Salesforce {
             headers: vec![("authorization".to_owned(), format!("Bearer {token}"))],
             payload: json.clone().map_or(Payload::None, Payload::Json),
         };
-        let token = self.token.get(None, || log_in(wire, credentials)).await?;
+        let token = self.token.get(None, wire.now, || log_in(wire, credentials)).await?;
         let heard = wire.ask(with(&token), &sample).await?;
         if heard.status != 401 {
             return Ok(heard);
         }
-        let token = self.token.get(Some(&token), || log_in(wire, credentials)).await?;
+        let token = self.token.get(Some(&token), wire.now, || log_in(wire, credentials)).await?;
         wire.ask(with(&token), &sample).await
     }
 }
 
-/// Fetches a token, by OAuth 2's client credentials.
-async fn log_in(wire: &Wire<'_>, credentials: &Credentials) -> Result<String, Answer> {
+/// Fetches a token, by OAuth 2's client credentials. Salesforce does not say how long it is good: until it is refused.
+async fn log_in(wire: &Wire<'_>, credentials: &Credentials) -> Result<(String, Timestamp), Answer> {
     let of = |name: &str| (name.to_owned(), credentials.get(name).cloned().unwrap_or_default());
     let form = vec![("grant_type".to_owned(), "client_credentials".to_owned()), of(CLIENT_ID), of(CLIENT_SECRET)];
     let path = "/services/oauth2/token".to_owned();
@@ -169,7 +171,7 @@ async fn log_in(wire: &Wire<'_>, credentials: &Credentials) -> Result<String, An
     // It is about us and not about the call, whatever it says: the call is kept.
     let token = heard.body["access_token"].as_str().filter(|_| heard.is_good());
     let refused = || again(Some(heard.status), format!("log in: it answers {}{}", heard.status, heard.words()));
-    token.map(str::to_owned).ok_or_else(refused)
+    token.map(|token| (token.to_owned(), Timestamp::MAX)).ok_or_else(refused)
 }
 
 fn judge(heard: Heard) -> Result<Heard, Answer> {

@@ -1,14 +1,12 @@
 //! One conversation with a CRM: what it is asked, and what its answers mean for the delivery.
 
-use std::future::Future;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use outbound::{Method, Outbound, Request, Url};
 use serde_json::Value;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::template::{in_url, text_of};
@@ -41,7 +39,7 @@ pub(super) enum Mode<'a> {
         until: Instant,
     },
     /// Every question is written down, and answered with a sample.
-    Shows(StdMutex<Vec<Request>>),
+    Shows(Mutex<Vec<Request>>),
 }
 
 /// What is asked.
@@ -181,32 +179,6 @@ pub(super) fn again(status: Option<u16>, cause: String) -> Answer {
 /// It would go the same way every time.
 pub(super) fn hopeless(status: Option<u16>, cause: String) -> Answer {
     Answer::Hopeless { status, cause }
-}
-
-/// What a CRM gave us to show at every question, and takes back some time.
-#[derive(Debug)]
-pub(super) struct Session<T>(Mutex<Option<Arc<T>>>);
-
-impl<T> Session<T> {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(None))
-    }
-
-    /// The one there is, unless it is the one that was refused. Who comes while one is made waits for that.
-    pub(super) async fn get<F>(&self, refused: Option<&Arc<T>>, make: impl FnOnce() -> F) -> Result<Arc<T>, Answer>
-    where
-        F: Future<Output = Result<T, Answer>>,
-    {
-        let mut session = self.0.lock().await;
-        if let Some(found) = session.as_ref().filter(|found| refused.is_none_or(|refused| !Arc::ptr_eq(found, refused)))
-        {
-            return Ok(Arc::clone(found));
-        }
-        *session = None;
-        let made = Arc::new(make().await?);
-        *session = Some(Arc::clone(&made));
-        Ok(made)
-    }
 }
 
 #[cfg(test)]

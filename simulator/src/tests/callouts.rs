@@ -7,13 +7,13 @@ use proto::Kind::{Ace, Dice};
 use proto::callback::Details;
 use serde_json::{Value, json};
 
-use super::rest::Rest;
+use super::rest::{Rest, refused};
 use super::server::{Server, json as canned, only};
 use crate::{Callee, CalleeScript, CalloutReply, Platform};
 
-const TO: &str = "+46701234567";
+pub(super) const TO: &str = "+46701234567";
 
-fn callout(more: Value) -> Value {
+pub(super) fn callout(more: Value) -> Value {
     let mut body = json!({
         "cli": "+46850000001",
         "destination": { "type": "number", "endpoint": TO },
@@ -29,7 +29,7 @@ fn callout(more: Value) -> Value {
     json!({ "method": "conferenceCallout", "conferenceCallout": body })
 }
 
-async fn platform(answer: &'static str) -> (Server, Platform, Rest) {
+pub(super) async fn platform(answer: &'static str) -> (Server, Platform, Rest) {
     let server =
         Server::start(move |callback| if callback.kind() == Ace { canned(answer) } else { only("continue") }).await;
     let platform = server.platform();
@@ -39,7 +39,7 @@ async fn platform(answer: &'static str) -> (Server, Platform, Rest) {
 }
 
 /// How the one call ended, once it has: result, reason, seconds.
-async fn end(server: &Server) -> (String, String, Option<u32>) {
+pub(super) async fn end(server: &Server) -> (String, String, Option<u32>) {
     loop {
         let dice = |seen: Callback| if let Details::Dice(dice) = seen.details { Some(dice) } else { None };
         let dice = server.seen().into_iter().find_map(dice);
@@ -50,7 +50,7 @@ async fn end(server: &Server) -> (String, String, Option<u32>) {
     }
 }
 
-fn ended(result: &str, reason: &str, secs: Option<u32>) -> (String, String, Option<u32>) {
+pub(super) fn ended(result: &str, reason: &str, secs: Option<u32>) -> (String, String, Option<u32>) {
     (result.to_owned(), reason.to_owned(), secs)
 }
 
@@ -84,43 +84,107 @@ async fn a_placed_call_ends_by_whoever_ends_it() {
 }
 
 #[tokio::test]
-async fn who_placed_a_call_may_hang_up_and_look_into_the_conference() {
+async fn words_and_files_are_said_to_whoever_answers() {
     let (server, platform, rest) = platform(r#"{"action":{"name":"continue"}}"#).await;
-    platform.callee(TO, CalleeScript { talks_secs: 14_000, ..CalleeScript::default() });
-    let (_, taken) = rest.post("/calling/v1/callouts", &callout(json!({ "maxDuration": 14_400 }))).await;
-    let call = taken["callId"].as_str().expect("an id").to_owned();
-    let conference = "/calling/v1/conferences/id/placed-1";
-    while rest.get_signed(conference).await.0 == 404 {
+    let said = json!({ "method": "ttsCallout", "ttsCallout": {
+        "cli": "46850000001", "destination": { "type": "Number", "endpoint": "46701234567" }, "domain": "pstn",
+        "dtmf": "ww1", "locale": "en-US", "prompts": "#tts[Hello];jingle.wav", "enableDice": true,
+    }});
+    assert_eq!(rest.post("/calling/v1/callouts", &said).await.0, 200);
+    assert_eq!(end(&server).await, ended("ANSWERED", "MANAGERHANGUP", Some(5)));
+    assert_eq!(server.kinds(), [Dice], "ACE was not asked for");
+    let steps: Vec<_> = platform.placed()[0].steps.iter().map(|step| step.what.to_string()).collect();
+    assert_eq!(
+        steps,
+        [
+            "rings at 46701234567, showing 46850000001",
+            "answered by 46701234567",
+            "tones ww1",
+            "hears \"Hello\"",
+            "hears \"jingle.wav\"",
+            "ended: ANSWERED MANAGERHANGUP after 5 s",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn of_a_call_to_an_app_nothing_is_told() {
+    let (server, platform, rest) = platform(r#"{"action":{"name":"hangup"}}"#).await;
+    let to = json!({ "destination": { "type": "username", "endpoint": "alice" }, "domain": "mxp" });
+    let (_, taken) = rest.post("/calling/v1/callouts", &callout(to)).await;
+    let path = format!("/calling/v1/calls/id/{}", taken["callId"].as_str().expect("an id"));
+    let info = loop {
+        let (_, info) = rest.get(&path).await;
+        if info["status"] == "FINAL" {
+            break info;
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(rest.get_signed(conference).await.1["participants"][0]["id"], call);
-    let path = format!("/calling/v1/calls/id/{call}");
-    assert_eq!(rest.patch(&path, &json!({ "action": { "name": "continue" } })).await, 400);
-    assert_eq!(rest.patch(&path, &json!({ "action": { "name": "hangup" } })).await, 200);
-    let (result, reason, secs) = end(&server).await;
-    assert_eq!((result.as_str(), reason.as_str()), ("ANSWERED", "MANAGERHANGUP"));
-    assert!(secs.is_some_and(|secs| secs < 14_000));
-    assert_eq!(rest.patch(&path, &json!({ "action": { "name": "hangup" } })).await, 404);
-    assert_eq!(rest.get_signed(&path).await.1["status"], "FINAL");
+    };
+    assert_eq!(
+        (&info["to"]["type"], &info["domain"], &info["duration"]),
+        (&"Username".into(), &"mxp".into(), &20.into())
+    );
+    assert!(server.seen().is_empty() && platform.placed()[0].to == "alice");
 }
 
 #[tokio::test]
 async fn what_the_platform_does_not_take_is_no_call() {
     let (_server, platform, rest) = platform(r#"{"action":{"name":"continue"}}"#).await;
-    let nobody = json!({ "destination": { "type": "number", "endpoint": "0701234567" } });
+    let said = |more: Value| {
+        let mut body = json!({ "destination": { "type": "number", "endpoint": TO }, "text": "Hello" });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        json!({ "method": "ttsCallout", "ttsCallout": body })
+    };
+    let custom = |body: Value| json!({ "method": "customCallout", "customCallout": body });
+    let to = |kind: &str, endpoint: &str| json!({ "destination": { "type": kind, "endpoint": endpoint } });
     for (body, code) in [
-        (callout(nobody), 40001),
+        (json!([]), 40001),
+        (json!({}), 40002),
+        (json!({ "method": "callout" }), 40001),
+        (json!({ "method": "ttsCallout" }), 40002),
+        (json!({ "method": "customCallout" }), 40002),
+        (json!({ "method": "ttsCallout", "conferenceCallout": {} }), 40001),
+        (callout(to("number", "0701234567")), 40001),
+        (callout(to("sip", "nobody")), 40001),
+        (callout(to("email", "a@b")), 40001),
+        (callout(json!({ "destination": null })), 40002),
+        (callout(json!({ "destination": { "endpoint": TO } })), 40002),
+        (callout(json!({ "domain": "mxp" })), 40001),
         (callout(json!({ "conferenceId": null })), 40002),
+        (callout(json!({ "conferenceId": "x".repeat(65) })), 40001),
+        (callout(json!({ "conferenceDtmfOptions": { "mode": "listen" } })), 40001),
+        (callout(json!({ "mohClass": "music4" })), 40001),
         (callout(json!({ "maxduration": 5 })), 40001),
+        (callout(json!({ "maxDuration": "5" })), 40001),
+        (callout(json!({ "maxDuration": 14_401 })), 40001),
+        (callout(json!({ "cli": "me" })), 40001),
+        (callout(json!({ "dtmf": "1*" })), 40001),
         (callout(json!({ "custom": "x".repeat(1_025) })), 40001),
-        (json!({ "method": "customCallout" }), 40001),
+        (callout(json!({ "text": "Hello" })), 40001),
+        (said(json!({ "text": null })), 40002),
+        (said(json!({ "text": "x".repeat(601) })), 40001),
+        (said(json!({ "prompts": "#tts[Hello]" })), 40001),
+        (said(json!({ "maxDuration": 5 })), 40001),
+        (custom(json!({ "enableDice": true })), 40001),
+        (custom(json!({ "ice": "here" })), 40001),
+        (custom(json!({ "ice": "{" })), 40001),
+        (custom(json!({ "ice": r#"{"action":{"name":"continue"}}"# })), 40001),
+        (custom(json!({ "ice": r#"{"action":{"name":"hangup"}}"#, "cli": TO })), 40001),
+        (custom(json!({ "ace": r#"{"action":{"name":"hangup","why":1}}"# })), 40001),
+        (custom(json!({ "dice": r#"{"action":{"name":"hangup"}}"# })), 40001),
     ] {
-        let (status, problem) = rest.post("/calling/v1/callouts", &body).await;
-        assert_eq!((status, problem["errorCode"].as_u64()), (400, Some(code)), "{body}");
+        assert_eq!(refused(rest.post("/calling/v1/callouts", &body).await), code, "{body}");
     }
-    for (reply, status) in [(CalloutReply::Refused, 403), (CalloutReply::Down, 503)] {
+    for (reply, code) in [
+        (CalloutReply::NoCredit, 40200),
+        (CalloutReply::Refused, 40300),
+        (CalloutReply::Fails, 50000),
+        (CalloutReply::Down, 50300),
+    ] {
         platform.callee(TO, CalleeScript { reply, ..CalleeScript::default() });
-        assert_eq!(rest.post("/calling/v1/callouts", &callout(json!({}))).await.0, status);
+        assert_eq!(refused(rest.post("/calling/v1/callouts", &callout(json!({}))).await), code);
     }
     assert!(platform.placed().is_empty());
     platform.callee(TO, CalleeScript { reply: CalloutReply::TakenUnsaid, ..CalleeScript::default() });

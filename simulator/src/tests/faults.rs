@@ -161,6 +161,7 @@ fn a_url_that_is_none_is_refused() {
             secret: AppSecret::from_base64("c2VjcmV0").expect("secret"),
             seed: 0,
             timeout: crate::DEFAULT_TIMEOUT,
+            age_max: crate::DEFAULT_AGE_MAX,
             now: super::server::now,
         };
         assert!(matches!(crate::Platform::new(config), Err(BadPlatform::Url { .. })), "{url:?}");

@@ -79,6 +79,7 @@ pub(crate) fn platform(url: &str, fallback_url: Option<&str>) -> Platform {
         secret: AppSecret::from_base64(SECRET).expect("secret"),
         seed: 7,
         timeout: Duration::from_millis(300),
+        age_max: crate::DEFAULT_AGE_MAX,
         now,
     })
     .expect("a platform")

@@ -55,6 +55,35 @@ async fn a_killed_replica_loses_nothing_and_repeats_little() -> Result<()> {
     Ok(())
 }
 
+/// Killed after it sent, and before it wrote down what became of it: the receiver took it, and has not said so yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_and_not_written_down_comes_again_with_its_id() -> Result<()> {
+    let mut world = World::nats_with(POLICY, "[outbound]\nallow = [\"127.0.0.0/8\"]\n").await?;
+    let receiver = Receiver::start_with(|_| Reply::After(Duration::from_secs(3600), 200)).await?;
+    let spec = json!({ "url": receiver.url(), "kinds": ["settled"] });
+    let (status, put) = world.put("/v1/destinations/crm", &spec).await?;
+    ensure!(status == 200, "{put}");
+    receiver.trust(put["secret"].as_str().context("the secret is shown once")?)?;
+    world.start("delivery-1")?;
+    let calls = world.log_as("billing").await?;
+    for number in 0..20 {
+        calls.append(&settled(&format!("call-{}", number % 5), number)?, None).await?;
+    }
+    let sent = async || Ok((receiver.heard().len() == 5).then_some(()));
+    eventually("the first of each call is sent", sent).await?;
+    world.kill("delivery-1")?;
+    receiver.behave(|_| Reply::Status(200));
+    world.start("delivery-2")?;
+    let all = async || Ok((receiver.heard().len() >= 25).then_some(()));
+    eventually("those come again, and all others", all).await?;
+    // That each has one id is the receiver's to judge.
+    assert_eq!((receiver.judge(&[])?, receiver.heard().len()), (5, 25));
+    let again: Vec<_> = receiver.heard().into_iter().filter(|heard| heard.attempt == 2).collect();
+    assert_eq!(again.len(), 5, "attempts are counted on");
+    println!("| killed between send and record | 20 events | 25 attempts | 5 again, with their ids |");
+    Ok(())
+}
+
 async fn happen(calls: &Bus, round: u64) -> Result<()> {
     for number in 0..EVENTS {
         let event = settled(&format!("call-{}", number % CALLS), round * EVENTS + number)?;

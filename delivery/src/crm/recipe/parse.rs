@@ -10,8 +10,8 @@ use serde_saphyr::Spanned;
 
 use super::super::activity::NAMES;
 use super::super::template::Template;
-use super::super::wire::Session;
 use super::{Filled, Pick, REMOTE, Recipe, Step, Tree};
+use crate::session::Session;
 
 const BYTES_MAX: usize = 32 * 1024;
 const STEPS_MAX: usize = 16;
@@ -111,7 +111,7 @@ impl Recipe {
         if !steps.iter().any(|step| step.names(REMOTE)) {
             return Err("recipe: no step captures remote, which is what the CRM calls the activity".to_owned());
         }
-        Ok(Self { login, steps, headers, fails_at, credentials, session: Session::new() })
+        Ok(Self { login, steps, headers, fails_at, credentials, session: Session::default() })
     }
 }
 
