@@ -37,7 +37,7 @@ impl Authority {
     }
 
     /// A certificate of a name, good until the end of a year.
-    pub fn issue(&self, name: &str, last_year: i32) -> Result<Arc<CertifiedKey>> {
+    pub fn certify(&self, name: &str, last_year: i32) -> Result<Arc<CertifiedKey>> {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(last_year, 12, 31);

@@ -33,6 +33,7 @@ impl Changed {
     /// One that lasts for hours, unless it is ended; its seconds are long enough to find it wherever it is.
     async fn place(body: Value, callee: Callee) -> Self {
         let (server, platform, rest) = platform(r#"{"action":{"name":"continue"}}"#).await;
+        platform.pace(Duration::from_millis(100));
         platform
             .callee(TO, CalleeScript { callee, talks_secs: 14_000, inputs: inputs(&["1"]), ..CalleeScript::default() });
         let (status, taken) = rest.post("/calling/v1/callouts", &body).await;
@@ -57,13 +58,18 @@ impl Changed {
     }
 }
 
+/// Into a conference, and told of at its end only.
+fn to_conference() -> Value {
+    callout(json!({ "enableAce": false, "maxDuration": 14_400 }))
+}
+
 fn to_custom(ice: &str) -> Value {
     json!({ "method": "customCallout", "customCallout": { "ice": ice } })
 }
 
 #[tokio::test]
 async fn a_call_is_talked_to_and_goes_on_until_it_is_ended() {
-    let call = Changed::place(callout(json!({ "enableAce": false, "maxDuration": 14_400 })), Callee::default()).await;
+    let call = Changed::place(to_conference(), Callee::Answers { after_secs: 30 }).await;
     call.comes_to("rings at +46701234567, showing +46850000001").await;
     assert_eq!(refused(call.patch(say("Too early", "continue")).await), 40003);
     call.comes_to("answered by +46701234567").await;
@@ -134,7 +140,7 @@ async fn a_call_that_nobody_fetches_times_out() {
 
 #[tokio::test]
 async fn a_call_is_recorded_from_here_to_there() {
-    let call = Changed::place(callout(json!({ "enableAce": false })), Callee::default()).await;
+    let call = Changed::place(to_conference(), Callee::default()).await;
     call.comes_to("answered by +46701234567").await;
     let options = json!({ "destinationUrl": "s3://bucket", "format": "wav" });
     let start = json!({ "action": { "name": "startRecording", "recordingOptions": options } });
@@ -151,7 +157,7 @@ async fn a_call_is_recorded_from_here_to_there() {
 
 #[tokio::test]
 async fn what_cannot_be_done_is_refused() {
-    let call = Changed::place(callout(json!({ "enableAce": false })), Callee::default()).await;
+    let call = Changed::place(to_conference(), Callee::default()).await;
     call.comes_to("answered by +46701234567").await;
     let leg = |leg: &str| format!("{}/leg/{leg}", call.path);
     for body in [

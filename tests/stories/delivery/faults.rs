@@ -229,7 +229,7 @@ async fn shows(name: &str, cause: &str, bad: impl Fn(&Authority) -> Result<Arc<C
     let fault = Fault { url: Some(receiver.url_at(&format!("https://{NAME}"))), ..Fault::new(name, cause) };
     suffer_in(post, fault, &receiver, async |_| {
         ensure!(receiver.heard().is_empty(), "{name}: it was told something");
-        shown.set(authority.issue(NAME, 2099)?);
+        shown.set(authority.certify(NAME, 2099)?);
         Ok(())
     })
     .await
@@ -246,12 +246,12 @@ async fn nobody_vouches_for_its_certificate() -> Result<()> {
 
 #[tokio::test]
 async fn its_certificate_has_expired() -> Result<()> {
-    shows("TLS: expired", "expired", |authority| authority.issue(NAME, 2021)).await
+    shows("TLS: expired", "expired", |authority| authority.certify(NAME, 2021)).await
 }
 
 #[tokio::test]
 async fn its_certificate_is_of_another_name() -> Result<()> {
-    shows("TLS: wrong name", "not valid for name", |authority| authority.issue("other.example", 2099)).await
+    shows("TLS: wrong name", "not valid for name", |authority| authority.certify("other.example", 2099)).await
 }
 
 /// It led to the receiver when it was saved, and leads into a private network when it is sent.
