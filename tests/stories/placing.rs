@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 
 use crate::delivery::crm;
 
-const TO: &str = "+46701234567";
-const OTHER: &str = "+46702345678";
-const CLI: &str = "+46850000001";
+pub(crate) const TO: &str = "+46701234567";
+pub(crate) const OTHER: &str = "+46702345678";
+pub(crate) const CLI: &str = "+46850000001";
 /// How long a second of the platform's calls takes.
 const SECOND: Duration = Duration::from_millis(50);
 
@@ -42,6 +42,8 @@ macro_rules! stories {
     };
 }
 
+pub(crate) use stories;
+
 stories![
     words_are_said_to_whoever_answers,
     a_number_nobody_answers_is_dialled_again_and_costs_nothing,
@@ -59,19 +61,19 @@ stories![
 ];
 
 /// An installation that calls, and the platform it calls by.
-struct Office {
-    world: World,
+pub(crate) struct Office {
+    pub(crate) world: World,
     platform: Platform,
     _serving: JoinSet<()>,
 }
 
 impl Office {
-    async fn embedded() -> Result<Self> {
+    pub(crate) async fn embedded() -> Result<Self> {
         let (listener, settings) = listen().await?;
         Self::open(World::embedded_with(&policy(), &settings).await?, listener).await
     }
 
-    async fn nats() -> Result<Self> {
+    pub(crate) async fn nats() -> Result<Self> {
         let (listener, settings) = listen().await?;
         let mut world = World::nats_with(&policy(), &settings).await?;
         world.start("delivery-1")?;
@@ -87,7 +89,7 @@ impl Office {
         Ok(Self { world, platform, _serving: tasks })
     }
 
-    fn callee(&self, number: &str, callee: Callee, talks_secs: u32) {
+    pub(crate) fn callee(&self, number: &str, callee: Callee, talks_secs: u32) {
         self.platform.callee(number, CalleeScript { callee, talks_secs, ..CalleeScript::default() });
     }
 
@@ -98,7 +100,7 @@ impl Office {
         Ok(CallId::new(reply["call"].as_str().context("an id")?)?)
     }
 
-    async fn say(&self, more: Value) -> Result<CallId> {
+    pub(crate) async fn say(&self, more: Value) -> Result<CallId> {
         let mut body = json!({ "to": TO, "from": CLI, "target": { "say": "Your parcel has arrived." } });
         for (key, value) in more.as_object().into_iter().flatten() {
             body[key] = value.clone();
@@ -117,7 +119,7 @@ impl Office {
     }
 
     /// All that happened, once it is over.
-    async fn over(&self, call: &CallId) -> Result<Vec<Progressed>> {
+    pub(crate) async fn over(&self, call: &CallId) -> Result<Vec<Progressed>> {
         eventually("the call is over", async || {
             let steps = self.steps(call).await?;
             Ok(steps.iter().any(|step| matches!(step.step, Step::Over)).then_some(steps))
