@@ -34,7 +34,7 @@ const EVENTS_MAX: usize = 1_000;
 /// The tables are a moment behind the log. Who asks right after a call waits so long for them, not longer.
 pub(crate) const LEVEL_WITHIN: Duration = Duration::from_millis(500);
 
-/// `?limit=&app=&number=&wallet=&outcome=&since=&until=&before=&reveal=1`; `since` belongs to it, `until` does not.
+/// `?limit=&app=&number=&wallet=&outcome=&placed=&since=&until=&before=&reveal=1`; `since` belongs to it, `until` does not.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
@@ -44,6 +44,8 @@ pub(crate) struct ListQuery {
     number: Option<String>,
     wallet: Option<WalletId>,
     outcome: Option<Outcome>,
+    /// `true`: those alone that are legs of calls we placed; `false`: the others.
+    placed: Option<bool>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     /// The `next` of the page before.
@@ -92,6 +94,9 @@ struct CallSummary {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wallet: Option<String>,
+    /// The call that we placed, of which it is a leg.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placed: Option<String>,
     /// Sinch's result.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
@@ -152,8 +157,8 @@ pub(crate) async fn list(
 ) -> Result<Json<Calls>, Problem> {
     let limit = query.limit.unwrap_or(CALLS_DEFAULT).min(CALLS_MAX);
     let behind = desk.views.behind(&desk.bus, Stream::Calls, LEVEL_WITHIN).await.map_err(Problem::unavailable)?;
-    let ListQuery { app, number, wallet, outcome, since, until, before, reveal, .. } = query;
-    let filter = CallFilter { app, number, wallet, outcome, since, until, before };
+    let ListQuery { app, number, wallet, outcome, placed, since, until, before, reveal, .. } = query;
+    let filter = CallFilter { app, number, wallet, outcome, placed, since, until, before };
     let rows = desk.views.calls(&filter, limit).await.map_err(Problem::unavailable)?;
     let cdrs: Vec<String> = rows.iter().filter_map(|row| row.cdr.clone()).collect();
     let mut bills: HashMap<String, Vec<Bill>> = HashMap::new();
@@ -216,6 +221,7 @@ impl CallSummary {
             rule: row.rule,
             reason: row.reason,
             wallet: row.wallet,
+            placed: row.placed,
             result: row.result,
             duration_secs: row.duration_secs,
             bills,

@@ -16,6 +16,7 @@ use tests::world::{POLICY, WALLET, World};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::calls::script;
 use crate::delivery::crm;
 
 pub(crate) const TO: &str = "+46701234567";
@@ -200,7 +201,22 @@ async fn words_are_said_to_whoever_answers(office: Office) -> Result<()> {
     let dialled = events.iter().find(|event| matches!(event.subject, Subject::Call { kind: Kind::Dialled, .. }));
     let dialled: Dialled = serde_json::from_slice(&dialled.context("dialled")?.data)?;
     let hold: money::Hold = serde_json::from_str(dialled.hold.context("a hold")?.get())?;
-    assert_eq!((hold.call, hold.amount.to_string().as_str()), (platform_call, "72"));
+    assert_eq!((hold.call, hold.amount.to_string().as_str()), (platform_call.clone(), "72"));
+    // Its leg is found among those that came in.
+    office.world.platform(8)?.call(script(OTHER)).await;
+    let listed = async |placed| office.world.get(&format!("/v1/calls?placed={placed}")).await;
+    let others = eventually("both are in the tables", async || {
+        let others = listed(false).await?["calls"].clone();
+        Ok((others.as_array().map(Vec::len) == Some(1)).then_some(others))
+    })
+    .await?;
+    assert_eq!(others[0].get("placed"), None, "{others}");
+    let legs = listed(true).await?["calls"].clone();
+    let [leg] = legs.as_array().map(Vec::as_slice).context("legs")? else { anyhow::bail!("one leg: {legs}") };
+    assert_eq!((&leg["call"], &leg["placed"], &leg["wallet"]), (&json!(platform_call), &json!(call), &json!(WALLET)));
+    let said = office.world.callbus(&["call", "ls", "--placed"])?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains(platform_call.as_str()) && said.lines().count() == 2, "{said}");
     Ok(())
 }
 
