@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use bus::Recorded;
 use delivery::{Dial, DialStanding};
 use jiff::Timestamp;
 use money::Micros;
 use proto::event::signed;
 use proto::{AppName, CallId, Decided, EventId, Filter, Kind, Outcome, Partition, Stream, Subject, WalletId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use views::CallFilter;
 use views::calls::CallRow;
 use views::cdrs::CdrLegRow;
 
+use crate::address::{Path, Query};
 use crate::problem::Problem;
 use crate::server::Desk;
 use crate::{masked, placing, why};
@@ -33,8 +34,8 @@ const EVENTS_MAX: usize = 1_000;
 /// The tables are a moment behind the log. Who asks right after a call waits so long for them, not longer.
 pub(crate) const LEVEL_WITHIN: Duration = Duration::from_millis(500);
 
-/// `?limit=&app=&number=&wallet=&outcome=&since=&until=&before=&reveal=1`; `since` belongs to it, `until` does not.
-#[derive(Debug, Deserialize)]
+/// `?limit=&app=&number=&wallet=&outcome=&placed=&since=&until=&before=&reveal=1`; `since` belongs to it, `until` does not.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     limit: Option<usize>,
@@ -43,6 +44,8 @@ pub(crate) struct ListQuery {
     number: Option<String>,
     wallet: Option<WalletId>,
     outcome: Option<Outcome>,
+    /// `true`: those alone that are legs of calls we placed; `false`: the others.
+    placed: Option<bool>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     /// The `next` of the page before.
@@ -52,14 +55,14 @@ pub(crate) struct ListQuery {
 }
 
 /// `?reveal=1`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ShowQuery {
     #[serde(default)]
     reveal: u8,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Calls {
     calls: Vec<CallSummary>,
     /// The page after this one begins before it; none on the last.
@@ -71,7 +74,7 @@ pub(crate) struct Calls {
 }
 
 /// One line of the list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct CallSummary {
     call: String,
     app: String,
@@ -91,6 +94,9 @@ struct CallSummary {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wallet: Option<String>,
+    /// The call that we placed, of which it is a leg.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placed: Option<String>,
     /// Sinch's result.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<String>,
@@ -101,7 +107,7 @@ struct CallSummary {
 }
 
 /// How far a call is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Progress {
     Open,
@@ -110,7 +116,7 @@ enum Progress {
 }
 
 /// What one leg came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Bill {
     wallet: String,
     cost: Micros,
@@ -118,7 +124,7 @@ struct Bill {
     billed_secs: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Call {
     call: CallId,
     /// How it stands, when we placed it.
@@ -128,7 +134,7 @@ pub(crate) struct Call {
 }
 
 /// One thing that happened in the call, in the order of the log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct CallEvent {
     seq: u64,
     kind: Kind,
@@ -147,13 +153,12 @@ struct CallEvent {
 
 pub(crate) async fn list(
     State(desk): State<Arc<Desk>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Calls>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let limit = query.limit.unwrap_or(CALLS_DEFAULT).min(CALLS_MAX);
     let behind = desk.views.behind(&desk.bus, Stream::Calls, LEVEL_WITHIN).await.map_err(Problem::unavailable)?;
-    let ListQuery { app, number, wallet, outcome, since, until, before, reveal, .. } = query;
-    let filter = CallFilter { app, number, wallet, outcome, since, until, before };
+    let ListQuery { app, number, wallet, outcome, placed, since, until, before, reveal, .. } = query;
+    let filter = CallFilter { app, number, wallet, outcome, placed, since, until, before };
     let rows = desk.views.calls(&filter, limit).await.map_err(Problem::unavailable)?;
     let cdrs: Vec<String> = rows.iter().filter_map(|row| row.cdr.clone()).collect();
     let mut bills: HashMap<String, Vec<Bill>> = HashMap::new();
@@ -170,11 +175,9 @@ pub(crate) async fn list(
 
 pub(crate) async fn show(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    query: Result<Query<ShowQuery>, QueryRejection>,
+    Path(call): Path<CallId>,
+    Query(query): Query<ShowQuery>,
 ) -> Result<Json<Call>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
-    let call = CallId::new(id).map_err(|error| Problem::Invalid(error.to_string()))?;
     // Without the tables it is looked for from the beginning of the log.
     let begins_at = match timeout(LEVEL_WITHIN, desk.views.begins_at(&call)).await {
         Ok(Ok(Some(begins_at))) => begins_at,
@@ -218,6 +221,7 @@ impl CallSummary {
             rule: row.rule,
             reason: row.reason,
             wallet: row.wallet,
+            placed: row.placed,
             result: row.result,
             duration_secs: row.duration_secs,
             bills,
@@ -238,7 +242,7 @@ impl Bill {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_zero(number: &u64) -> bool {
+pub(crate) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 

@@ -3,31 +3,37 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{FromRequest, Request, State};
 use bytes::Bytes;
 use jiff::Timestamp;
 use money::{Currency, Deck, DeckFormat, DeckVersion, DeckVersions, Sheet};
 use proto::DeckName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::task::spawn_blocking;
 use workers::deck_log::{DeckLogError, Imported, catch_up, deck_in_force, early_deck, import};
 
+use crate::address::{Path, Query};
+use crate::body;
+use crate::openapi::{Operation, Reads, Schemas};
 use crate::problem::Problem;
+use crate::reply::Either;
 use crate::server::Desk;
+
+use diff::DiffPage;
 
 pub(crate) mod diff;
 pub(crate) mod price;
 
 /// A price list of a million prefixes is smaller.
-pub(crate) const BYTES_MAX: usize = 64 * 1024 * 1024;
+const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Versions listed at most, the newest.
 const VERSIONS_MAX: usize = 1000;
 
 /// `?as=&currency=&from=&dry_run=&limit=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ImportQuery {
     /// Found by the header without.
@@ -45,7 +51,7 @@ pub(crate) struct ImportQuery {
 }
 
 /// What an import came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ImportPage {
     deck: String,
     version: String,
@@ -58,7 +64,7 @@ pub(crate) struct ImportPage {
 }
 
 /// A price list, by the version that is in force now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DeckPage {
     deck: String,
     version: String,
@@ -68,13 +74,13 @@ pub(crate) struct DeckPage {
 }
 
 /// The versions of a price list, the one that begins last on top.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct VersionsPage {
     deck: String,
     versions: Vec<VersionLine>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct VersionLine {
     /// Of its content; stands in every hold.
     version: String,
@@ -87,33 +93,50 @@ struct VersionLine {
     in_force: bool,
 }
 
+/// A price list, as CSV.
+#[derive(Debug)]
+pub(crate) struct File(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for File {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        body::read(request, BYTES_MAX).await.map(Self)
+    }
+}
+
+impl Reads for File {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.takes(true, json!({ "text/csv": { "schema": { "type": "string" }, "examples": {
+            "callbus": { "value": "prefix,destination,connect_fee,rate,unit_s,increments,rounding,currency\n46,Sweden,0,0.004,60,1/1,up4,EUR\n" },
+        } } }));
+    }
+}
+
 pub(crate) async fn put(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    query: Result<Query<ImportQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
-    let (name, now) = (deck_name(&name)?, desk.clock.now());
+    Path(name): Path<DeckName>,
+    Query(query): Query<ImportQuery>,
+    File(bytes): File,
+) -> Result<Either<Json<ImportPage>, Json<DiffPage>>, Problem> {
+    let now = desk.clock.now();
     let format = query.format.as_deref().map(str::parse::<DeckFormat>).transpose();
     let format = format.map_err(|error| Problem::Invalid(format!("as is {error}")))?;
     let from = query.from.unwrap_or(now);
     let sheet = Sheet { format, currency: query.currency, in_force_at: Some(from) };
-    let bytes = body.map_err(|_| Problem::TooLarge { bytes_max: BYTES_MAX })?;
     let (deck, format) = read(name.to_string(), bytes, sheet).await?;
     if query.dry_run {
         let old = deck_in_force(&desk.bus, &name, from).await.map_err(problem)?;
-        return Ok(Json(diff::between(old, deck, from, query.limit).await?).into_response());
+        return diff::between(old, deck, from, query.limit).await.map(Json).map(Either::Other);
     }
     let put = import(&desk.bus, &name, &deck, query.from, now).await;
     let Imported { version, unchanged } = put.map_err(problem)?;
     let DeckVersion { version, effective_from, prefixes, .. } = version;
     let format = format.as_str();
-    Ok(Json(ImportPage { deck: name.into(), version, effective_from, prefixes, format, unchanged }).into_response())
+    Ok(Either::One(Json(ImportPage { deck: name.into(), version, effective_from, prefixes, format, unchanged })))
 }
 
-pub(crate) async fn get(State(desk): State<Arc<Desk>>, Path(name): Path<String>) -> Result<Json<DeckPage>, Problem> {
-    let name = deck_name(&name)?;
+pub(crate) async fn get(State(desk): State<Arc<Desk>>, Path(name): Path<DeckName>) -> Result<Json<DeckPage>, Problem> {
     let in_force = lines(&desk, &name).await?.into_iter().find(|version| version.in_force);
     let in_force = in_force.ok_or_else(|| Problem::NotFound(format!("price list {name} in force; import one")))?;
     let VersionLine { version, effective_from, prefixes, .. } = in_force;
@@ -122,9 +145,8 @@ pub(crate) async fn get(State(desk): State<Arc<Desk>>, Path(name): Path<String>)
 
 pub(crate) async fn versions(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
+    Path(name): Path<DeckName>,
 ) -> Result<Json<VersionsPage>, Problem> {
-    let name = deck_name(&name)?;
     let mut versions = lines(&desk, &name).await?;
     if versions.is_empty() {
         return Err(Problem::NotFound(format!("price list {name}; import one")));
@@ -164,10 +186,6 @@ async fn lines(desk: &Desk, name: &DeckName) -> Result<Vec<VersionLine>, Problem
 async fn read(name: String, bytes: Bytes, sheet: Sheet) -> Result<(Deck, DeckFormat), Problem> {
     let read = spawn_blocking(move || Deck::from_sheet(name, &bytes, &sheet)).await.map_err(Problem::unavailable)?;
     read.map_err(Problem::Deck)
-}
-
-fn deck_name(text: &str) -> Result<DeckName, Problem> {
-    DeckName::new(text).map_err(|error| Problem::Invalid(error.to_string()))
 }
 
 fn problem(error: DeckLogError) -> Problem {

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use bytes::Bytes;
+use axum::extract::State;
 use delivery::{AGAIN_MAX, Again, Stretch};
 use jiff::Timestamp;
 use proto::{CallId, DestinationName, EventId, Filter, Stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use views::deliveries::{DeadCount, DeliveryRow, DeliveryState};
 use views::{DeliveryFilter, Order};
 
-use crate::body;
-use crate::destinations::{name_of, problem};
+use crate::address::{Path, Query};
+use crate::body::{Body, Shape};
+use crate::destinations::problem;
 use crate::problem::Problem;
-use crate::server::{BODY_BYTES_MAX, Desk};
+use crate::server::Desk;
 
 /// Deliveries on one page.
 const PAGE: usize = 100;
@@ -26,18 +26,18 @@ const PAGE_MAX: usize = 1000;
 const LEVEL_WITHIN: Duration = Duration::from_secs(2);
 
 /// `?destination=&state=&call=&since=&before=&limit=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     destination: Option<DestinationName>,
-    state: Option<String>,
+    state: Option<DeliveryState>,
     call: Option<CallId>,
     since: Option<Timestamp>,
     before: Option<u64>,
     limit: Option<usize>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DeliveryPage {
     deliveries: Vec<DeliveryRow>,
     /// `before` of the next page.
@@ -45,19 +45,19 @@ pub(crate) struct DeliveryPage {
     next: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeadQuery {
     destination: Option<DestinationName>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DeadPage {
     dead: Vec<DeadCount>,
 }
 
 /// What was asked for again.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Retried {
     retried: usize,
     /// More is wanted: ask again, with `before`. What was not taken has no place just now.
@@ -66,7 +66,7 @@ pub(crate) struct Retried {
     before: Option<u64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetryAll {
     /// What happened at or after it; without it, everything.
@@ -75,7 +75,7 @@ pub(crate) struct RetryAll {
     before: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Replay {
     from: Timestamp,
@@ -89,7 +89,7 @@ pub(crate) struct Replay {
     replay: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Replayed {
     /// Names the replay.
     replay: u64,
@@ -101,40 +101,47 @@ pub(crate) struct Replayed {
     more: bool,
 }
 
+impl Shape for RetryAll {
+    const SHAPE: &'static str = "{since: \"2026-12-31T12:00:00Z\"} or {}";
+}
+
+impl Shape for Replay {
+    const SHAPE: &'static str = "{from: \"2026-12-31T12:00:00Z\", to: \"…\", count: true}";
+    const EXAMPLES: &'static [(&'static str, &'static str)] =
+        &[("count", r#"{ "from": "2026-12-31T12:00:00Z", "to": "2026-12-31T13:00:00Z", "count": true }"#)];
+}
+
 pub(crate) async fn list(
     State(desk): State<Arc<Desk>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<DeliveryPage>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
-    let state = query.state.as_deref().map(str::parse).transpose().map_err(Problem::Invalid)?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let ListQuery { destination, call, since, before, .. } = query;
+    let ListQuery { destination, state, call, since, before, .. } = query;
     let filter = DeliveryFilter { destination, state, call, since, before, untouched_from: None };
     let deliveries = desk.views.deliveries(&filter, Order::NewestFirst, limit).await.map_err(Problem::unavailable)?;
     let next = deliveries.last().filter(|_| deliveries.len() == limit).map(|last| last.first_seq);
     Ok(Json(DeliveryPage { deliveries, next }))
 }
 
-pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<DeliveryRow>, Problem> {
+pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<EventId>) -> Result<Json<DeliveryRow>, Problem> {
     Ok(Json(find(&desk, id).await?))
 }
 
 /// What was given up, by destination and cause.
 pub(crate) async fn dead(
     State(desk): State<Arc<Desk>>,
-    query: Result<Query<DeadQuery>, QueryRejection>,
+    Query(DeadQuery { destination }): Query<DeadQuery>,
 ) -> Result<Json<DeadPage>, Problem> {
-    let Query(DeadQuery { destination }) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let dead = desk.views.dead(destination.as_ref(), PAGE_MAX).await.map_err(Problem::unavailable)?;
     Ok(Json(DeadPage { dead }))
 }
 
-pub(crate) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<Retried>, Problem> {
+pub(crate) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<EventId>) -> Result<Json<Retried>, Problem> {
     let row = find(&desk, id).await?;
     if row.state != DeliveryState::Dead {
         return Err(Problem::Conflict(format!("it is {}: only what was given up is retried", row.state.as_str())));
     }
-    let destination = name_of(row.destination.clone())?;
+    let destination = DestinationName::new(row.destination.clone()).map_err(Problem::unavailable)?;
     match again(&desk, &destination, vec![row]).await? {
         0 => Err(Problem::Unavailable("nobody took it: is a delivery process running? try again".to_owned())),
         retried => Ok(Json(Retried { retried, more: false, before: None })),
@@ -144,11 +151,9 @@ pub(crate) async fn retry(State(desk): State<Arc<Desk>>, Path(id): Path<String>)
 /// A step of retrying all that was given up; who asks goes on until there is no more.
 pub(crate) async fn retry_all(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(destination): Path<DestinationName>,
+    Body(RetryAll { since, before }): Body<RetryAll>,
 ) -> Result<Json<Retried>, Problem> {
-    let destination = name_of(name)?;
-    let RetryAll { since, before } = body::parse(body, BODY_BYTES_MAX, "{since: \"2026-12-31T12:00:00Z\"} or {}")?;
     // What is asked for again may be given up again before the next step, whose it is not.
     let before = match before {
         Some(before) => before,
@@ -176,12 +181,11 @@ pub(crate) async fn retry_all(
 /// A step of a replay.
 pub(crate) async fn replay(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(name): Path<DestinationName>,
+    Body(body): Body<Replay>,
 ) -> Result<Json<Replayed>, Problem> {
-    let shape = "{from: \"2026-12-31T12:00:00Z\", to: \"…\", count: true}";
-    let Replay { from, to, count, after_seq, replay } = body::parse(body, BODY_BYTES_MAX, shape)?;
-    let destination = desk.destinations().find(&name_of(name)?).await.map_err(problem)?;
+    let Replay { from, to, count, after_seq, replay } = body;
+    let destination = desk.destinations().find(&name).await.map_err(problem)?;
     let number = replay.unwrap_or_else(|| desk.clock.now().as_millisecond().unsigned_abs());
     let mut stretch = Stretch { from, to, after_seq };
     let mut deliveries = 0;
@@ -210,8 +214,7 @@ pub(crate) async fn replay(
     }
 }
 
-async fn find(desk: &Desk, id: String) -> Result<DeliveryRow, Problem> {
-    let id = EventId::try_from(id).map_err(|error| Problem::Invalid(error.to_string()))?;
+async fn find(desk: &Desk, id: EventId) -> Result<DeliveryRow, Problem> {
     let found = desk.views.delivery(&id).await.map_err(Problem::unavailable)?;
     found.ok_or_else(|| Problem::NotFound(format!("delivery {id}")))
 }

@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use bytes::Bytes;
+use axum::extract::State;
 use delivery::{Destination, DestinationSpec, LaneStanding, Preview, RegisterError};
 use jiff::Timestamp;
 use proto::{DestinationChanged, DestinationName, DestinationPut, Stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::body;
+use crate::address::{Path, Query};
+use crate::body::{Body, Shape};
 use crate::problem::Problem;
-use crate::server::{BODY_BYTES_MAX, Desk};
+use crate::server::Desk;
 
 /// How the log names who changes something here.
 const BY: &str = "api";
 
 /// A destination, without its secrets and what its headers say.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DestinationPage {
     destination: DestinationName,
     paused: bool,
@@ -36,20 +36,21 @@ pub(crate) struct DestinationPage {
     secret: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DestinationList {
     destinations: Vec<DestinationPage>,
 }
 
 /// `?seq=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PreviewQuery {
     seq: Option<u64>,
 }
 
 /// What would be sent. Phone numbers stand in it as the receiver gets them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DestinationPreview")]
 pub(crate) struct PreviewPage {
     method: String,
     url: String,
@@ -61,11 +62,26 @@ pub(crate) struct PreviewPage {
     then: Vec<Self>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rotation {
     /// `whsec_…`; made here without it.
     secret: Option<String>,
+}
+
+impl Shape for DestinationSpec {
+    const SHAPE: &'static str = "{url: \"https://…\", kinds: [\"settled\"], …} (docs/delivery.md, docs/crm.md)";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        (
+            "webhook",
+            r#"{ "url": "https://example.com/callbus", "kinds": ["settled"], "when": "event.data.duration_secs > 0" }"#,
+        ),
+        ("hubspot", r#"{ "to": { "hubspot": {} }, "credentials": { "token": "pat-eu1-…" } }"#),
+    ];
+}
+
+impl Shape for Rotation {
+    const SHAPE: &'static str = "{secret: \"whsec_…\"} or nothing";
 }
 
 pub(crate) async fn all(State(desk): State<Arc<Desk>>) -> Result<Json<DestinationList>, Problem> {
@@ -75,24 +91,18 @@ pub(crate) async fn all(State(desk): State<Arc<Desk>>) -> Result<Json<Destinatio
 
 pub(crate) async fn show(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
+    Path(name): Path<DestinationName>,
 ) -> Result<Json<DestinationPage>, Problem> {
-    let found = desk.destinations().find(&name_of(name)?).await.map_err(problem)?;
+    let found = desk.destinations().find(&name).await.map_err(problem)?;
     let lanes = delivery::standing(&desk.bus, &found.name).await.map_err(Problem::unavailable)?;
     Ok(Json(DestinationPage { lanes: Some(lanes), ..page(found, None) }))
 }
 
 pub(crate) async fn put(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(name): Path<DestinationName>,
+    Body(spec): Body<DestinationSpec>,
 ) -> Result<Json<DestinationPage>, Problem> {
-    let name = name_of(name)?;
-    let spec: DestinationSpec = body::parse(
-        body,
-        BODY_BYTES_MAX,
-        "{url: \"https://…\", kinds: [\"settled\"], …} (docs/delivery.md, docs/crm.md)",
-    )?;
     let put = desk.destinations().put(&desk.outbound, &name, spec, BY).await.map_err(problem)?;
     Ok(Json(page(put.destination, put.made.map(|secret| secret.reveal()))))
 }
@@ -100,11 +110,10 @@ pub(crate) async fn put(
 /// What would be sent of an event: the newest that is of one of its kinds, or the one asked for.
 pub(crate) async fn preview(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    query: Result<Query<PreviewQuery>, QueryRejection>,
+    Path(name): Path<DestinationName>,
+    Query(PreviewQuery { seq }): Query<PreviewQuery>,
 ) -> Result<Json<PreviewPage>, Problem> {
-    let Query(PreviewQuery { seq }) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
-    let found = desk.destinations().find(&name_of(name)?).await.map_err(problem)?;
+    let found = desk.destinations().find(&name).await.map_err(problem)?;
     let event = match seq {
         Some(seq) => desk.bus.event(Stream::Calls, seq).await,
         None => delivery::newest(&desk.bus, &found.put).await,
@@ -126,35 +135,35 @@ pub(crate) async fn preview(
 
 pub(crate) async fn rotate(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(name): Path<DestinationName>,
+    rotation: Option<Body<Rotation>>,
 ) -> Result<Json<DestinationPage>, Problem> {
-    let empty = matches!(&body, Ok(body) if body.is_empty());
-    let rotation: Rotation = if empty {
-        Rotation::default()
-    } else {
-        body::parse(body, BODY_BYTES_MAX, "{secret: \"whsec_…\"} or nothing")?
-    };
-    let given = rotation.secret.as_deref();
-    let rotated = desk.destinations().rotate(&name_of(name)?, given, BY).await;
+    let given = rotation.and_then(|Body(rotation)| rotation.secret);
+    let rotated = desk.destinations().rotate(&name, given.as_deref(), BY).await;
     let (destination, secret) = rotated.map_err(problem)?;
     Ok(Json(page(destination, given.is_none().then(|| secret.reveal()))))
 }
 
-pub(crate) async fn pause(desk: State<Arc<Desk>>, name: Path<String>) -> Result<Json<DestinationPage>, Problem> {
+pub(crate) async fn pause(
+    desk: State<Arc<Desk>>,
+    name: Path<DestinationName>,
+) -> Result<Json<DestinationPage>, Problem> {
     tell(desk, name, DestinationChanged::Paused { by: BY.to_owned() }).await
 }
 
-pub(crate) async fn resume(desk: State<Arc<Desk>>, name: Path<String>) -> Result<Json<DestinationPage>, Problem> {
+pub(crate) async fn resume(
+    desk: State<Arc<Desk>>,
+    name: Path<DestinationName>,
+) -> Result<Json<DestinationPage>, Problem> {
     tell(desk, name, DestinationChanged::Resumed { by: BY.to_owned() }).await
 }
 
 /// Answers what was removed.
 pub(crate) async fn remove(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
+    Path(name): Path<DestinationName>,
 ) -> Result<Json<DestinationPage>, Problem> {
-    let (name, register) = (name_of(name)?, desk.destinations());
+    let register = desk.destinations();
     let removed = register.find(&name).await.map_err(problem)?;
     register.tell(&name, DestinationChanged::Removed { by: BY.to_owned() }).await.map_err(problem)?;
     Ok(Json(page(removed, None)))
@@ -162,10 +171,10 @@ pub(crate) async fn remove(
 
 async fn tell(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
+    Path(name): Path<DestinationName>,
     changed: DestinationChanged,
 ) -> Result<Json<DestinationPage>, Problem> {
-    let (name, register) = (name_of(name)?, desk.destinations());
+    let register = desk.destinations();
     register.tell(&name, changed).await.map_err(problem)?;
     Ok(Json(page(register.find(&name).await.map_err(problem)?, None)))
 }
@@ -173,10 +182,6 @@ async fn tell(
 fn page(destination: Destination, secret: Option<String>) -> DestinationPage {
     let Destination { name, put, paused, since, seq, .. } = destination;
     DestinationPage { destination: name, paused, since, revision: seq, put, lanes: None, secret }
-}
-
-pub(crate) fn name_of(text: String) -> Result<DestinationName, Problem> {
-    DestinationName::new(text).map_err(|error| Problem::Invalid(error.to_string()))
 }
 
 pub(crate) fn problem(error: RegisterError) -> Problem {

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use bus::{Bus, Recorded, Unavailable};
 use proto::{AppName, CallId, Filter, Kind, Settled, Subject};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::address::Query;
 use crate::masked;
 use crate::problem::Problem;
 use crate::server::Desk;
@@ -25,7 +26,7 @@ const EVENTS_BACK: u64 = 1_000_000;
 const CDRS: Filter = Filter::Kind(Kind::Settled);
 
 /// What is odd about a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Flag {
     /// It ended, and nothing we decided is known of it: nobody paid.
@@ -41,7 +42,7 @@ pub(crate) enum Flag {
 }
 
 /// `?flag=&app=&limit=&reveal=1`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FlaggedQuery {
     flag: Option<Flag>,
@@ -51,13 +52,13 @@ pub(crate) struct FlaggedQuery {
     reveal: u8,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Flagged {
     /// Newest first.
     calls: Vec<FlaggedCall>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct FlaggedCall {
     flags: Vec<Flag>,
     cdr: Settled,
@@ -74,9 +75,8 @@ pub(crate) struct FlaggedCalls {
 
 pub(crate) async fn list(
     State(desk): State<Arc<Desk>>,
-    query: Result<Query<FlaggedQuery>, QueryRejection>,
+    Query(query): Query<FlaggedQuery>,
 ) -> Result<Json<Flagged>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let mut flagged = desk.flagged.lock().await;
     flagged.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
     let wanted = flagged.calls.values().rev().filter(|call| {

@@ -6,12 +6,16 @@
 //! asked of whoever owns them: top-ups of billing, [`decks`] of the bus's documents, [`rejected`] of the ingress;
 //! [`policies`] and [`lists`] are changed by an event each, which workers follow. [`Metrics`] is a listener of its own,
 //! for machines that watch. Phone numbers are [`masked`] unless a request says `reveal=1`. Every status stands in
-//! [`problem`].
+//! [`problem`]. The table of [`routes`] is also the [`openapi`] document.
 
 mod server;
+mod routes;
+mod openapi;
 mod token;
 mod problem;
+mod address;
 mod body;
+mod reply;
 mod calls;
 mod cdrs;
 mod flagged;
@@ -19,6 +23,7 @@ mod standing;
 mod why;
 mod masked;
 mod placing;
+mod form;
 mod wallet_statement;
 mod wallets;
 mod wallet_list;

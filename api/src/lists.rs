@@ -7,22 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use bus::{AppendError, Bus, Recorded, Unavailable};
 use bytes::Bytes;
 use policy::{LIST_ENTRIES_MAX, LiveList, check_entry};
 use proto::{Event, EventId, Filter, ListChanged, ListName, Stream, Subject};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use crate::body;
+use crate::address::{Path, Query};
+use crate::body::{Body, Shape};
 use crate::problem::Problem;
+use crate::reply::Either;
 use crate::server::Desk;
 
 /// A change of a million numbers is shorter.
-pub(crate) const BYTES_MAX: usize = 32 * 1024 * 1024;
+const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Entries of one event, which has to stay well below the megabyte that a broker takes.
 const ENTRIES_PER_EVENT: usize = 4_000;
 /// Entries on one page.
@@ -39,8 +40,9 @@ pub(crate) struct Lists {
 }
 
 /// What to change. An entry in both stays on the list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ListChange")]
 pub(crate) struct Change {
     #[serde(default)]
     add: Vec<String>,
@@ -55,7 +57,8 @@ pub(crate) struct Change {
 }
 
 /// What a change came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ListChanged")]
 pub(crate) struct Changed {
     list: ListName,
     entries: usize,
@@ -66,7 +69,7 @@ pub(crate) struct Changed {
 }
 
 /// `?has=` or `?after=&limit=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     has: Option<String>,
@@ -74,42 +77,77 @@ pub(crate) struct ListQuery {
     limit: Option<usize>,
 }
 
-pub(crate) async fn all(State(desk): State<Arc<Desk>>) -> Result<Json<Value>, Problem> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ListsPage {
+    lists: Vec<ListSummary>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct ListSummary {
+    list: ListName,
+    entries: usize,
+    revision: u64,
+}
+
+/// A list by pages.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ListPage {
+    list: ListName,
+    entries: usize,
+    revision: u64,
+    /// In their order; the next page is `after` the last of them.
+    page: Vec<String>,
+}
+
+/// Whether one entry is on a list.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ListHas {
+    list: ListName,
+    has: bool,
+    revision: u64,
+}
+
+impl Shape for Change {
+    const SHAPE: &'static str = "{add: [\"+4670…\"], remove: [], replace: false}";
+    const BYTES_MAX: usize = BYTES_MAX;
+    const EXAMPLES: &'static [(&'static str, &'static str)] =
+        &[("add", r#"{ "add": ["+46701234567"], "by": "alice" }"#)];
+}
+
+pub(crate) async fn all(State(desk): State<Arc<Desk>>) -> Result<Json<ListsPage>, Problem> {
     let mut lists = desk.lists.lock().await;
     lists.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
-    let summary = |list: &LiveList| json!({ "list": list.name, "entries": list.len(), "revision": list.revision });
-    let lists: Vec<Value> = lists.folded.values().map(summary).collect();
-    Ok(Json(json!({ "lists": lists })))
+    let summary =
+        |list: &LiveList| ListSummary { list: list.name.clone(), entries: list.len(), revision: list.revision };
+    Ok(Json(ListsPage { lists: lists.folded.values().map(summary).collect() }))
 }
 
 /// The entries page by page, or whether one is on the list.
 pub(crate) async fn show(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
-    let name = list_name(name)?;
+    Path(name): Path<ListName>,
+    Query(query): Query<ListQuery>,
+) -> Result<Either<Json<ListPage>, Json<ListHas>>, Problem> {
     let mut lists = desk.lists.lock().await;
     lists.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
     let Some(list) = lists.folded.get(&name) else {
         return Err(Problem::NotFound(format!("list {name}: a list begins with its first entry")));
     };
     if let Some(value) = query.has {
-        return Ok(Json(json!({ "list": name, "has": list.contains(&value), "revision": list.revision })));
+        let has = list.contains(&value);
+        return Ok(Either::Other(Json(ListHas { list: name, has, revision: list.revision })));
     }
     let limit = query.limit.unwrap_or(PAGE_MAX).min(PAGE_MAX);
-    let page: Vec<&str> = list.entries_after(query.after.as_deref().unwrap_or_default()).take(limit).collect();
-    Ok(Json(json!({ "list": name, "entries": list.len(), "revision": list.revision, "page": page })))
+    let page = list.entries_after(query.after.as_deref().unwrap_or_default()).take(limit).map(str::to_owned);
+    let page = page.collect();
+    Ok(Either::One(Json(ListPage { list: name, entries: list.len(), revision: list.revision, page })))
 }
 
 pub(crate) async fn change(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(name): Path<ListName>,
+    Body(change): Body<Change>,
 ) -> Result<Json<Changed>, Problem> {
-    let name = list_name(name)?;
-    let change = body::parse(body, BYTES_MAX, "{add: [\"+4670…\"], remove: [], replace: false}")?;
     // A million entries take a while: not on a thread that callers wait for.
     let wanted = spawn_blocking(move || Wanted::read(change)).await.map_err(Problem::unavailable)??;
     let mut lists = desk.lists.lock().await;
@@ -213,8 +251,4 @@ impl Lists {
         self.last_seq = events.passed_seq();
         Ok(())
     }
-}
-
-fn list_name(text: String) -> Result<ListName, Problem> {
-    ListName::new(text).map_err(|error| Problem::Invalid(error.to_string()))
 }

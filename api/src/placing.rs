@@ -6,13 +6,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
 use bus::{Bus, Recorded, Unavailable};
-use bytes::Bytes;
 use delivery::Dial;
 use delivery::callback::{self, Family};
 use jiff::{SignedDuration, Timestamp};
@@ -22,14 +17,16 @@ use proto::{
     AppName, CallId, Event, EventId, Filter, Kind, Moment, Order, Partition, PhoneNumber, Placed, Progressed, Redial,
     Stream, Subject, Svaml, Target,
 };
-use serde::de::DeserializeOwned;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
-use url::form_urlencoded;
+use serde_json::value::RawValue;
 
-use crate::body;
+use crate::address::Path;
+use crate::body::Shape;
+use crate::form::{IdempotencyKey, JsonOrForm};
 use crate::problem::Problem;
-use crate::server::{BODY_BYTES_MAX, Desk};
+use crate::reply::Accepted;
+use crate::server::Desk;
 
 const BY: &str = "api";
 /// Longer than anybody lets it ring.
@@ -45,45 +42,56 @@ const CUSTOM_BYTES_MAX: usize = 500;
 const KEY_BYTES_MAX: usize = 255;
 /// Orders whose keys are remembered; the newest.
 const ORDERS_MAX: usize = 200_000;
-const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Somebody is to be called.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct OutboundOrder {
+pub(crate) struct OutboundOrder {
     to: PhoneNumber,
     /// The number that is shown.
     from: PhoneNumber,
     target: Target,
+    /// May be left out where there is one.
     app: Option<AppName>,
+    /// Seconds it may ring, 5 to 120; 45 without it.
     timeout: Option<u16>,
+    /// Seconds each leg may last, up to 14,400; 3,600 without it.
     max_duration: Option<u32>,
     retry: Option<Retry>,
+    /// Not before, at most 7 days ahead; at once without it.
     at: Option<Timestamp>,
+    /// Found again in whatever is told of the call.
     #[serde(default)]
     custom: String,
+    /// Whom to tell of what: `{"call_end": {"callback_profile": ["SG_…"], "url": ["https://…"]}}`, or the same as text.
     callback: Option<Box<RawValue>>,
 }
 
 /// Two are to be called, and joined.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ClickToCallOrder {
+pub(crate) struct ClickToCallOrder {
     from: PhoneNumber,
     to: PhoneNumber,
     /// The number that is shown to both.
     bridge: PhoneNumber,
+    /// May be left out where there is one.
     app: Option<AppName>,
+    /// Seconds it may ring, 5 to 120; 45 without it.
     timeout: Option<u16>,
+    /// Seconds each leg may last, up to 14,400; 3,600 without it.
     max_duration: Option<u32>,
     retry: Option<Retry>,
+    /// Not before, at most 7 days ahead; at once without it.
     at: Option<Timestamp>,
+    /// Found again in whatever is told of the call.
     #[serde(default)]
     custom: String,
+    /// Whom to tell of what: `{"call_end": {"callback_profile": ["SG_…"], "url": ["https://…"]}}`, or the same as text.
     callback: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Retry {
     times: u8,
@@ -105,52 +113,67 @@ struct Terms {
 type Named = BTreeMap<Moment, Vec<callback::Named>>;
 
 /// It is in the log.
-#[derive(Debug, Serialize)]
-pub(crate) struct Accepted {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Ordered {
+    /// Ours.
     call: CallId,
 }
 
-type Reply = Result<(StatusCode, Json<Accepted>), Problem>;
+type Reply = Result<Accepted<Ordered>, Problem>;
+
+impl Shape for OutboundOrder {
+    const SHAPE: &'static str = "{to: \"+46…\", from: \"+46…\", target: {say: \"…\"}} (docs/placing-calls.md)";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        ("say", r#"{ "to": "+46701234567", "from": "+46850000001", "target": { "say": "Your parcel has arrived." } }"#),
+        (
+            "connect",
+            r#"{ "to": "+46701234567", "from": "+46850000001", "target": { "connect": "+46850000002" }, "timeout": 30,
+                "retry": { "times": 2, "interval": 60 }, "custom": "order 17",
+                "callback": { "call_end": { "url": ["https://example.com/over?call={{call_id}}"] } } }"#,
+        ),
+        ("policy", r#"{ "to": "+46701234567", "from": "+46850000001", "target": "policy" }"#),
+    ];
+}
+
+impl Shape for ClickToCallOrder {
+    const SHAPE: &'static str = "{from: \"+46…\", to: \"+46…\", bridge: \"+46…\"} (docs/placing-calls.md)";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[(
+        "sales",
+        r#"{ "from": "+46850000002", "to": "+46701234567", "bridge": "+46850000001", "custom": "lead 4711" }"#,
+    )];
+}
 
 pub(crate) async fn outbound(
     State(desk): State<Arc<Desk>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    key: IdempotencyKey,
+    JsonOrForm(order): JsonOrForm<OutboundOrder>,
 ) -> Reply {
-    let shape = "{to: \"+46…\", from: \"+46…\", target: {say: \"…\"}} (docs/placing-calls.md)";
-    let OutboundOrder { to, from, target, app, timeout, max_duration, retry, at, custom, callback } =
-        read(&headers, body, shape)?;
+    let OutboundOrder { to, from, target, app, timeout, max_duration, retry, at, custom, callback } = order;
     let tell = named(callback.as_deref(), Family::Outbound)?;
     if let Target::Say(text) = &target {
         let answer = Svaml { instructions: vec![Instruction::say(text)], action: Action::Hangup };
         answer.check(Kind::Ace).map_err(|problems| Problem::Invalid(format!("target.say: {problems}")))?;
     }
     let terms = Terms { app, timeout, max_duration, retry, at, custom, tell };
-    place(&desk, &headers, Order::Outbound { to, target }, from, terms).await
+    place(&desk, key, Order::Outbound { to, target }, from, terms).await
 }
 
 pub(crate) async fn click_to_call(
     State(desk): State<Arc<Desk>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    key: IdempotencyKey,
+    JsonOrForm(order): JsonOrForm<ClickToCallOrder>,
 ) -> Reply {
-    let shape = "{from: \"+46…\", to: \"+46…\", bridge: \"+46…\"} (docs/placing-calls.md)";
-    let ClickToCallOrder { from, to, bridge, app, timeout, max_duration, retry, at, custom, callback } =
-        read(&headers, body, shape)?;
+    let ClickToCallOrder { from, to, bridge, app, timeout, max_duration, retry, at, custom, callback } = order;
     let tell = named(callback.as_deref(), Family::ClickToCall)?;
     if from == to {
         return Err(Problem::Invalid("from and to are the same number".to_owned()));
     }
     let terms = Terms { app, timeout, max_duration, retry, at, custom, tell };
-    place(&desk, &headers, Order::ClickToCall { from, to }, bridge, terms).await
+    place(&desk, key, Order::ClickToCall { from, to }, bridge, terms).await
 }
 
 /// Whoever looks after the call ends it.
-pub(crate) async fn hang_up(
-    State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-) -> Result<(StatusCode, Json<Accepted>), Problem> {
-    let call = CallId::new(id).map_err(|error| Problem::Invalid(error.to_string()))?;
+pub(crate) async fn hang_up(State(desk): State<Arc<Desk>>, Path(call): Path<CallId>) -> Reply {
     let Some(seq) = placed_at(&desk, &call).await? else {
         return Err(Problem::NotFound(format!("call {call} that was placed here")));
     };
@@ -167,7 +190,7 @@ pub(crate) async fn hang_up(
             false => Problem::Unavailable("nobody looks after the call just now; try again".to_owned()),
         });
     }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { call })))
+    Ok(Accepted(Ordered { call }))
 }
 
 /// Folds a call that was placed from its own events.
@@ -197,7 +220,7 @@ pub(crate) async fn placed_at(desk: &Desk, call: &CallId) -> Result<Option<u64>,
     Ok(orders.seqs.get(call).copied())
 }
 
-async fn place(desk: &Desk, headers: &HeaderMap, order: Order, cli: PhoneNumber, terms: Terms) -> Reply {
+async fn place(desk: &Desk, key: IdempotencyKey, order: Order, cli: PhoneNumber, terms: Terms) -> Reply {
     let Some(payers) = &desk.payers else {
         return Err(Problem::Conflict("no calls are placed here: set [platform] url".to_owned()));
     };
@@ -209,11 +232,7 @@ async fn place(desk: &Desk, headers: &HeaderMap, order: Order, cli: PhoneNumber,
     };
     let wallet = payers.get(&app).cloned().ok_or_else(|| Problem::NotFound(format!("app {app}")))?;
     let now = desk.clock.now();
-    let mut keys = headers.get_all("idempotency-key").iter();
-    let (call, repeated) = match keys.next() {
-        Some(_) if keys.next().is_some() => {
-            return Err(Problem::Invalid("Idempotency-Key: it is there twice".to_owned()));
-        }
+    let (call, repeated) = match key.0 {
         Some(key) => (id_of(&app, key.as_bytes())?, true),
         None => (CallId::new(format!("placed-{}", random()?)).map_err(Problem::unavailable)?, false),
     };
@@ -292,7 +311,7 @@ async fn write(desk: &Desk, placed: Placed, tell: Named, repeated: bool, now: Ti
             return Err(Problem::Conflict(todo.to_owned()));
         }
     }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { call })))
+    Ok(Accepted(Ordered { call }))
 }
 
 /// Whom to tell, as the parameter `callback` says: a JSON document, or the text of one.
@@ -318,33 +337,6 @@ fn random() -> Result<String, Problem> {
     let halves = [getrandom::u64(), getrandom::u64()];
     let [Ok(one), Ok(other)] = halves else { return Err(Problem::Unavailable("there is no randomness".to_owned())) };
     Ok(format!("{one:016x}{other:016x}"))
-}
-
-/// JSON, or a form whose fields have the same names; what is no text in JSON is a JSON document in its field.
-fn read<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-    shape: &str,
-) -> Result<T, Problem> {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
-        return body::parse(body, BODY_BYTES_MAX, shape);
-    }
-    let body = body.map_err(|_| Problem::TooLarge { bytes_max: BODY_BYTES_MAX })?;
-    let mut fields: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
-    for (name, value) in form_urlencoded::parse(&body) {
-        let text = |text: &str| to_raw_value(text).map_err(Problem::unavailable);
-        let value = match name.as_ref() {
-            // A plus sign that was not encoded means a blank in a form.
-            "to" | "from" | "bridge" => text(&value.replacen(' ', "+", usize::from(value.starts_with(' '))))?,
-            "app" | "at" | "custom" | "callback" => text(&value)?,
-            _ => RawValue::from_string(value.to_string()).or_else(|_| text(&value))?,
-        };
-        if fields.insert(name.to_string(), value).is_some() {
-            return Err(Problem::Invalid(format!("{name} is there twice")));
-        }
-    }
-    serde_json::from_str(&json(&fields)).map_err(|error| Problem::Invalid(format!("the form is not {shape}: {error}")))
 }
 
 /// Where the orders stand, as the log has them.

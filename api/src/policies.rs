@@ -3,29 +3,29 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
-use bytes::Bytes;
+use axum::extract::State;
 use jiff::Timestamp;
 use policy::Bundle;
 use proto::{AppName, PolicyOrigin, PolicyPutInForce};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use workers::policies::{PoliciesError, PutInForce, newest};
 use workers::status::{WorkerStatus, survey};
 
-use crate::body;
+use crate::address::Path;
+use crate::body::{self, Body, Shape};
 use crate::problem::Problem;
-use crate::server::{BODY_BYTES_MAX, Desk};
+use crate::server::Desk;
 
 /// A policy with its list files.
-pub(crate) const BYTES_MAX: usize = 128 * 1024 * 1024;
+const BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Digits of a revision that are enough to name it.
 const PREFIX_MIN: usize = 4;
 const FILE_NAME_MAX_CHARS: usize = 1_000;
 
 /// A revision, when and how it came into force.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RevisionPage {
     /// Place in the log: workers that have seen it decide by it.
     seq: u64,
@@ -41,7 +41,7 @@ pub(crate) struct RevisionPage {
 }
 
 /// The history of an app's policy, newest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PoliciesPage {
     app: AppName,
     revisions: Vec<RevisionPage>,
@@ -49,7 +49,7 @@ pub(crate) struct PoliciesPage {
 }
 
 /// A policy to put in force.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Push {
     policy: Bundle,
@@ -58,7 +58,7 @@ pub(crate) struct Push {
 }
 
 /// Which revision to go back to.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rollback {
     /// Its first digits; the one before without it.
@@ -68,11 +68,24 @@ pub(crate) struct Rollback {
     note: String,
 }
 
+impl Shape for Push {
+    const SHAPE: &'static str = "{policy: {file_name, text, files}, note}";
+    const BYTES_MAX: usize = BYTES_MAX;
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[(
+        "reject all",
+        r#"{ "policy": { "version": 1, "file_name": "acme.yaml", "text": "version: 1\nice: [{ name: closed, deny: CLOSED }]\n" }, "note": "closed" }"#,
+    )];
+}
+
+impl Shape for Rollback {
+    const SHAPE: &'static str = "{to: \"1214fb13\", note}";
+}
+
 pub(crate) async fn show(
     State(desk): State<Arc<Desk>>,
-    Path(app): Path<String>,
+    Path(app): Path<AppName>,
 ) -> Result<Json<PoliciesPage>, Problem> {
-    let app = app_name(&desk, &app)?;
+    known(&desk, &app)?;
     let history = desk.policies().history(&app).await.map_err(Problem::unavailable)?;
     let in_force = [false, true].map(|shadow| newest(&history, shadow).map(|put| put.seq));
     let page = |put: &PutInForce| RevisionPage { in_force: in_force.contains(&Some(put.seq)), ..page(put) };
@@ -85,9 +98,9 @@ pub(crate) async fn show(
 /// The text of a revision with its list files, as it was put in force.
 pub(crate) async fn text(
     State(desk): State<Arc<Desk>>,
-    Path((app, revision)): Path<(String, String)>,
+    Path((app, revision)): Path<(AppName, String)>,
 ) -> Result<Json<Bundle>, Problem> {
-    let app = app_name(&desk, &app)?;
+    known(&desk, &app)?;
     let history = desk.policies().history(&app).await.map_err(Problem::unavailable)?;
     let put = find(&history, &revision)?;
     let found = desk.policies().bundle(&put.what.revision).await.map_err(Problem::unavailable)?;
@@ -97,11 +110,10 @@ pub(crate) async fn text(
 /// Checks a policy as a worker would, and puts it in force. A file that says `mode: shadow` goes into the shadow.
 pub(crate) async fn push(
     State(desk): State<Arc<Desk>>,
-    Path(app): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(app): Path<AppName>,
+    Body(Push { policy: bundle, note }): Body<Push>,
 ) -> Result<Json<RevisionPage>, Problem> {
-    let app = app_name(&desk, &app)?;
-    let Push { policy: bundle, note } = body::parse(body, BYTES_MAX, "{policy: {file_name, text, files}, note}")?;
+    known(&desk, &app)?;
     let note = body::note(note)?;
     if bundle.file_name.chars().count() > FILE_NAME_MAX_CHARS || bundle.file_name.chars().any(char::is_control) {
         return Err(Problem::Invalid(format!("file_name is one line of at most {FILE_NAME_MAX_CHARS} characters")));
@@ -124,11 +136,10 @@ pub(crate) async fn push(
 /// Puts an earlier revision in force again.
 pub(crate) async fn rollback(
     State(desk): State<Arc<Desk>>,
-    Path(app): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(app): Path<AppName>,
+    Body(Rollback { to, note }): Body<Rollback>,
 ) -> Result<Json<RevisionPage>, Problem> {
-    let app = app_name(&desk, &app)?;
-    let Rollback { to, note } = body::parse(body, BODY_BYTES_MAX, "{to: \"1214fb13\", note}")?;
+    known(&desk, &app)?;
     let note = body::note(note)?;
     let history = desk.policies().history(&app).await.map_err(Problem::unavailable)?;
     let to = match &to {
@@ -144,9 +155,9 @@ pub(crate) async fn rollback(
 /// Ends the shadow: nothing decides beside the policy in force any more.
 pub(crate) async fn end_shadow(
     State(desk): State<Arc<Desk>>,
-    Path(app): Path<String>,
+    Path(app): Path<AppName>,
 ) -> Result<Json<RevisionPage>, Problem> {
-    let app = app_name(&desk, &app)?;
+    known(&desk, &app)?;
     let history = desk.policies().history(&app).await.map_err(Problem::unavailable)?;
     let shadow = newest(&history, true);
     let shadow = shadow.ok_or_else(|| Problem::NotFound(format!("policy in the shadow of {app}")))?;
@@ -197,9 +208,11 @@ fn page(put: &PutInForce) -> RevisionPage {
     }
 }
 
-/// An app of this installation.
-fn app_name(desk: &Desk, text: &str) -> Result<AppName, Problem> {
-    let found = desk.apps.iter().find(|app| app.as_str() == text).cloned();
-    let known = || desk.apps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    found.ok_or_else(|| Problem::NotFound(format!("app {text:?}; the configuration has: {}", known())))
+/// Whether it is an app of this installation.
+fn known(desk: &Desk, app: &AppName) -> Result<(), Problem> {
+    if desk.apps.contains(app) {
+        return Ok(());
+    }
+    let known = desk.apps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(Problem::NotFound(format!("app {app}; the configuration has: {known}")))
 }

@@ -3,6 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use money::import::DeckErrors;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What went wrong. The caller gets a status and a sentence.
@@ -24,8 +25,22 @@ pub(crate) enum Problem {
     Unavailable(String),
 }
 
-#[derive(Serialize)]
-struct Details {
+pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
+
+/// When each status comes, for the document. 405 belongs to no operation.
+pub(crate) const WHEN: [(StatusCode, &str); 6] = [
+    (StatusCode::UNAUTHORIZED, "There is no token, or a wrong one."),
+    (StatusCode::NOT_FOUND, "There is no such thing."),
+    (StatusCode::CONFLICT, "It is understood, and contradicts what is recorded."),
+    (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large."),
+    (StatusCode::UNPROCESSABLE_ENTITY, "The request cannot be understood; the detail says what of it, and what to do."),
+    (StatusCode::SERVICE_UNAVAILABLE, "Somebody this needs is away; again later may help."),
+];
+
+/// Problem details (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct Details {
     title: &'static str,
     status: u16,
     detail: String,
@@ -34,7 +49,9 @@ struct Details {
     lines: Vec<Line>,
 }
 
-#[derive(Serialize)]
+/// A line that cannot be read, and why.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BadLine")]
 struct Line {
     line: u64,
     reason: String,
@@ -94,6 +111,6 @@ impl IntoResponse for Problem {
         };
         let details = Details { title, status: status.as_u16(), detail, lines };
         let body = serde_json::to_vec(&details).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response()
     }
 }

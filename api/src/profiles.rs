@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use bytes::Bytes;
+use axum::extract::State;
 use delivery::{AGAIN_MAX, Preview, Profile, ProfileError, ProfileSpec, Saved, Status};
 use jiff::Timestamp;
 use proto::{CallFacts, CallId, DeliveryMethod, EventId, Moment, ProfileAuth, ProfileChanged, ProfileId, Side, Stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use views::deliveries::{DeliveryState, ToldCount};
 use views::{DeliveryFilter, Order};
 
-use crate::body;
+use crate::address::{Path, Query};
+use crate::body::{Body, Shape};
 use crate::deliveries::again;
 use crate::problem::Problem;
-use crate::server::{BODY_BYTES_MAX, Desk};
+use crate::reply::Created;
+use crate::server::Desk;
 
 /// How the log names who changes something here.
 const BY: &str = "api";
@@ -27,10 +27,9 @@ const PAGE: usize = 50;
 const PAGE_MAX: usize = 1000;
 /// How long the tables may take to be level with the log.
 const LEVEL_WITHIN: Duration = Duration::from_secs(2);
-const SHAPE: &str = "{title: \"…\", http_method: \"GET\", url: \"https://…\", …} (docs/profiles.md)";
 
 /// A profile, without its secrets.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ProfilePage {
     id: ProfileId,
     title: String,
@@ -57,7 +56,7 @@ pub(crate) struct ProfilePage {
 }
 
 /// How callbus says who it is; not its secrets.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum AuthPage {
     None,
@@ -66,7 +65,7 @@ enum AuthPage {
 }
 
 /// `?limit=&offset=&title=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     limit: Option<usize>,
@@ -76,14 +75,14 @@ pub(crate) struct ListQuery {
     title: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ProfileList {
     profiles: Vec<ProfilePage>,
     total: usize,
 }
 
 /// A call to show a profile by; what is left out is that of an example.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sample {
     call_id: String,
@@ -97,7 +96,8 @@ impl Default for Sample {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProfilePreview")]
 pub(crate) struct PreviewPage {
     method: String,
     url: String,
@@ -107,27 +107,27 @@ pub(crate) struct PreviewPage {
 }
 
 /// One delivery, or all that a call was told.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Retrigger {
     delivery: Option<String>,
     call: Option<CallId>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Retriggered {
     retriggered: usize,
 }
 
 /// `?since=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReportQuery {
     since: Option<Timestamp>,
 }
 
 /// What a profile was told.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Report {
     /// On their way, or waiting.
     open: u64,
@@ -138,22 +138,43 @@ pub(crate) struct Report {
     events: BTreeMap<String, BTreeMap<&'static str, u64>>,
 }
 
+impl Shape for ProfileSpec {
+    const SHAPE: &'static str = "{title: \"…\", http_method: \"GET\", url: \"https://…\", …} (docs/profiles.md)";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        (
+            "GET",
+            r#"{ "title": "Call ended", "http_method": "GET", "url": "https://example.com/over?caller={{caller}}" }"#,
+        ),
+        (
+            "POST",
+            r#"{ "title": "CRM", "http_method": "POST", "url": "https://example.com/calls", "headers": { "content-type": "application/json" }, "body": "{\"call\": \"{{call_id}}\"}", "secret": "new" }"#,
+        ),
+    ];
+}
+
+impl Shape for Sample {
+    const SHAPE: &'static str = "{call_id: \"…\", event: \"call_end\", facts: {…}}";
+}
+
+impl Shape for Retrigger {
+    const SHAPE: &'static str = "{delivery: \"<webhook-id>\"} or {call: \"<id>\"}";
+    const EXAMPLES: &'static [(&'static str, &'static str)] =
+        &[("call", r#"{ "call": "placed-6f1c0a52b3d94e7c8a10" }"#)];
+}
+
 pub(crate) async fn create(
     State(desk): State<Arc<Desk>>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<ProfilePage>), Problem> {
-    let spec: ProfileSpec = body::parse(body, BODY_BYTES_MAX, SHAPE)?;
+    Body(spec): Body<ProfileSpec>,
+) -> Result<Created<ProfilePage>, Problem> {
     let saved = desk.profiles().create(&desk.outbound, &desk.region, &spec, BY).await.map_err(problem)?;
-    Ok((StatusCode::CREATED, Json(saved_page(saved))))
+    Ok(Created(saved_page(saved)))
 }
 
 /// In the order they were created.
 pub(crate) async fn list(
     State(desk): State<Arc<Desk>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    Query(ListQuery { limit, offset, title }): Query<ListQuery>,
 ) -> Result<Json<ProfileList>, Problem> {
-    let Query(ListQuery { limit, offset, title }) =
-        query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let wanted = title.unwrap_or_default().to_lowercase();
     let all = desk.profiles().all().await.map_err(Problem::unavailable)?;
     let found = |profile: &Profile| profile.removed_at.is_none() && profile.put.title.to_lowercase().contains(&wanted);
@@ -164,54 +185,56 @@ pub(crate) async fn list(
     Ok(Json(ProfileList { profiles: found.into_iter().skip(offset).take(limit).map(page).collect(), total }))
 }
 
-pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<ProfilePage>, Problem> {
-    Ok(Json(page(desk.profiles().find(&id_of(id)?).await.map_err(problem)?)))
+pub(crate) async fn show(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<ProfileId>,
+) -> Result<Json<ProfilePage>, Problem> {
+    Ok(Json(page(desk.profiles().find(&id).await.map_err(problem)?)))
 }
 
 /// Changes what is given (RFC 7396), and nothing else.
 pub(crate) async fn change(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(id): Path<ProfileId>,
+    Body(spec): Body<ProfileSpec>,
 ) -> Result<Json<ProfilePage>, Problem> {
-    let spec: ProfileSpec = body::parse(body, BODY_BYTES_MAX, SHAPE)?;
-    let saved = desk.profiles().change(&desk.outbound, &id_of(id)?, &spec, BY).await.map_err(problem)?;
+    let saved = desk.profiles().change(&desk.outbound, &id, &spec, BY).await.map_err(problem)?;
     Ok(Json(saved_page(saved)))
 }
 
 /// A new one as this one is; what is given is another.
 pub(crate) async fn duplicate(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<ProfilePage>), Problem> {
-    let spec: ProfileSpec = given(body, SHAPE)?;
-    let made = desk.profiles().duplicate(&desk.outbound, &desk.region, &id_of(id)?, &spec, BY).await;
-    Ok((StatusCode::CREATED, Json(saved_page(made.map_err(problem)?))))
+    Path(id): Path<ProfileId>,
+    spec: Option<Body<ProfileSpec>>,
+) -> Result<Created<ProfilePage>, Problem> {
+    let Body(spec) = spec.unwrap_or_default();
+    let made = desk.profiles().duplicate(&desk.outbound, &desk.region, &id, &spec, BY).await;
+    Ok(Created(saved_page(made.map_err(problem)?)))
 }
 
-pub(crate) async fn enable(desk: State<Arc<Desk>>, id: Path<String>) -> Result<Json<ProfilePage>, Problem> {
+pub(crate) async fn enable(desk: State<Arc<Desk>>, id: Path<ProfileId>) -> Result<Json<ProfilePage>, Problem> {
     tell(desk, id, ProfileChanged::Enabled { by: BY.to_owned() }).await
 }
 
-pub(crate) async fn disable(desk: State<Arc<Desk>>, id: Path<String>) -> Result<Json<ProfilePage>, Problem> {
+pub(crate) async fn disable(desk: State<Arc<Desk>>, id: Path<ProfileId>) -> Result<Json<ProfilePage>, Problem> {
     tell(desk, id, ProfileChanged::Disabled { by: BY.to_owned() }).await
 }
 
 /// Answers what was removed.
-pub(crate) async fn remove(desk: State<Arc<Desk>>, id: Path<String>) -> Result<Json<ProfilePage>, Problem> {
+pub(crate) async fn remove(desk: State<Arc<Desk>>, id: Path<ProfileId>) -> Result<Json<ProfilePage>, Problem> {
     tell(desk, id, ProfileChanged::Removed { by: BY.to_owned() }).await
 }
 
 /// What it would be told of a call. Sends nothing.
 pub(crate) async fn preview(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(id): Path<ProfileId>,
+    sample: Option<Body<Sample>>,
 ) -> Result<Json<PreviewPage>, Problem> {
-    let Sample { call_id, event, facts } = given(body, "{call_id: \"…\", event: \"call_end\", facts: {…}}")?;
+    let Body(Sample { call_id, event, facts }) = sample.unwrap_or_default();
     let moment = Moment::parse(&event).ok_or_else(|| Problem::Invalid(format!("there is no event {event:?}")))?;
-    let profile = desk.profiles().find(&id_of(id)?).await.map_err(problem)?;
+    let profile = desk.profiles().find(&id).await.map_err(problem)?;
     let shown = delivery::preview_profile(&desk.outbound, &profile.put, &call_id, moment, &facts).await;
     let Preview { method, url, headers, body } = shown.map_err(|error| Problem::Conflict(error.to_string()))?;
     let body = String::from_utf8_lossy(&body).into_owned();
@@ -221,13 +244,10 @@ pub(crate) async fn preview(
 /// Tells again what was told, or given up: with the ids it had.
 pub(crate) async fn retrigger(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    Path(id): Path<ProfileId>,
+    Body(wanted): Body<Retrigger>,
 ) -> Result<Json<Retriggered>, Problem> {
-    let id = id_of(id)?;
     let lane = delivery::lane_of_profile(&id);
-    let shape = "{delivery: \"<webhook-id>\"} or {call: \"<id>\"}";
-    let wanted: Retrigger = body::parse(body, BODY_BYTES_MAX, shape)?;
     desk.views.behind(&desk.bus, Stream::Deliveries, LEVEL_WITHIN).await.map_err(Problem::unavailable)?;
     let rows = match wanted {
         Retrigger { delivery: Some(delivery), call: None } => {
@@ -239,7 +259,7 @@ pub(crate) async fn retrigger(
             let filter = DeliveryFilter { destination, call, ..DeliveryFilter::default() };
             desk.views.deliveries(&filter, Order::OldestFirst, AGAIN_MAX).await.map_err(Problem::unavailable)?
         }
-        Retrigger { .. } => return Err(Problem::Invalid(format!("the body is not {shape}"))),
+        Retrigger { .. } => return Err(Problem::Invalid(format!("the body is not {}", Retrigger::SHAPE))),
     };
     let mut rows: Vec<_> = rows;
     rows.retain(|row| row.destination == lane.as_str());
@@ -258,12 +278,11 @@ pub(crate) async fn retrigger(
 
 pub(crate) async fn report(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    query: Result<Query<ReportQuery>, QueryRejection>,
+    Path(id): Path<ProfileId>,
+    Query(ReportQuery { since }): Query<ReportQuery>,
 ) -> Result<Json<Report>, Problem> {
-    let Query(ReportQuery { since }) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     // One that was removed has its report still.
-    let lane = delivery::lane_of_profile(&id_of(id)?);
+    let lane = delivery::lane_of_profile(&id);
     desk.views.behind(&desk.bus, Stream::Deliveries, LEVEL_WITHIN).await.map_err(Problem::unavailable)?;
     let counts = desk.views.told(&lane, since).await.map_err(Problem::unavailable)?;
     let mut report = Report::default();
@@ -280,21 +299,10 @@ pub(crate) async fn report(
 
 async fn tell(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
+    Path(id): Path<ProfileId>,
     changed: ProfileChanged,
 ) -> Result<Json<ProfilePage>, Problem> {
-    Ok(Json(page(desk.profiles().tell(&id_of(id)?, changed).await.map_err(problem)?)))
-}
-
-/// A body, which may be left out.
-fn given<T: Default + for<'de> Deserialize<'de>>(
-    body: Result<Bytes, BytesRejection>,
-    shape: &str,
-) -> Result<T, Problem> {
-    if matches!(&body, Ok(body) if body.is_empty()) {
-        return Ok(T::default());
-    }
-    body::parse(body, BODY_BYTES_MAX, shape)
+    Ok(Json(page(desk.profiles().tell(&id, changed).await.map_err(problem)?)))
 }
 
 fn saved_page(saved: Saved) -> ProfilePage {
@@ -326,10 +334,6 @@ fn page(profile: Profile) -> ProfilePage {
         warnings: Vec::new(),
         secret: None,
     }
-}
-
-fn id_of(text: String) -> Result<ProfileId, Problem> {
-    ProfileId::new(text).map_err(|error| Problem::Invalid(error.to_string()))
 }
 
 fn problem(error: ProfileError) -> Problem {

@@ -10,6 +10,7 @@ use axum::extract::State;
 use bus::{Bus, Question, ServeSpec, Unavailable};
 use bytes::Bytes;
 use ingress::{Rejected, Rejections};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,8 @@ const SUBJECT: &str = "ingress.v1.rejected";
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 const ASKS_MAX: usize = 8;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RejectedCallbacks")]
 pub(crate) struct Page {
     /// Newest first.
     rejected: Vec<Rejected>,

@@ -1,21 +1,22 @@
-//! The listener: routes, the token, body limits, drain.
+//! The listener: the token, what is nowhere, drain.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use bus::{Bus, Clock};
 use delivery::{Profiles, Register};
 use outbound::Outbound;
 use proto::{AppName, WalletId};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -26,15 +27,9 @@ use crate::flagged::FlaggedCalls;
 use crate::lists::Lists;
 use crate::placing::Orders;
 use crate::problem::Problem;
+use crate::routes::{self, V1};
 use crate::token::Token;
 use crate::wallet_list::WalletList;
-use crate::{
-    calls, cdrs, decks, deliveries, destinations, flagged, lists, placing, policies, profiles, rejected, standing,
-    wallet_statement, wallets,
-};
-
-/// Bodies other than price lists are short.
-pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What the API is told at start.
 #[derive(Debug, Clone)]
@@ -83,6 +78,14 @@ pub(crate) struct Desk {
     pub flagged: Mutex<FlaggedCalls>,
     pub wallets: Mutex<WalletList>,
     pub lists: Mutex<Lists>,
+    /// The OpenAPI document.
+    pub document: Arc<Value>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Health {
+    /// `ok`
+    status: &'static str,
 }
 
 impl Desk {
@@ -120,7 +123,9 @@ impl Api {
     /// # Errors
     /// When the listener fails.
     pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
+        let (guarded, open, document) = routes::all().finish();
         let desk = Arc::new(Desk {
+            document: Arc::new(document),
             bus: self.bus,
             views: self.views,
             outbound: self.outbound,
@@ -134,72 +139,17 @@ impl Api {
             wallets: Mutex::default(),
             lists: Mutex::default(),
         });
-        axum::serve(self.listener, router(desk)).with_graceful_shutdown(stop.cancelled_owned()).await
+        axum::serve(self.listener, router(desk, guarded, open)).with_graceful_shutdown(stop.cancelled_owned()).await
     }
 }
 
-fn router(desk: Arc<Desk>) -> Router {
-    let decks = put(decks::put).get(decks::get).layer(DefaultBodyLimit::max(decks::BYTES_MAX));
-    let policies = get(policies::show).post(policies::push).layer(DefaultBodyLimit::max(policies::BYTES_MAX));
-    let lists = get(lists::show).post(lists::change).layer(DefaultBodyLimit::max(lists::BYTES_MAX));
-    let v1 = Router::new()
-        .route("/calls", get(calls::list))
-        .route("/calls/outbound", post(placing::outbound))
-        .route("/calls/click-to-call", post(placing::click_to_call))
-        .route("/calls/{id}", get(calls::show).delete(placing::hang_up))
-        .route("/cdrs", get(cdrs::list))
-        .route("/views", get(standing::show))
-        .route("/wallets", get(wallets::list))
-        .route("/wallets/{id}", get(wallets::show).patch(wallets::change))
-        .route("/wallets/{id}/ledger", get(wallets::ledger))
-        .route("/wallets/{id}/verify", get(wallets::verify))
-        .route("/wallets/{id}/rebuild", post(wallets::rebuild))
-        .route("/wallets/{id}/statement", get(wallet_statement::show))
-        .route("/wallets/{id}/topups", post(wallets::top_up))
-        .route("/wallets/{id}/grants", post(wallets::grant))
-        .route("/wallets/{id}/refunds", post(wallets::refund))
-        .route("/wallets/{id}/corrections", post(wallets::correct))
-        .route("/decks/{name}", decks)
-        .route("/decks/{name}/versions", get(decks::versions))
-        .route("/decks/{name}/diff", get(decks::diff::show))
-        .route("/decks/{name}/price", get(decks::price::price))
-        .route("/policies/{app}", policies)
-        .route("/policies/{app}/rollback", post(policies::rollback))
-        .route("/policies/{app}/shadow", delete(policies::end_shadow))
-        .route("/policies/{app}/{revision}", get(policies::text))
-        .route("/lists", get(lists::all))
-        .route("/lists/{name}", lists)
-        .route("/destinations", get(destinations::all))
-        .route("/destinations/{name}", put(destinations::put).get(destinations::show).delete(destinations::remove))
-        .route("/destinations/{name}/preview", get(destinations::preview))
-        .route("/destinations/{name}/pause", post(destinations::pause))
-        .route("/destinations/{name}/resume", post(destinations::resume))
-        .route("/destinations/{name}/rotate", post(destinations::rotate))
-        .route("/destinations/{name}/retry", post(deliveries::retry_all))
-        .route("/destinations/{name}/replay", post(deliveries::replay))
-        .route("/profiles", get(profiles::list).post(profiles::create))
-        .route("/profiles/{id}", get(profiles::show).patch(profiles::change).delete(profiles::remove))
-        .route("/profiles/{id}/duplicate", post(profiles::duplicate))
-        .route("/profiles/{id}/enable", post(profiles::enable))
-        .route("/profiles/{id}/disable", post(profiles::disable))
-        .route("/profiles/{id}/preview", post(profiles::preview))
-        .route("/profiles/{id}/retrigger", post(profiles::retrigger))
-        .route("/profiles/{id}/report", get(profiles::report))
-        .route("/deliveries", get(deliveries::list))
-        .route("/deliveries/dead", get(deliveries::dead))
-        .route("/deliveries/{id}", get(deliveries::show))
-        .route("/deliveries/{id}/retry", post(deliveries::retry))
-        .route("/rejected", get(rejected::list))
-        .route("/flagged", get(flagged::list))
+fn router(desk: Arc<Desk>, guarded: Router<Arc<Desk>>, open: Router<Arc<Desk>>) -> Router {
+    let guarded = guarded
         .fallback(nothing_here)
         .method_not_allowed_fallback(async || Problem::Method)
         .layer(from_fn_with_state(Arc::clone(&desk), require_token));
-    Router::new()
-        .route("/healthz", get(health))
-        .nest("/v1", v1)
-        .fallback(nothing_here)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(desk)
+    let all = open.nest(V1, guarded).fallback(nothing_here);
+    all.method_not_allowed_fallback(async || Problem::Method).with_state(desk)
 }
 
 async fn require_token(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
@@ -214,15 +164,19 @@ async fn require_token(State(desk): State<Arc<Desk>>, request: Request, next: Ne
 
 async fn nothing_here() -> Problem {
     Problem::NotFound(
-        "such address; see /v1/calls, /v1/cdrs, /v1/flagged, /v1/views, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/destinations, /v1/profiles, /v1/deliveries, /v1/rejected"
+        "such address; see /v1/calls, /v1/cdrs, /v1/flagged, /v1/views, /v1/wallets, /v1/decks/<name>, /v1/policies/<app>, /v1/lists, /v1/destinations, /v1/profiles, /v1/deliveries, /v1/rejected, and /v1/openapi.json for all of them"
             .to_owned(),
     )
 }
 
 /// Whether this process can read and ask. Says nothing about anybody's calls, so it needs no token.
-async fn health(State(desk): State<Arc<Desk>>) -> Response {
-    match desk.bus.healthy() {
-        Ok(()) => Json(json!({ "status": "ok" })).into_response(),
-        Err(cause) => Problem::Unavailable(cause).into_response(),
-    }
+pub(crate) async fn health(State(desk): State<Arc<Desk>>) -> Result<Json<Health>, Problem> {
+    desk.bus.healthy().map_err(Problem::Unavailable)?;
+    Ok(Json(Health { status: "ok" }))
+}
+
+/// The same for everybody who runs this version, and no secret: it needs no token, so that tools that know nothing of
+/// tokens can read it.
+pub(crate) async fn document(State(desk): State<Arc<Desk>>) -> Json<Arc<Value>> {
+    Json(Arc::clone(&desk.document))
 }

@@ -6,18 +6,19 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use proto::Stream;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::problem::Problem;
 use crate::server::Desk;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Standing {
     calls: StreamStanding,
     wallets: StreamStanding,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct StreamStanding {
     /// Up to this sequence of the stream the tables have everything.
     seq: u64,

@@ -3,24 +3,26 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use billing::history;
 use jiff::Timestamp;
-use money::statement;
-use serde::Deserialize;
+use money::{Statement, statement};
+use proto::WalletId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::address::{Path, Query};
 use crate::masked;
 use crate::problem::Problem;
 use crate::server::Desk;
-use crate::wallets::{no_wallet, wallet_id};
+use crate::wallets::no_wallet;
 
 /// Postings of one statement; a longer time is asked for in parts.
 const LINES_MAX: usize = 100_000;
 
 /// `?from=&to=&reveal=1`; `from` belongs to it, `to` does not.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StatementQuery {
     from: Option<Timestamp>,
@@ -28,18 +30,23 @@ pub(crate) struct StatementQuery {
     reveal: Option<u8>,
 }
 
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct StatementPage {
+    wallet: WalletId,
+    /// Numbers in it are masked.
+    #[schemars(with = "Statement")]
+    statement: Value,
+}
+
 pub(crate) async fn show(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    query: Result<Query<StatementQuery>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
-    let id = wallet_id(id)?;
+    Path(id): Path<WalletId>,
+    Query(query): Query<StatementQuery>,
+) -> Result<Json<StatementPage>, Problem> {
     let events = history::events(&desk.bus, &id, 0).await.map_err(Problem::unavailable)?;
-    if events.is_empty() {
-        return Err(no_wallet(&id));
-    }
-    let (from, to) = (query.from.unwrap_or(Timestamp::MIN), query.to.unwrap_or(Timestamp::MAX));
+    // Without a time it begins with the wallet: no RFC 3339 reaches back to the beginning of all time.
+    let first = events.iter().map(|posted| posted.time).min().ok_or_else(|| no_wallet(&id))?;
+    let (from, to) = (query.from.unwrap_or(first), query.to.unwrap_or(Timestamp::MAX));
     let events = events.iter().map(|posted| (posted.seq, posted.time, &posted.event));
     let statement = statement(events, from, to).map_err(Problem::unavailable)?;
     if statement.lines.len() > LINES_MAX {
@@ -48,10 +55,10 @@ pub(crate) async fn show(
             "the statement has {lines} lines; ask for a shorter time, up to {LINES_MAX}"
         )));
     }
-    let mut page = json!({ "wallet": id, "statement": statement });
+    let mut statement = json!(statement);
     if query.reveal != Some(1) {
-        // Not the whole page: a large amount has as many digits as a number.
-        for line in page["statement"]["lines"].as_array_mut().into_iter().flatten() {
+        // Not all of it: a large amount has as many digits as a number.
+        for line in statement["lines"].as_array_mut().into_iter().flatten() {
             for name in ["call", "id", "note"] {
                 if let Some(field) = line.get_mut(name) {
                     masked::value(field);
@@ -59,5 +66,5 @@ pub(crate) async fn show(
             }
         }
     }
-    Ok(Json(page))
+    Ok(Json(StatementPage { wallet: id, statement }))
 }

@@ -4,14 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::State;
 use billing::history;
 use billing::order::{Order, OrderError, Ordered, Receipt, order};
 use billing::rebuild::Rebuilt;
 use billing::verify::Verified;
-use bytes::Bytes;
 use jiff::Timestamp;
 use money::lots::PRIORITY_DEFAULT;
 use money::posting::{Change, TopUp};
@@ -21,15 +18,18 @@ use money::{
     PostingId, Wallet, WalletFacts, WalletStatus,
 };
 use proto::{CallId, Kind, Stream, WalletId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use views::decisions::DecisionRow;
 
-use crate::body;
+use crate::address::{Path, Query};
+use crate::body::{self, Body, Shape};
 use crate::calls::LEVEL_WITHIN;
 use crate::masked;
 use crate::problem::Problem;
-use crate::server::{BODY_BYTES_MAX, Desk};
+use crate::reply::Posted;
+use crate::server::Desk;
 
 /// Wallets on one page; the next begins after the last id of this one.
 const WALLETS_MAX: usize = 1_000;
@@ -39,12 +39,12 @@ const POSTINGS_DEFAULT: usize = 1_000;
 /// Who posts, as the ledger knows it: the API has one token.
 const BY: &str = "api";
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Wallets {
     wallets: Vec<WalletSummary>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct WalletSummary {
     wallet: WalletId,
     facts: WalletFacts,
@@ -52,7 +52,7 @@ struct WalletSummary {
 }
 
 /// One wallet.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct WalletPage {
     wallet: WalletId,
     facts: WalletFacts,
@@ -61,7 +61,7 @@ pub(crate) struct WalletPage {
     holds: Vec<Hold>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LedgerPage {
     wallet: WalletId,
     currency: Option<Currency>,
@@ -73,7 +73,7 @@ pub(crate) struct LedgerPage {
 }
 
 /// One posting, what the wallet held after it, and the callback that caused it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct PostingLine {
     seq: u64,
     time: Timestamp,
@@ -88,11 +88,12 @@ struct PostingLine {
     price: Option<PriceUsed>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<Cause>,
+    #[schemars(with = "Posting")]
     posting: Value,
 }
 
 /// The callback that let a leg through, and what decided so.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct Cause {
     app: String,
     kind: Kind,
@@ -105,23 +106,23 @@ struct Cause {
 }
 
 /// `?after=<wallet>`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     after: Option<String>,
 }
 
 /// `?limit=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LedgerQuery {
     limit: Option<usize>,
 }
 
 /// Body of a top-up.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct TopUpRequest {
+pub(crate) struct TopUpRequest {
     id: PostingId,
     amount: Micros,
     currency: Currency,
@@ -130,9 +131,9 @@ struct TopUpRequest {
 }
 
 /// Body of a grant.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct GrantRequest {
+pub(crate) struct GrantRequest {
     id: PostingId,
     amount: Micros,
     currency: Currency,
@@ -154,9 +155,9 @@ fn priority_default() -> u16 {
 }
 
 /// Body of a refund; without an amount, of all that is left of the charge.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RefundRequest {
+pub(crate) struct RefundRequest {
     id: PostingId,
     call: CallId,
     amount: Option<Micros>,
@@ -165,9 +166,9 @@ struct RefundRequest {
 }
 
 /// Body of a correction.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CorrectionRequest {
+pub(crate) struct CorrectionRequest {
     id: PostingId,
     call: CallId,
     /// What the call should have cost.
@@ -177,9 +178,9 @@ struct CorrectionRequest {
 }
 
 /// Body of a change; what is absent stays.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangeRequest {
+pub(crate) struct ChangeRequest {
     /// For a wallet that is not there yet.
     currency: Option<Currency>,
     status: Option<WalletStatus>,
@@ -189,11 +190,40 @@ struct ChangeRequest {
     note: String,
 }
 
+impl Shape for TopUpRequest {
+    const SHAPE: &'static str = "{id, amount: \"12.50\", currency: \"EUR\", note}";
+    const EXAMPLES: &'static [(&'static str, &'static str)] =
+        &[("invoice", r#"{ "id": "invoice-2026-0042", "amount": "100.00", "currency": "EUR", "note": "by bank" }"#)];
+}
+
+impl Shape for GrantRequest {
+    const SHAPE: &'static str = "{id, amount: \"5\", currency: \"EUR\", kind, priority, expires_at, note}";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[(
+        "welcome",
+        r#"{ "id": "welcome-alice", "amount": "5.00", "currency": "EUR", "expires_at": "2027-01-01T00:00:00Z" }"#,
+    )];
+}
+
+impl Shape for RefundRequest {
+    const SHAPE: &'static str = "{id, call, amount: \"0.50\", note}";
+}
+
+impl Shape for CorrectionRequest {
+    const SHAPE: &'static str = "{id, call, to: \"0.50\", note}";
+}
+
+impl Shape for ChangeRequest {
+    const SHAPE: &'static str = "{status, credit_limit, limits, currency, note}";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[(
+        "limits",
+        r#"{ "credit_limit": "20.00", "limits": { "concurrent_max": 2, "allowed": ["SE", "+47"], "denied": null } }"#,
+    )];
+}
+
 pub(crate) async fn list(
     State(desk): State<Arc<Desk>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Wallets>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let mut list = desk.wallets.lock().await;
     list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
     let after = query.after.unwrap_or_default();
@@ -207,8 +237,7 @@ pub(crate) async fn list(
     Ok(Json(Wallets { wallets: wallets.collect() }))
 }
 
-pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<WalletPage>, Problem> {
-    let id = wallet_id(id)?;
+pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<WalletId>) -> Result<Json<WalletPage>, Problem> {
     let mut list = desk.wallets.lock().await;
     list.catch_up(&desk.bus).await.map_err(Problem::unavailable)?;
     let wallet = list.get(&id).ok_or_else(|| no_wallet(&id))?;
@@ -218,11 +247,9 @@ pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) 
 
 pub(crate) async fn ledger(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    query: Result<Query<LedgerQuery>, QueryRejection>,
+    Path(id): Path<WalletId>,
+    Query(query): Query<LedgerQuery>,
 ) -> Result<Json<LedgerPage>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
-    let id = wallet_id(id)?;
     let mut wallet = Wallet::default();
     let mut postings = Vec::new();
     for posted in history::events(&desk.bus, &id, 0).await.map_err(Problem::unavailable)? {
@@ -274,93 +301,87 @@ async fn causes(desk: &Desk, legs: Vec<String>) -> Result<HashMap<String, Cause>
 }
 
 /// Whether admission says what the log says.
-pub(crate) async fn verify(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<Verified>, Problem> {
-    let verified = billing::verify::verify(&desk.bus, &wallet_id(id)?).await;
+pub(crate) async fn verify(State(desk): State<Arc<Desk>>, Path(id): Path<WalletId>) -> Result<Json<Verified>, Problem> {
+    let verified = billing::verify::verify(&desk.bus, &id).await;
     verified.map(Json).map_err(Problem::Unavailable)
 }
 
 /// Loads the wallet into admission anew. Safe at any time.
-pub(crate) async fn rebuild(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<Rebuilt>, Problem> {
-    let rebuilt = billing::rebuild::rebuild(&desk.bus, &wallet_id(id)?).await;
+pub(crate) async fn rebuild(State(desk): State<Arc<Desk>>, Path(id): Path<WalletId>) -> Result<Json<Rebuilt>, Problem> {
+    let rebuilt = billing::rebuild::rebuild(&desk.bus, &id).await;
     rebuilt.map(Json).map_err(Problem::Unavailable)
 }
 
 /// 201 for a new top-up, 200 for one that is posted already: sending it again is always safe.
 pub(crate) async fn top_up(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Receipt>), Problem> {
-    let TopUpRequest { id: top_up, amount, currency, note } =
-        body::parse(body, BODY_BYTES_MAX, "{id, amount: \"12.50\", currency: \"EUR\", note}")?;
+    Path(id): Path<WalletId>,
+    Body(body): Body<TopUpRequest>,
+) -> Result<Posted<Receipt>, Problem> {
+    let TopUpRequest { id: top_up, amount, currency, note } = body;
     let top_up =
         TopUp { id: top_up, amount: positive(amount)?, grant: None, note: body::note(note)?, by: BY.to_owned() };
-    post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
+    post(&desk, id, Ordered::TopUp { currency, top_up }).await
 }
 
 /// 201 for a new grant, 200 for one that is posted already.
 pub(crate) async fn grant(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Receipt>), Problem> {
-    let GrantRequest { id: grant, amount, currency, kind, priority, expires_at, note } =
-        body::parse(body, BODY_BYTES_MAX, "{id, amount: \"5\", currency: \"EUR\", kind, priority, expires_at, note}")?;
+    Path(id): Path<WalletId>,
+    Body(body): Body<GrantRequest>,
+) -> Result<Posted<Receipt>, Problem> {
+    let GrantRequest { id: grant, amount, currency, kind, priority, expires_at, note } = body;
     let terms = GrantTerms { kind, priority, expires_at };
     let (amount, note) = (positive(amount)?, body::note(note)?);
     let top_up = TopUp { id: grant, amount, grant: Some(terms), note, by: BY.to_owned() };
-    post(&desk, id, Ordered::TopUp { currency, top_up }, StatusCode::CREATED).await
+    post(&desk, id, Ordered::TopUp { currency, top_up }).await
 }
 
 /// 201 for a new refund, 200 for one that is posted already.
 pub(crate) async fn refund(
     State(desk): State<Arc<Desk>>,
-    Path(wallet): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Receipt>), Problem> {
-    let RefundRequest { id, call, amount, note } =
-        body::parse(body, BODY_BYTES_MAX, "{id, call, amount: \"0.50\", note}")?;
+    Path(wallet): Path<WalletId>,
+    Body(body): Body<RefundRequest>,
+) -> Result<Posted<Receipt>, Problem> {
+    let RefundRequest { id, call, amount, note } = body;
     let (amount, note) = (amount.map(positive).transpose()?, body::note(note)?);
-    post(&desk, wallet, Ordered::Refund { call, id, amount, note, by: BY.to_owned() }, StatusCode::CREATED).await
+    post(&desk, wallet, Ordered::Refund { call, id, amount, note, by: BY.to_owned() }).await
 }
 
 /// 201 for a new correction, 200 for one that is posted already or changes nothing.
 pub(crate) async fn correct(
     State(desk): State<Arc<Desk>>,
-    Path(wallet): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Receipt>), Problem> {
-    let CorrectionRequest { id, call, to, note } = body::parse(body, BODY_BYTES_MAX, "{id, call, to: \"0.50\", note}")?;
+    Path(wallet): Path<WalletId>,
+    Body(body): Body<CorrectionRequest>,
+) -> Result<Posted<Receipt>, Problem> {
+    let CorrectionRequest { id, call, to, note } = body;
     let note = body::note(note)?;
-    post(&desk, wallet, Ordered::Correct { call, id, to, note, by: BY.to_owned() }, StatusCode::CREATED).await
+    post(&desk, wallet, Ordered::Correct { call, id, to, note, by: BY.to_owned() }).await
 }
 
 /// 200, whether or not it was so before.
 pub(crate) async fn change(
     State(desk): State<Arc<Desk>>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Receipt>), Problem> {
-    let ChangeRequest { currency, status, credit_limit, limits, note } =
-        body::parse(body, BODY_BYTES_MAX, "{status, credit_limit, limits, currency, note}")?;
+    Path(id): Path<WalletId>,
+    Body(body): Body<ChangeRequest>,
+) -> Result<Json<Receipt>, Problem> {
+    let ChangeRequest { currency, status, credit_limit, limits, note } = body;
     limits.iter().flat_map(|edit| [&edit.allowed, &edit.denied]).try_for_each(countries_exist)?;
     let change = Change { status, credit_limit, limits, note: body::note(note)?, by: BY.to_owned() };
-    post(&desk, id, Ordered::Change { currency, change }, StatusCode::OK).await
+    ordered(&desk, id, Ordered::Change { currency, change }).await.map(Json)
 }
 
-async fn post(
-    desk: &Desk,
-    wallet: String,
-    what: Ordered,
-    created: StatusCode,
-) -> Result<(StatusCode, Json<Receipt>), Problem> {
-    let wallet = wallet_id(wallet)?;
-    match order(&desk.bus, &Order { wallet, what }).await {
-        Ok(receipt) if receipt.duplicate => Ok((StatusCode::OK, Json(receipt))),
-        Ok(receipt) => Ok((created, Json(receipt))),
-        Err(OrderError::Refused(why)) => Err(Problem::Conflict(why)),
-        Err(OrderError::Unavailable(why)) => Err(Problem::Unavailable(why)),
-    }
+/// 201 for what is new, 200 for what is posted already.
+async fn post(desk: &Desk, wallet: WalletId, what: Ordered) -> Result<Posted<Receipt>, Problem> {
+    let receipt = ordered(desk, wallet, what).await?;
+    Ok(if receipt.duplicate { Posted::Before(receipt) } else { Posted::New(receipt) })
+}
+
+async fn ordered(desk: &Desk, wallet: WalletId, what: Ordered) -> Result<Receipt, Problem> {
+    order(&desk.bus, &Order { wallet, what }).await.map_err(|error| match error {
+        OrderError::Refused(why) => Problem::Conflict(why),
+        OrderError::Unavailable(why) => Problem::Unavailable(why),
+    })
 }
 
 /// A country no number belongs to would bar nobody, or everybody. What the log has is taken as it is.
@@ -377,10 +398,6 @@ fn countries_exist(edit: &Edit<Destinations>) -> Result<(), Problem> {
 fn positive(amount: Micros) -> Result<Micros, Problem> {
     let more = amount > Micros::ZERO;
     more.then_some(amount).ok_or_else(|| Problem::Invalid(format!("the amount is {amount}; it must be more than 0")))
-}
-
-pub(crate) fn wallet_id(text: String) -> Result<WalletId, Problem> {
-    WalletId::new(text).map_err(|error| Problem::Invalid(error.to_string()))
 }
 
 pub(crate) fn no_wallet(id: &WalletId) -> Problem {

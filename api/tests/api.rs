@@ -17,6 +17,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use views::{Store, Views};
 
+#[path = "../../tests/harness/openapi.rs"]
+pub mod openapi;
+
+use openapi::OpenApi;
+
 const TOKEN: &str = "0123456789abcdef";
 const CALL: &str = "7ec0f194.call@1";
 
@@ -102,12 +107,35 @@ impl World {
     }
 }
 
+/// Whatever is replied is as the OpenAPI document says.
 async fn answer(request: RequestBuilder) -> (u16, Value) {
-    let reply = request.send().await.expect("reply");
+    let (http, request) = request.build_split();
+    let request = request.expect("request");
+    let (verb, path) = (request.method().as_str().to_lowercase(), request.url().path().to_owned());
+    let reply = http.execute(request).await.expect("reply");
     let status = reply.status().as_u16();
     let kind = reply.headers()["content-type"].to_str().expect("text").to_owned();
     assert_eq!(kind == "application/problem+json", status >= 400, "{status} {kind}");
-    (status, reply.json().await.expect("JSON"))
+    let body = reply.json().await.expect("JSON");
+    let document = OpenApi::read().expect("document");
+    document.check(&verb, &path, status, &kind, &body).expect("a reply that the document knows");
+    (status, body)
+}
+
+#[tokio::test]
+async fn everybody_may_read_the_document() {
+    let world = World::start().await;
+    let (status, document) = answer(world.http.get(format!("{}/v1/openapi.json", world.base))).await;
+    assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
+    // It leads to handlers, each.
+    for (path, verbs) in document["paths"].as_object().expect("paths") {
+        for verb in verbs.as_object().expect("verbs").keys() {
+            let method = Method::from_bytes(verb.to_uppercase().as_bytes()).expect("method");
+            let (_, said) = answer(world.request(method, path)).await;
+            assert!(!said["detail"].as_str().unwrap_or_default().contains("such address"), "{verb} {path}");
+            assert_ne!(said["status"], 405, "{verb} {path}");
+        }
+    }
 }
 
 #[tokio::test]

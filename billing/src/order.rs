@@ -8,6 +8,7 @@ use money::posting::{Change, TopUp};
 use money::{Charged, Currency, Micros, PostingId, WalletFacts};
 use proto::event::json;
 use proto::{CallId, WalletId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::ask;
@@ -56,7 +57,7 @@ pub enum Ordered {
 }
 
 /// What was ordered is in the log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Receipt {
     /// It was so before.
     pub duplicate: bool,

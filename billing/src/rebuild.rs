@@ -7,6 +7,7 @@ use bus::{Bus, Clock};
 use bytes::Bytes;
 use proto::WalletId;
 use proto::event::json;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admission::Admission;
@@ -24,7 +25,7 @@ const REBUILT_WITHIN: Duration = Duration::from_secs(60);
 const TRIES_MAX: usize = 10;
 
 /// A wallet was loaded anew.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Rebuilt {
     pub wallet: WalletId,
     /// The last event it was loaded with; 0 for a wallet without any, which is not loaded.

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use money::{Micros, PostingId, Wallet, WalletFacts};
 use proto::WalletId;
 use proto::event::json;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admission::{Admission, AdmissionError};
@@ -25,7 +26,7 @@ const VERIFIED_WITHIN: Duration = Duration::from_secs(20);
 const LOOKS_MAX: usize = 10;
 
 /// What became of the comparison.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Verified {
     pub wallet: WalletId,
     /// The last event admission was told of; none when the wallet is not loaded, and is loaded from the log when
@@ -38,7 +39,7 @@ pub struct Verified {
 }
 
 /// One thing the two say differently, as of the same event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     pub field: String,
     pub log: String,

@@ -59,7 +59,7 @@ pub(crate) fn all() -> Vec<Contract> {
 impl Contract {
     fn new(name: String, schema: Schema, subject: Option<Subject>, when: &'static str) -> Self {
         let mut schema = schema.to_value();
-        as_prose(&mut schema);
+        proto::prose::as_prose(&mut schema);
         schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
         schema["title"] = json!(name);
         Self { name, schema, subject, when }
@@ -152,40 +152,6 @@ fn decided() -> Schema {
     schema["properties"]["answer"]["type"] = json!("object");
     #[expect(clippy::expect_used, reason = "it was a schema before")]
     schema.try_into().expect("an object is a schema")
-}
-
-/// Doc comments are written for Rust's own pages: without their links and line breaks they read well anywhere.
-fn as_prose(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                if let (Some(text), "description") = (value.as_str(), name.as_str()) {
-                    *value = json!(prose(text));
-                } else {
-                    as_prose(value);
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(as_prose),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn prose(text: &str) -> String {
-    // Examples in Rust stand last.
-    let text = text.split("```").next().unwrap_or_default().trim_end();
-    let plain = text.replace("\n\n", "\u{0}").replace('\n', " ").replace('\u{0}', "\n\n");
-    let mut prose = String::with_capacity(plain.len());
-    for (index, part) in plain.split("[`").enumerate() {
-        match part.split_once("`]") {
-            Some((name, rest)) if index > 0 => {
-                let rest = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest);
-                prose.extend(["`", name, "`", rest]);
-            }
-            Some(_) | None => prose.push_str(part),
-        }
-    }
-    prose
 }
 
 /// The subject with its parameters in braces, which no name of ours can hold.
@@ -407,11 +373,5 @@ mod tests {
         kept("asyncapi.json", &asyncapi());
         let there = std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
         assert_eq!(there.collect::<BTreeSet<_>>(), files, "a file of no type");
-    }
-
-    #[test]
-    fn a_description_reads_well_outside_of_rust() {
-        let text = "At most [`POSTINGS_MAX`], see\n[`command`](crate::command).\n\nOnce.\n\n```\nuse money;\n```";
-        assert_eq!(prose(text), "At most `POSTINGS_MAX`, see `command`.\n\nOnce.");
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use outbound::{BadUrl, check_header};
 use policy::Condition;
 use proto::{AppName, Connector, DeliveryMethod, DestinationChanged, DestinationName, DestinationPut, Kind, RetryPlan};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::crm::{Credentials, Crm, usual_url};
@@ -25,7 +26,7 @@ const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
 const OUR_HEADERS: [&str; 2] = ["content-type", "user-agent"];
 
 /// What an operator asks for.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DestinationSpec {
     /// Of HubSpot it may be left out.

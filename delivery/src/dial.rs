@@ -8,6 +8,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use proto::{CallId, Leg, LegBill, Moment, Placed, Progressed, Side, Step};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -69,7 +70,7 @@ struct Ended {
 }
 
 /// How a leg stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LegState {
     /// Whether the platform has it is not known (yet).

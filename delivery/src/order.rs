@@ -9,6 +9,7 @@ use bus::{Bus, Question, Unavailable};
 use bytes::Bytes;
 use proto::event::json;
 use proto::{Delivery, DestinationName, EventId, Share};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the role is told to deliver again.
@@ -50,8 +51,9 @@ pub(crate) struct AskedStanding {
 }
 
 /// How one lane of a destination stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneStanding {
+    #[schemars(with = "String")]
     pub group: Share,
     /// Deliveries in memory: on their way, or waiting.
     pub open: usize,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use outbound::{BadUrl, Url};
 use proto::{DeliveryMethod, ProfileAuth, ProfileChanged, ProfileId, ProfilePut};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::destination::{HEADER_BYTES_MAX, HEADERS_MAX, bad_header, is_elided};
@@ -16,7 +17,7 @@ const TITLE_CHARS: std::ops::RangeInclusive<usize> = 3..=100;
 const CREDENTIAL_BYTES_MAX: usize = 1024;
 
 /// What is asked for: all of a new profile, or what is to be another.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProfileSpec {
     pub title: Option<String>,
@@ -34,7 +35,7 @@ pub struct ProfileSpec {
 }
 
 /// How callbus says who it is, with its secrets.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AuthSpec {
     None,
@@ -171,7 +172,8 @@ impl Compiled {
 }
 
 /// Whether it is told anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "u8", extend("enum" = [1, 2, 3]))]
 pub enum Status {
     Active,
     /// It does not answer: it is tried now and then, and what it is to be told waits.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The list forgets the oldest beyond this.
@@ -14,7 +15,7 @@ const KEPT_MAX: usize = 200;
 const SHOWN_CHARS_MAX: usize = 128;
 
 /// A request that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejected {
     pub at: Timestamp,
     /// Address of the caller, as the listener saw it.

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::amount::Fixed;
@@ -24,7 +25,7 @@ pub struct DeckDiff {
 }
 
 /// What becomes of one prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DeckChange {
     pub prefix: String,
     /// In the newer deck, if it is still there.
@@ -38,7 +39,7 @@ pub struct DeckChange {
 }
 
 /// How a prefix changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     Added,

@@ -20,7 +20,7 @@ use crate::zone::Zone;
 pub const DESTINATIONS_MAX: usize = 500;
 
 /// The limits of a wallet; one that is absent binds nobody.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Calls at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,7 +117,7 @@ pub enum Barred {
 /// What was charged in the day and the month of a date, by the clock of the wallet. A charge of the day before counts
 /// for the newest date, since clocks differ; where the date is further ahead, the clock that said so was wrong, and the
 /// day begins anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Spent {
     pub date: Date,
     pub day: Micros,

@@ -50,7 +50,7 @@ pub struct Share {
 }
 
 /// A grant, and what is left of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Lot {
     pub grant: PostingId,
     pub terms: GrantTerms,

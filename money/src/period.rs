@@ -71,6 +71,7 @@ impl fmt::Display for Period {
 /// Some of the numbers 1 to `MAX`; all of them when none is named. As text `1-5;7`, in JSON a list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
+#[schemars(inline)]
 pub struct Among<const MAX: u8>(u32);
 
 /// Text or numbers that are not a part of the calendar.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use proto::{CallId, Leg};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::amount::{Micros, Overflow};
@@ -15,7 +16,7 @@ use crate::price::Price;
 use crate::wallet::{LegState, Wallet};
 
 /// Everything posted from `from` to before `to`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Statement {
     pub currency: Option<Currency>,
     pub from: Timestamp,
@@ -29,7 +30,7 @@ pub struct Statement {
 }
 
 /// One posting.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Line {
     pub seq: u64,
     pub time: Timestamp,
@@ -64,7 +65,7 @@ pub struct Line {
 }
 
 /// The row of a price list that stood in the hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PriceUsed {
     pub deck: DeckRef,
     pub prefix: String,

@@ -56,7 +56,7 @@ pub enum WalletStatus {
 }
 
 /// What a decision may know of a wallet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WalletFacts {
     /// `None` until the wallet's first posting.
     pub currency: Option<Currency>,

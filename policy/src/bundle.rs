@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -22,7 +23,8 @@ const VERSION: u32 = 1;
 /// let again: Bundle = serde_json::from_str(&stored).unwrap();
 /// assert_eq!(again.load().unwrap().revision(), policy.revision());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "Stored")]
 pub struct Bundle {
     /// The policy file's name, for errors.
     pub file_name: String,
@@ -65,7 +67,7 @@ impl Bundle {
 }
 
 /// As it is stored. The version comes first, so that another one is refused for what it is and not for its new fields.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     #[serde(deserialize_with = "this_version")]

@@ -4,7 +4,7 @@
 //! ([`svaml`]) and is recorded as an [`event`] under a [`subject`], in a [`partition`] of its call's own, with a derived [`id`]. What the worker said and why
 //! is [`decided`]; a named event a policy made of it is [`emitted`]; what the platform says of a call when it is asked
 //! is [`asked`], and what the call came to is [`settled`]; calls that we place are [`placed`]. What operators change meanwhile is [`config`], and what became
-//! of telling others is [`delivery`].
+//! of telling others is [`delivery`]. What the types say of themselves is made [`prose`].
 //!
 //! The rules of callbacks, SVAML and signatures are those of Sinch's Voice API, version 1 (developers.sinch.com,
 //! *Voice*); where its older pages and SDKs differ, both are read and the current one is written.
@@ -27,6 +27,7 @@ pub mod placed;
 pub mod settled;
 pub mod config;
 pub mod delivery;
+pub mod prose;
 
 mod lenient;
 

@@ -30,6 +30,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 const EVENTS: usize = 20_000;
+/// What a destination may be asked at the same time at most: it is the disk that each of them waits for.
+const IN_FLIGHT: u16 = 256;
 const DESTINATIONS: usize = 100;
 /// Events, one every 100 ms, each to all destinations: a thousand deliveries a second.
 const PACED_EVENTS: usize = 200;
@@ -57,7 +59,7 @@ fn on_one_core<T>(work: impl AsyncFnOnce() -> T) -> T {
 async fn throughput() -> usize {
     let (receiver, taken) = Receiver::start();
     let world = World::open().await;
-    world.put("one", receiver, 64).await;
+    world.put("one", receiver, IN_FLIGHT).await;
     let events = (0..EVENTS).map(|number| event(number, Clock::System.now())).collect();
     world.bus.record(events).await.expect("recorded");
     let begun = Instant::now();

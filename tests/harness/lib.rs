@@ -7,6 +7,7 @@ pub mod ear;
 pub mod history;
 pub mod load;
 pub mod nats;
+pub mod openapi;
 pub mod ports;
 pub mod postgres;
 pub mod program;

@@ -13,11 +13,13 @@ use jiff::Timestamp;
 use money::Wallet;
 use proto::signature::AppSecret;
 use proto::{CallId, Decided, Event, Filter, Kind, Partition, Settled, Stream, Subject, WalletId};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use simulator::{Platform, PlatformConfig};
 use tempfile::TempDir;
 
 use crate::nats::Nats;
+use crate::openapi::OpenApi;
 use crate::ports;
 use crate::program::Program;
 use crate::redis::Redis;
@@ -66,6 +68,7 @@ pub struct World {
     ports: BTreeMap<String, u16>,
     roles: BTreeMap<String, Program>,
     http: reqwest::Client,
+    openapi: OpenApi,
     starts: usize,
     /// What roles are started from.
     program: PathBuf,
@@ -166,6 +169,7 @@ impl World {
             ports: BTreeMap::new(),
             roles: BTreeMap::new(),
             http: client(),
+            openapi: OpenApi::read()?,
             starts: 0,
             program: binary()?,
             set: BTreeMap::new(),
@@ -383,7 +387,8 @@ impl World {
         format!("http://127.0.0.1:{port}/callbacks")
     }
 
-    fn api(&self, path: &str) -> String {
+    /// Where an address of the API is.
+    pub fn api(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.ports.get("api").copied().unwrap_or_default())
     }
 
@@ -407,52 +412,53 @@ impl World {
 
     /// What the API says at a path.
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let reply = self.http.get(self.api(path)).bearer_auth("token-of-the-stories").send().await?;
-        let (status, text) = (reply.status(), reply.text().await?);
-        if !status.is_success() {
-            bail!("GET {path}: {status} {text}");
-        }
-        Ok(serde_json::from_str(&text)?)
+        let (status, body) = self.ask(self.http.get(self.api(path))).await?;
+        ensure!(status == 200, "GET {path}: {status} {body}");
+        Ok(body)
     }
 
     /// What the API makes of a body: the status, and what it says.
     pub async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        let reply = self.http.post(self.api(path)).bearer_auth("token-of-the-stories").json(body).send().await?;
-        Ok((reply.status().as_u16(), reply.json().await?))
+        self.ask(self.http.post(self.api(path)).json(body)).await
     }
 
     /// The same, of a body that is put.
     pub async fn put(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
-        let reply = self.http.put(self.api(path)).bearer_auth("token-of-the-stories").json(body).send().await?;
-        Ok((reply.status().as_u16(), reply.json().await?))
+        self.ask(self.http.put(self.api(path)).json(body)).await
     }
 
     /// What the API says to a removal.
     pub async fn delete(&self, path: &str) -> Result<(u16, Value)> {
-        let reply = self.http.delete(self.api(path)).bearer_auth("token-of-the-stories").send().await?;
-        Ok((reply.status().as_u16(), reply.json().await?))
+        self.ask(self.http.delete(self.api(path))).await
     }
 
     /// An order for a call: under a key, and as a form where it is not JSON.
     pub async fn order(&self, path: &str, key: Option<&str>, body: &Value) -> Result<(u16, Value)> {
-        let request = self.http.post(self.api(path)).bearer_auth("token-of-the-stories");
+        let request = self.http.post(self.api(path));
         let request = match body.as_str() {
             Some(form) => request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned()),
             None => request.json(body),
         };
-        let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
-        let reply = request.send().await?;
-        Ok((reply.status().as_u16(), reply.json().await?))
+        self.ask(key.into_iter().fold(request, |request, key| request.header("idempotency-key", key))).await
+    }
+
+    /// Asks the API, whose replies are always as the OpenAPI document says.
+    async fn ask(&self, request: RequestBuilder) -> Result<(u16, Value)> {
+        let request = request.bearer_auth("token-of-the-stories").build()?;
+        let (verb, path) = (request.method().as_str().to_lowercase(), request.url().path().to_owned());
+        let reply = self.http.execute(request).await?;
+        let status = reply.status().as_u16();
+        let media_type = reply.headers()["content-type"].to_str()?.to_owned();
+        let body = reply.json().await?;
+        self.openapi.check(&verb, &path, status, &media_type, &body)?;
+        Ok((status, body))
     }
 
     /// Money for a wallet, posted under an id of its own.
     pub async fn top_up(&self, wallet: &str, amount: &str) -> Result<()> {
         let order = json!({ "id": format!("top-up-{amount}"), "amount": amount, "currency": "EUR", "note": "story" });
-        let url = self.api(&format!("/v1/wallets/{wallet}/topups"));
-        let reply = self.http.post(url).bearer_auth("token-of-the-stories").json(&order).send().await?;
-        if !reply.status().is_success() {
-            bail!("top up {wallet}: {}", reply.text().await?);
-        }
+        let (status, said) = self.post(&format!("/v1/wallets/{wallet}/topups"), &order).await?;
+        ensure!([200, 201].contains(&status), "top up {wallet}: {status} {said}");
         Ok(())
     }
 

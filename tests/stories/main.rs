@@ -16,6 +16,7 @@ mod groups;
 mod handlers;
 mod layers;
 mod metrics;
+mod openapi;
 mod placing;
 mod policies;
 mod profiles;

@@ -20,11 +20,12 @@ use tests::world::{POLICY, WALLET, World, now};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::calls::script;
 use crate::delivery::crm;
 
-const TO: &str = "+46701234567";
-const OTHER: &str = "+46702345678";
-const CLI: &str = "+46850000001";
+pub(crate) const TO: &str = "+46701234567";
+pub(crate) const OTHER: &str = "+46702345678";
+pub(crate) const CLI: &str = "+46850000001";
 /// How long a second of the platform's calls takes.
 const SECOND: Duration = Duration::from_millis(50);
 
@@ -46,6 +47,8 @@ macro_rules! stories {
     };
 }
 
+pub(crate) use stories;
+
 stories![
     words_are_said_to_whoever_answers,
     a_number_nobody_answers_is_dialled_again_and_costs_nothing,
@@ -63,19 +66,19 @@ stories![
 ];
 
 /// An installation that calls, and the platform it calls by.
-struct Office {
-    world: World,
+pub(crate) struct Office {
+    pub(crate) world: World,
     platform: Platform,
     _serving: JoinSet<()>,
 }
 
 impl Office {
-    async fn embedded() -> Result<Self> {
+    pub(crate) async fn embedded() -> Result<Self> {
         let (listener, settings) = listen().await?;
         Self::open(World::embedded_with(&policy(), &settings).await?, listener).await
     }
 
-    async fn nats() -> Result<Self> {
+    pub(crate) async fn nats() -> Result<Self> {
         let (listener, settings) = listen().await?;
         let mut world = World::nats_with(&policy(), &settings).await?;
         world.start("delivery-1")?;
@@ -91,7 +94,7 @@ impl Office {
         Ok(Self { world, platform, _serving: tasks })
     }
 
-    fn callee(&self, number: &str, callee: Callee, talks_secs: u32) {
+    pub(crate) fn callee(&self, number: &str, callee: Callee, talks_secs: u32) {
         self.platform.callee(number, CalleeScript { callee, talks_secs, ..CalleeScript::default() });
     }
 
@@ -109,7 +112,7 @@ impl Office {
         Ok(CallId::new(reply["call"].as_str().context("an id")?)?)
     }
 
-    async fn say(&self, more: Value) -> Result<CallId> {
+    pub(crate) async fn say(&self, more: Value) -> Result<CallId> {
         let mut body = json!({ "to": TO, "from": CLI, "target": { "say": "Your parcel has arrived." } });
         for (key, value) in more.as_object().into_iter().flatten() {
             body[key] = value.clone();
@@ -128,7 +131,7 @@ impl Office {
     }
 
     /// All that happened, once it is over.
-    async fn over(&self, call: &CallId) -> Result<Vec<Progressed>> {
+    pub(crate) async fn over(&self, call: &CallId) -> Result<Vec<Progressed>> {
         eventually("the call is over", async || {
             let steps = self.steps(call).await?;
             Ok(steps.iter().any(|step| matches!(step.step, Step::Over)).then_some(steps))
@@ -214,7 +217,22 @@ async fn words_are_said_to_whoever_answers(office: Office) -> Result<()> {
     let dialled = events.iter().find(|event| matches!(event.subject, Subject::Call { kind: Kind::Dialled, .. }));
     let dialled: Dialled = serde_json::from_slice(&dialled.context("dialled")?.data)?;
     let hold: money::Hold = serde_json::from_str(dialled.hold.context("a hold")?.get())?;
-    assert_eq!((hold.call, hold.amount.to_string().as_str()), (platform_call, "72"));
+    assert_eq!((hold.call, hold.amount.to_string().as_str()), (platform_call.clone(), "72"));
+    // Its leg is found among those that came in.
+    office.world.platform(8)?.call(script(OTHER)).await;
+    let listed = async |placed| office.world.get(&format!("/v1/calls?placed={placed}")).await;
+    let others = eventually("both are in the tables", async || {
+        let others = listed(false).await?["calls"].clone();
+        Ok((others.as_array().map(Vec::len) == Some(1)).then_some(others))
+    })
+    .await?;
+    assert_eq!(others[0].get("placed"), None, "{others}");
+    let legs = listed(true).await?["calls"].clone();
+    let [leg] = legs.as_array().map(Vec::as_slice).context("legs")? else { anyhow::bail!("one leg: {legs}") };
+    assert_eq!((&leg["call"], &leg["placed"], &leg["wallet"]), (&json!(platform_call), &json!(call), &json!(WALLET)));
+    let said = office.world.callbus(&["call", "ls", "--placed"])?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains(platform_call.as_str()) && said.lines().count() == 2, "{said}");
     Ok(())
 }
 

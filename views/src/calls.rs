@@ -2,7 +2,7 @@
 
 use proto::callback::Details;
 use proto::signature::Verified;
-use proto::{CallId, Callback, Decided, Event, Kind, Outcome, Settled, Subject};
+use proto::{CallId, Callback, Decided, Dialled, Event, Kind, Outcome, Settled, Subject};
 use serde::{Deserialize, Serialize};
 
 use crate::table::Holds::{Boolean, Integer, Text, Time as Moment};
@@ -31,6 +31,7 @@ pub(crate) const CALLS: Table<'static> = Table {
         ("cdr", Text),
         ("settled_at", Moment),
         ("unmatched", Boolean),
+        ("placed", Text),
     ],
 };
 
@@ -55,13 +56,15 @@ pub struct CallRow {
     pub outcome: Option<Outcome>,
     pub rule: Option<String>,
     pub reason: Option<String>,
-    /// The first that a decision named.
+    /// The first that a decision named, or that pays for a call that we placed.
     pub wallet: Option<String>,
     pub decided_at: Option<Time>,
     /// Event id of the CDR that stands.
     pub cdr: Option<String>,
     pub settled_at: Option<Time>,
     pub unmatched: bool,
+    /// The call that we placed, of which this one is a leg.
+    pub placed: Option<String>,
 }
 
 /// [`CallRow::merge`] in SQL: what is there with what comes.
@@ -111,6 +114,7 @@ impl CallRow {
             cdr: None,
             settled_at: None,
             unmatched: false,
+            placed: None,
         };
         match kind {
             Kind::Ice | Kind::Ace | Kind::Pie | Kind::Dice | Kind::Notify | Kind::Unknown => {
@@ -119,7 +123,12 @@ impl CallRow {
                 }
             }
             Kind::Decided => row.take_decision(at, serde_json::from_slice(&event.data).ok()?),
-            Kind::Asked | Kind::Emitted | Kind::Placed | Kind::Dialled | Kind::Progressed => return None,
+            Kind::Dialled => {
+                let dialled: Dialled = serde_json::from_slice(&event.data).ok()?;
+                (row.placed, row.wallet) = (Some(dialled.of.call.into()), Some(dialled.wallet.into()));
+            }
+            // Those are about the call that we placed, which is none of the platform's.
+            Kind::Asked | Kind::Emitted | Kind::Placed | Kind::Progressed => return None,
             Kind::Settled => {
                 let settled: Settled = serde_json::from_slice(&event.data).ok()?;
                 row.caller = settled.from.as_deref().map(number);
@@ -175,6 +184,7 @@ impl CallRow {
         keep(&mut self.end_reason, later.end_reason);
         keep(&mut self.duration_secs, later.duration_secs);
         keep(&mut self.wallet, later.wallet);
+        keep(&mut self.placed, later.placed);
         if later.decided_at > self.decided_at {
             (self.decided_at, self.outcome) = (later.decided_at, later.outcome);
             (self.rule, self.reason) = (later.rule, later.reason);

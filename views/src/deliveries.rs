@@ -1,6 +1,7 @@
 //! `deliveries`: one row for each delivery of an event to a destination, as it stands.
 
 use proto::{AppName, Delivery, DeliveryNoted, Event, EventId, Kind, Moment, Subject, Told};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::table::Holds::{Integer, Text, Time as Instant};
@@ -35,7 +36,7 @@ pub(crate) const DELIVERIES: Table<'static> = Table {
 pub(crate) const DEAD: &[(&str, Holds)] = &[("destination", Text), ("cause", Text), ("count", Integer)];
 
 /// How many deliveries to a destination were given up for one cause.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadCount {
     pub destination: String,
     pub cause: String,
@@ -54,7 +55,7 @@ pub struct ToldCount {
 }
 
 /// A delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeliveryRow {
     /// Also its `webhook-id`.
     pub id: String,
@@ -82,7 +83,7 @@ pub struct DeliveryRow {
 }
 
 /// How a delivery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
     /// It waits for its turn.

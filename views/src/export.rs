@@ -3,8 +3,12 @@
 //! An [`Encoder`] takes a page of rows and gives the bytes of it, so a file of any length needs the memory of one page.
 //! Amounts are decimals, times are UTC, and the columns have the same names everywhere.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use money::Micros;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::cdrs::CDRS;
@@ -86,7 +90,7 @@ impl Encoder {
             Self::Json => {
                 let mut lines = Vec::new();
                 for row in rows {
-                    serde_json::to_writer(&mut lines, &told(row))?;
+                    serde_json::to_writer(&mut lines, &ToldCdr::from(row))?;
                     lines.push(b'\n');
                 }
                 Ok(lines)
@@ -106,18 +110,48 @@ impl Encoder {
     }
 }
 
-/// A CDR as people and programs are told it: amounts as decimals.
-pub fn told(row: &Cdr) -> Map<String, Value> {
-    let tell = |(name, column, holds): (&str, &str, Holds)| {
-        let value = &row[column];
-        let told = match holds {
-            Holds::Text | Holds::Integer | Holds::Boolean | Holds::Json => value.clone(),
-            Holds::Micros => decimal(value).map_or(Value::Null, Value::from),
-            Holds::Time => time(value).map_or(Value::Null, |at| Value::from(at.to_string())),
+/// A CDR as people and programs are told it: amounts as decimals, and nothing of what is not known.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct ToldCdr(Map<String, Value>);
+
+impl From<&Cdr> for ToldCdr {
+    fn from(row: &Cdr) -> Self {
+        let tell = |(name, column, holds): (&str, &str, Holds)| {
+            let value = &row[column];
+            let told = match holds {
+                Holds::Text | Holds::Integer | Holds::Boolean | Holds::Json => value.clone(),
+                Holds::Micros => decimal(value).map_or(Value::Null, Value::from),
+                Holds::Time => time(value).map_or(Value::Null, |at| Value::from(at.to_string())),
+            };
+            (name.to_owned(), told)
         };
-        (name.to_owned(), told)
-    };
-    columns().map(tell).filter(|(_, value)| !value.is_null()).collect()
+        Self(columns().map(tell).filter(|(_, value)| !value.is_null()).collect())
+    }
+}
+
+impl JsonSchema for ToldCdr {
+    fn schema_name() -> Cow<'static, str> {
+        "Cdr".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut of = |holds| match holds {
+            Holds::Text => generator.subschema_for::<String>(),
+            Holds::Integer => generator.subschema_for::<u64>(),
+            Holds::Boolean => generator.subschema_for::<bool>(),
+            Holds::Micros => generator.subschema_for::<Micros>(),
+            Holds::Time => generator.subschema_for::<Timestamp>(),
+            Holds::Json => generator.subschema_for::<Value>(),
+        };
+        let properties: Map<String, Value> =
+            columns().map(|(name, _, holds)| (name.to_owned(), of(holds).to_value())).collect();
+        json_schema!({
+            "type": "object",
+            "description": "One leg of a call, and what it came to; one row for a call without a leg. What is not known is absent.",
+            "properties": properties,
+        })
+    }
 }
 
 /// Each column as it is called outside and inside, and what it holds.

@@ -28,6 +28,8 @@ pub struct CallFilter {
     pub number: Option<String>,
     pub wallet: Option<WalletId>,
     pub outcome: Option<Outcome>,
+    /// Whether it is a leg of a call that we placed.
+    pub placed: Option<bool>,
     /// Calls that began at or after it.
     pub since: Option<Timestamp>,
     /// Calls that began before it.
@@ -172,6 +174,9 @@ impl Store {
         if let Some(given) = &filter.number {
             let place = wanted.text(number(given));
             wanted.conditions.push(format!("(caller = {place} or callee = {place})"));
+        }
+        if let Some(placed) = filter.placed {
+            wanted.conditions.push(format!("placed is {}null", if placed { "not " } else { "" }));
         }
         if let Some(before) = filter.before {
             let place = wanted.integer(before);

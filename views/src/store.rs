@@ -28,6 +28,7 @@ const TABLES: &str = include_str!("../migrations/1_tables.sql");
 const CURSOR_IDS: &str = include_str!("../migrations/2_cursor_ids.sql");
 const DELIVERIES: &str = include_str!("../migrations/3_deliveries.sql");
 const TOLD: &str = include_str!("../migrations/4_told.sql");
+const PLACED: &str = include_str!("../migrations/5_placed.sql");
 
 /// Where the tables are. Clones share the connections; none is made before it is needed.
 #[derive(Debug, Clone)]
@@ -167,5 +168,6 @@ pub(crate) fn migrator() -> Migrator {
     let ids = Migration::new(2, "cursor ids".into(), MigrationType::Simple, CURSOR_IDS.into_sql_str(), false);
     let deliveries = Migration::new(3, "deliveries".into(), MigrationType::Simple, DELIVERIES.into_sql_str(), false);
     let told = Migration::new(4, "told".into(), MigrationType::Simple, TOLD.into_sql_str(), false);
-    Migrator::with_migrations(vec![tables, ids, deliveries, told])
+    let placed = Migration::new(5, "placed".into(), MigrationType::Simple, PLACED.into_sql_str(), false);
+    Migrator::with_migrations(vec![tables, ids, deliveries, told, placed])
 }

@@ -1,13 +1,15 @@
 //! Values as the tables keep them.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Text from outside is cut here: an index of PostgreSQL takes no more than 2,700 bytes.
 const TEXT_CHARS_MAX: usize = 500;
 
 /// A time to the microsecond, in UTC: as text it sorts as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(with = "Timestamp")]
 pub struct Time(pub Timestamp);
 
 impl From<Timestamp> for Time {

@@ -8,6 +8,7 @@ use bus::{Bus, Question, ServeSpec, Unavailable};
 use bytes::Bytes;
 use proto::AppName;
 use proto::event::json;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -20,14 +21,14 @@ const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
 const ASKS_MAX: usize = 8;
 
 /// What one worker decides by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStatus {
     pub worker: String,
     pub apps: Vec<AppStatus>,
 }
 
 /// The policy of one app, in one worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppStatus {
     pub app: AppName,
     /// The newest change of the app's policy that this worker has seen, be it taken or refused.

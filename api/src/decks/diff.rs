@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use money::{ChangeKind, Deck, DeckChange, DeckDiff};
+use proto::DeckName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use workers::deck_log::{DeckLogError, deck_of_version};
 
-use super::{deck_name, problem};
+use super::problem;
+use crate::address::{Path, Query};
 use crate::problem::Problem;
 use crate::server::Desk;
 
@@ -19,7 +21,7 @@ const CHANGES_SHOWN: usize = 100;
 const CHANGES_MAX: usize = 10_000;
 
 /// `?old=&new=&limit=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DiffQuery {
     old: String,
@@ -29,7 +31,7 @@ pub(crate) struct DiffQuery {
 }
 
 /// What changes. Calls of a minute are compared.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DiffPage {
     deck: String,
     /// Absent where nothing was in force.
@@ -48,11 +50,9 @@ pub(crate) struct DiffPage {
 
 pub(crate) async fn show(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    query: Result<Query<DiffQuery>, QueryRejection>,
+    Path(name): Path<DeckName>,
+    Query(query): Query<DiffQuery>,
 ) -> Result<Json<DiffPage>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
-    let name = deck_name(&name)?;
     let read = async |version: &str| {
         deck_of_version(&desk.bus, &name, version).await.map_err(|error| {
             if let DeckLogError::Lost(version) = error {

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use money::explain::explain;
 use money::{ConnectFeeMode, Currency, Micros, Price, Tier};
-use proto::PhoneNumber;
+use proto::{DeckName, PhoneNumber};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use workers::deck_log::deck_in_force;
 
-use super::{deck_name, problem};
+use super::problem;
+use crate::address::{Path, Query};
 use crate::problem::Problem;
 use crate::server::Desk;
 
@@ -20,7 +21,7 @@ use crate::server::Desk;
 const DURATION_SECS_MAX: u32 = 86_400;
 
 /// `?number=&duration=&at=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PriceQuery {
     number: String,
@@ -31,7 +32,7 @@ pub(crate) struct PriceQuery {
 }
 
 /// What a call costs, and each step on the way. Exact amounts are decimals that may end in `…`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PricePage {
     deck: String,
     version: String,
@@ -53,7 +54,7 @@ pub(crate) struct PricePage {
 }
 
 /// Increments one after another at the same terms.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct StepLine {
     from_secs: u32,
     billed_secs: u32,
@@ -67,17 +68,15 @@ struct StepLine {
 /// What a call to a number costs by the version of the price list that is in force then.
 pub(crate) async fn price(
     State(desk): State<Arc<Desk>>,
-    Path(name): Path<String>,
-    query: Result<Query<PriceQuery>, QueryRejection>,
+    Path(name): Path<DeckName>,
+    Query(query): Query<PriceQuery>,
 ) -> Result<Json<PricePage>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::Invalid(rejection.body_text()))?;
     let number = PhoneNumber::parse_lenient(&query.number);
     let number = number.map_err(|error| Problem::Invalid(format!("the number is {error}")))?;
     if query.duration > DURATION_SECS_MAX {
         return Err(Problem::Invalid(format!("the duration is over {DURATION_SECS_MAX} seconds")));
     }
     let at = query.at.unwrap_or_else(|| desk.clock.now());
-    let name = deck_name(&name)?;
     let deck = deck_in_force(&desk.bus, &name, at).await.map_err(problem)?;
     let deck = deck.ok_or_else(|| Problem::NotFound(format!("price list {name} in force at {at}; import one")))?;
     let row = deck.lookup(&number);

@@ -133,6 +133,9 @@ pub(crate) struct CallLs {
     /// answered, granted, refused or fallback.
     #[arg(long)]
     pub outcome: Option<String>,
+    /// Only legs of calls that we placed.
+    #[arg(long)]
+    pub placed: bool,
     #[command(flatten)]
     pub time: Between,
     /// The page after the one that ended here.

@@ -60,10 +60,11 @@ impl Call {
 }
 
 pub(crate) async fn ls(config: &Config, output: Output, asked: &CallLs) -> Result<(), Failure> {
-    let CallLs { limit, app, number, wallet, outcome, time, before, reveal } = asked;
+    let CallLs { limit, app, number, wallet, outcome, placed, time, before, reveal } = asked;
     let mut path = Query::of("/v1/calls");
     path.and("limit", Some(limit)).and("reveal", Some(u8::from(*reveal))).and("app", app.as_ref());
     path.and("number", number.as_ref()).and("wallet", wallet.as_ref()).and("outcome", outcome.as_ref());
+    path.and("placed", placed.then_some(true));
     path.and("since", time.since).and("until", time.until).and("before", *before);
     let page: Value = ApiClient::new(config)?.get(path.as_str()).await?;
     if output.json {

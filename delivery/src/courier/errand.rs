@@ -28,7 +28,7 @@ use crate::{telling, webhook};
 /// The log cannot be written: wait, and try again.
 const NOTE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Deliveries taken from the log in one go by a lane that reads on, and events looked at for them.
-const READ_ON_DELIVERIES: usize = 250;
+const READ_ON_DELIVERIES: usize = 500;
 const READ_ON_EVENTS: usize = 10_000;
 /// Pause before a reading that failed is tried again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -223,16 +223,15 @@ impl Bag {
         }
     }
 
-    /// Writes down that what was read waits: partitions side by side, each in its order, so that of a call nothing is
-    /// written down before what it waits for.
+    /// Writes down that what was read waits: calls side by side, and of a call nothing before what it waits for.
     pub(super) async fn note_read(self: Arc<Self>, read: Vec<(Delivery, String)>, next: u64) -> Errand {
-        let mut partitions: BTreeMap<Partition, Vec<(Delivery, String)>> = BTreeMap::new();
+        let mut calls: BTreeMap<String, Vec<Delivery>> = BTreeMap::new();
         for (delivery, call) in read {
-            partitions.entry(Partition::of_text(&call)).or_default().push((delivery, call));
+            calls.entry(call).or_default().push(delivery);
         }
-        let noting = partitions.into_values().map(async |read| {
-            let mut queued = Vec::with_capacity(read.len());
-            for (delivery, call) in read {
+        let noting = calls.into_iter().map(async |(call, deliveries)| {
+            let mut queued = Vec::with_capacity(deliveries.len());
+            for delivery in deliveries {
                 let id = delivery.id.clone();
                 queued.push((id, self.note_queued(delivery, &call).await?));
             }

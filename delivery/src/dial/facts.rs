@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use proto::{CallFacts, CallId, Order, PhoneNumber, Side};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Dial, DialLeg, LegState};
 
 /// How a placed call stands, for who asks.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct DialStanding {
     /// `placed`, `ringing`, `answered` or `ended`.
     pub state: String,
@@ -22,7 +23,7 @@ pub struct DialStanding {
     pub legs: Vec<LegStanding>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct LegStanding {
     pub side: Side,
     pub attempt: u8,

@@ -236,7 +236,11 @@ async fn shows(name: &str, cause: &str, bad: impl Fn(&Authority) -> Result<Arc<C
 }
 
 fn settings() -> Result<OutboundSettings> {
-    Ok(OutboundSettings { allow: vec!["127.0.0.0/8".parse()?], plain_http: true, user_agent: "callbus/test".to_owned() })
+    Ok(OutboundSettings {
+        allow: vec!["127.0.0.0/8".parse()?],
+        plain_http: true,
+        user_agent: "callbus/test".to_owned(),
+    })
 }
 
 #[tokio::test]
