@@ -1,8 +1,11 @@
 //! The bodies of requests: JSON documents of a known shape, and what they all hold.
 
+use std::error::Error;
+
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use bytes::Bytes;
+use http_body_util::LengthLimitError;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -45,7 +48,11 @@ impl<T: Shape, S: Send + Sync> OptionalFromRequest<S> for Body<T> {
 
 /// All of a body, if it is not too large.
 pub(crate) async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
-    to_bytes(request.into_body(), bytes_max).await.map_err(|_| Problem::TooLarge { bytes_max })
+    to_bytes(request.into_body(), bytes_max).await.map_err(|error| match error.source() {
+        Some(source) if source.is::<LengthLimitError>() => Problem::TooLarge { bytes_max },
+        // Nobody is left to hear it.
+        Some(_) | None => Problem::Invalid("the body did not come whole".to_owned()),
+    })
 }
 
 pub(crate) fn parse<T: Shape>(bytes: &[u8]) -> Result<T, Problem> {

@@ -11,6 +11,7 @@ use bus::{Bus, Recorded, Unavailable};
 use delivery::Dial;
 use delivery::callback::{self, Family};
 use jiff::{SignedDuration, Timestamp};
+use policy::suggestion;
 use proto::event::json;
 use proto::svaml::{Action, Instruction};
 use proto::{
@@ -20,6 +21,9 @@ use proto::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use tokio::task::spawn_blocking;
+use workers::policies::newest;
 
 use crate::address::Path;
 use crate::body::Shape;
@@ -39,6 +43,7 @@ const REDIALS_MAX: u8 = 10;
 const PAUSE_SECS: std::ops::RangeInclusive<u16> = 5..=3_600;
 const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 const CUSTOM_BYTES_MAX: usize = 500;
+const MENU_BYTES_MAX: usize = 100;
 const KEY_BYTES_MAX: usize = 255;
 /// Orders whose keys are remembered; the newest.
 const ORDERS_MAX: usize = 200_000;
@@ -287,6 +292,9 @@ async fn write(desk: &Desk, placed: Placed, tell: Named, repeated: bool, now: Ti
         };
         let told = callback::resolve(tell.clone(), &profiles, &desk.outbound);
         let placed = Placed { tell: told.map_err(|error| Problem::Invalid(error.to_string()))?, ..placed.clone() };
+        if let Order::Outbound { target: Target::Menu(menu), .. } = &placed.order {
+            check_menu(desk, &placed.app, menu).await?;
+        }
         let event = Event {
             id: EventId::of(&["placed", call.as_str()]),
             subject: Subject::Call { kind: Kind::Placed, app: placed.app.clone(), partition: Partition::of(&call) },
@@ -314,6 +322,31 @@ async fn write(desk: &Desk, placed: Placed, tell: Named, repeated: bool, now: Ti
     Ok(Accepted(Ordered { call }))
 }
 
+/// Whether the app's policy in force has such a menu. Where code decides for it nobody can say.
+async fn check_menu(desk: &Desk, app: &AppName, menu: &str) -> Result<(), Problem> {
+    if menu.len() > MENU_BYTES_MAX {
+        return Err(Problem::Invalid(format!("target.menu: at most {MENU_BYTES_MAX} bytes")));
+    }
+    let policies = desk.policies();
+    let history = policies.history(app).await.map_err(Problem::unavailable)?;
+    let Some(in_force) = newest(&history, false) else { return Ok(()) };
+    let revision = &in_force.what.revision;
+    let mut menus = desk.menus.lock().await;
+    if menus.get(app).is_none_or(|(of, _)| of != revision) {
+        let bundle = policies.bundle(revision).await.map_err(Problem::unavailable)?;
+        let Some(bundle) = bundle else { return Ok(()) };
+        let loaded = spawn_blocking(move || bundle.load()).await.map_err(Problem::unavailable)?;
+        let Ok(policy) = loaded else { return Ok(()) };
+        menus.insert(app.clone(), (revision.clone(), policy.menus().map(str::to_owned).collect()));
+    }
+    let known: Vec<&str> = menus.get(app).into_iter().flat_map(|(_, menus)| menus).map(String::as_str).collect();
+    if known.contains(&menu) {
+        return Ok(());
+    }
+    let hint = suggestion(menu, &known);
+    Err(Problem::Invalid(format!("target.menu: the policy of {app} has no menu {menu:?}; {hint}")))
+}
+
 /// Whom to tell, as the parameter `callback` says: a JSON document, or the text of one.
 fn named(callback: Option<&RawValue>, family: Family) -> Result<Named, Problem> {
     let Some(callback) = callback else { return Ok(Named::new()) };
@@ -338,6 +371,9 @@ fn random() -> Result<String, Problem> {
     let [Ok(one), Ok(other)] = halves else { return Err(Problem::Unavailable("there is no randomness".to_owned())) };
     Ok(format!("{one:016x}{other:016x}"))
 }
+
+/// The menus of each app's policy, with the revision they are of.
+pub(crate) type Menus = HashMap<AppName, (String, Vec<String>)>;
 
 /// Where the orders stand, as the log has them.
 #[derive(Debug, Default)]

@@ -25,7 +25,7 @@ use workers::policies::Policies;
 
 use crate::flagged::FlaggedCalls;
 use crate::lists::Lists;
-use crate::placing::Orders;
+use crate::placing::{Menus, Orders};
 use crate::problem::Problem;
 use crate::routes::{self, V1};
 use crate::token::Token;
@@ -75,6 +75,7 @@ pub(crate) struct Desk {
     pub region: String,
     pub payers: Option<BTreeMap<AppName, WalletId>>,
     pub orders: Mutex<Orders>,
+    pub menus: Mutex<Menus>,
     pub flagged: Mutex<FlaggedCalls>,
     pub wallets: Mutex<WalletList>,
     pub lists: Mutex<Lists>,
@@ -135,6 +136,7 @@ impl Api {
             region: self.settings.region,
             payers: self.settings.payers,
             orders: Mutex::default(),
+            menus: Mutex::default(),
             flagged: Mutex::default(),
             wallets: Mutex::default(),
             lists: Mutex::default(),

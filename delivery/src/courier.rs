@@ -4,7 +4,7 @@
 //! What is about to happen is written down before it happens: that a delivery waits, that it is attempted, what became
 //! of it. While the log cannot be written nothing is sent.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::{Bus, Clock, Recorded};
@@ -99,7 +99,7 @@ impl Courier {
         let (tell, told) = mpsc::channel(TOLD_MAX);
         let written = Written::new(group);
         let (destination, is_origin) = (to.name().clone(), to.is_origin());
-        let bag = Bag { tools, group, destination, is_origin, stop, written };
+        let bag = Bag { tools, group, destination, is_origin, stop, written, at_hand: Mutex::default() };
         (Self { bag: Arc::new(bag), to, lane, told, errands: JoinSet::new(), backlog, kept: 0, idle_looks: 0 }, tell)
     }
 
@@ -212,6 +212,9 @@ impl Courier {
             Told::Floor(floor) => {
                 self.lane.forget(floor);
                 self.count();
+                if self.lane.standing(self.bag.group).behind_from.is_none() {
+                    self.bag.forget_read();
+                }
                 self.keep(floor, checkpoint);
                 let idle = self.to.is_origin() && self.lane.is_idle(floor);
                 self.idle_looks = if idle { self.idle_looks + 1 } else { 0 };

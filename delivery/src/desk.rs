@@ -248,7 +248,10 @@ impl Tender {
     /// Makes the couriers those of the destinations in force.
     async fn look(&mut self) -> Result<(), Unavailable> {
         let in_force = Arc::clone(&self.in_force.borrow_and_update());
-        let is_gone = |name: &DestinationName, line: &mut Line| !line.to.is_origin() && !in_force.contains_key(name);
+        // Removed, or removed and put again since.
+        let is_gone = |name: &DestinationName, line: &mut Line| {
+            !line.to.is_origin() && in_force.get(name).is_none_or(|to| to.began() != line.to.began())
+        };
         for (_, gone) in self.lines.extract_if(.., is_gone) {
             gone.stop.cancel();
         }
@@ -367,7 +370,7 @@ impl Desk {
     /// A courier for a destination, with the lane as its events make it.
     async fn open(&self, to: Arc<InForce>, turn: &CancellationToken) -> Result<(Line, Courier), Unavailable> {
         let (bus, name) = (&self.tools.bus, to.name());
-        let mut past = Past::new(self.group, to.rules(self.group.count()));
+        let mut past = Past::new(self.group, to.rules(self.group.count())).beginning_after(to.begins_after());
         // One of the same name, removed since, has nothing to do with this one, nor has its checkpoint.
         let before = to.deliveries_seq();
         let kept = bus.checkpoint(&self.checkpoint(name)).await?.filter(|kept| *kept > before);

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use outbound::Platform;
 use proto::event::json;
 use proto::signature::AppSecret;
-use proto::{AppKey, AppName, CallId, Kind, Placed, Progressed, Share, Step, Subject};
+use proto::{AppKey, AppName, CallId, Event, Kind, Placed, Progressed, Share, Step, Subject};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -155,6 +155,30 @@ struct Calls {
     changed: BTreeSet<CallId>,
 }
 
+/// What an event says of the calls that we place.
+enum News {
+    /// At this place in `CALLS`.
+    Placed(u64, Box<Placed>),
+    Progressed(CallId, Step),
+    Nothing,
+}
+
+/// # Errors
+/// When it was written by a newer callbus.
+fn read(recorded: &Recorded) -> Result<News, String> {
+    let event = &recorded.event;
+    let unreadable = |error: serde_json::Error| error.to_string();
+    match event.subject.kind() {
+        Some(Kind::Placed) => Ok(News::Placed(recorded.seq, serde_json::from_slice(&event.data).map_err(unreadable)?)),
+        Some(Kind::Progressed) => {
+            let progressed: Progressed = serde_json::from_slice(&event.data).map_err(unreadable)?;
+            let call = CallId::new(event.about.as_str()).map_err(|error| error.to_string())?;
+            Ok(News::Progressed(call, progressed.step))
+        }
+        Some(_) | None => Ok(News::Nothing),
+    }
+}
+
 impl Booth {
     fn new(group: Share, groups: Groups, telephone: Arc<Telephone>) -> Self {
         let (calls, changed, tending) = (Mutex::default(), Notify::new(), Mutex::default());
@@ -175,8 +199,8 @@ impl Booth {
         outcome
     }
 
-    /// Folds the calls that are not over, from the oldest on, with all that is written down by now. What the consumer has not
-    /// done is among it, and comes once more: that somebody is being dialled must be known before it is thought of.
+    /// Folds the calls that are not over, from the oldest on, with all that is written down by now. What the consumer has
+    /// not done is among it, and comes once more: that somebody is being dialled must be known before it is thought of.
     async fn begin(self: Arc<Self>, turn: CancellationToken) -> Result<(), Unavailable> {
         // What is left of an earlier turn would do what this one does, and forget what this one knows.
         let mut before = std::mem::take(&mut *lock(&self.tending));
@@ -186,8 +210,10 @@ impl Booth {
         let from = bus.checkpoint(&name).await?.unwrap_or_default();
         let mut events = bus.events(&filter, from.saturating_sub(1));
         while let Some(next) = events.next().await? {
-            // What cannot be read is a dead letter, or will be.
-            let _ = self.take(&next);
+            // What cannot be read is a dead letter, or will be when it comes.
+            if let Ok(news) = read(&next) {
+                self.take(next.event.time, news);
+            }
         }
         self.calls().folded_seq = events.passed_seq();
         lock(&self.tending).spawn(Arc::clone(&self).tend(turn));
@@ -195,10 +221,10 @@ impl Booth {
     }
 
     async fn handle(&self, recorded: Recorded) -> Verdict {
-        if recorded.seq > self.calls().folded_seq
-            && let Err(why) = self.take(&recorded)
-        {
-            return Verdict::Dead(why);
+        match read(&recorded) {
+            Ok(news) if recorded.seq > self.calls().folded_seq => self.take(recorded.event.time, news),
+            Ok(_) => {}
+            Err(why) => return Verdict::Dead(why),
         }
         match relay::relay(&self.telephone, &recorded).await {
             Ok(()) => Verdict::Done,
@@ -210,24 +236,16 @@ impl Booth {
     }
 
     /// Folds what is about a call that we place.
-    fn take(&self, recorded: &Recorded) -> Result<(), String> {
-        let (event, seq) = (&recorded.event, recorded.seq);
-        let unreadable = |error: serde_json::Error| error.to_string();
-        match event.subject.kind() {
-            Some(Kind::Placed) => {
-                let placed: Placed = serde_json::from_slice(&event.data).map_err(unreadable)?;
+    fn take(&self, time: Timestamp, news: News) {
+        match news {
+            News::Placed(seq, placed) => {
                 let call = placed.call.clone();
-                self.calls().open.entry(call.clone()).or_insert_with(|| Dial::new(seq, placed, event.time));
+                self.calls().open.entry(call.clone()).or_insert_with(|| Dial::new(seq, *placed, time));
                 self.tell(call);
             }
-            Some(Kind::Progressed) => {
-                let progressed: Progressed = serde_json::from_slice(&event.data).map_err(unreadable)?;
-                let call = CallId::new(event.about.as_str()).map_err(|error| error.to_string())?;
-                self.apply(&call, event.time, &progressed.step);
-            }
-            Some(_) | None => {}
+            News::Progressed(call, step) => self.apply(&call, time, &step),
+            News::Nothing => {}
         }
-        Ok(())
     }
 
     fn apply(&self, call: &CallId, time: Timestamp, step: &Step) {
@@ -420,6 +438,19 @@ impl Tender {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The event that says so. The same step is the same event, whoever writes it.
+fn progressed_event(app: &AppName, call: &CallId, progressed: &Progressed, time: Timestamp) -> Event {
+    Event {
+        id: act::id_of(call, &progressed.step),
+        subject: subject_of(Kind::Progressed, app, call),
+        about: call.to_string(),
+        source: "delivery".to_owned(),
+        time,
+        extra: Vec::new(),
+        data: json(progressed).into(),
+    }
 }
 
 /// An event about a call.

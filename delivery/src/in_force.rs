@@ -25,7 +25,7 @@ use crate::{origins, profiles, register};
 /// A change is in force everywhere after this long.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A secret that is missing is looked for again after this long.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(10);
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(60);
 /// What a profile that was removed is still told: more than a call and 75 hours of trying again.
 const TOLD_AFTER_REMOVAL: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Attempts at the same time, to one profile or to the plain addresses of one origin.
@@ -157,6 +157,11 @@ impl InForce {
         }
     }
 
+    /// Where it begins: what is of one name and begins elsewhere is another.
+    pub(crate) fn began(&self) -> (Option<u64>, u64) {
+        (self.begins_after(), self.deliveries_seq())
+    }
+
     /// From here on it is tried again, whatever happened before.
     pub(crate) fn tried_anew_at(&self) -> Timestamp {
         match &self.ready {
@@ -196,7 +201,8 @@ impl ReadyDestination {
                 Some(found) => headers = found,
                 None => {
                     let destination = &destination.name;
-                    tracing::error!(%destination, "the values of its headers are missing: deliveries wait; put it again");
+                    let what = "the values of its headers";
+                    tracing::error!(%destination, what, "they are missing: deliveries wait; put it again");
                     lacks_secret = true;
                 }
             }
@@ -208,7 +214,8 @@ impl ReadyDestination {
                 Some(found) => credentials = found,
                 None => {
                     let destination = &destination.name;
-                    tracing::error!(%destination, "the values of its credentials are missing: deliveries wait; put it again");
+                    let what = "the values of its credentials";
+                    tracing::error!(%destination, what, "they are missing: deliveries wait; put it again");
                     lacks_secret = true;
                     // In force all the same, so that what comes waits: without them it could not be read.
                     credentials = put.credentials.iter().map(|name| (name.clone(), "…".to_owned())).collect();
@@ -340,7 +347,9 @@ impl Follower {
         let mut same = Destinations::new();
         for (name, destination) in &destinations {
             match before.get(name) {
-                Some(old) if matches!(&old.ready, Ready::Destination(to) if to.destination == *destination && !to.lacks_secret) =>
+                Some(old)
+                    if !old.lacks_secret()
+                        && matches!(&old.ready, Ready::Destination(to) if to.destination == *destination) =>
                 {
                     same.insert(name.clone(), Arc::clone(old));
                 }
@@ -353,7 +362,8 @@ impl Follower {
         for (id, profile) in &known {
             let name = origins::lane_of_profile(id);
             match before.get(&name) {
-                Some(old) if matches!(&old.ready, Ready::Profile(to) if to.profile == *profile && !to.keys.lacks_newest) =>
+                Some(old)
+                    if !old.lacks_secret() && matches!(&old.ready, Ready::Profile(to) if to.profile == *profile) =>
                 {
                     same.insert(name, Arc::clone(old));
                 }

@@ -381,6 +381,8 @@ impl Lane {
                 // A probe that ran into a limit has found nothing out; the next one waits for its end.
                 if probe { self.breaker.failed(false, probe, self.held_until, now) } else { None }
             }
+            // Of a probe: somebody answers there.
+            Answer::Hopeless { status: Some(_), .. } if probe => self.succeeded(now),
             Answer::Hopeless { .. } => None,
         }
     }

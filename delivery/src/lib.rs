@@ -12,7 +12,7 @@
 mod destination;
 mod register;
 mod signing;
-pub mod template;
+mod template;
 mod profile;
 mod profiles;
 pub mod callback;

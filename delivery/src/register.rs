@@ -1,8 +1,8 @@
 //! The register of destinations, as it lies on the bus.
 //!
 //! What a destination is stands in the stream `CONFIG`, for everybody who may read it; its signing secrets and the values
-//! of its headers and credentials lie with the secrets, which only the role that sends may read. So who changes a destination writes
-//! secrets and reads none, and a secret that was made here is told once.
+//! of its headers and credentials lie with the secrets, which only the role that sends may read. So who changes a
+//! destination writes secrets and reads none, and a secret that was made here is told once.
 
 use std::collections::BTreeMap;
 
@@ -188,7 +188,11 @@ impl Register {
             let before = before.ok_or_else(|| RegisterError::Unknown(name.clone()))?;
             match self.append(name, last, &changed).await {
                 Ok(_) if matches!(changed, DestinationChanged::Removed { .. }) => {
-                    return self.forget(&before.put).await;
+                    // It is removed, whatever becomes of them.
+                    if let Err(error) = self.forget(&before.put).await {
+                        tracing::warn!(%error, destination = %name, "its secrets stay where they are");
+                    }
+                    return Ok(());
                 }
                 Ok(_) => return Ok(()),
                 Err(AppendError::Conflict { .. }) => {}

@@ -4,7 +4,10 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use outbound::{Method, Request};
 use sha2::Sha256;
 
 const PREFIX: &str = "whsec_";
@@ -44,12 +47,38 @@ impl SigningSecret {
     }
 
     /// One word of the header `webhook-signature`.
-    pub(crate) fn sign(&self, id: &str, timestamp_secs: i64, content: &[u8]) -> String {
+    fn sign(&self, id: &str, timestamp_secs: i64, content: &[u8]) -> String {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key");
         mac.update(format!("{id}.{timestamp_secs}.").as_bytes());
         mac.update(content);
         format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+    }
+}
+
+/// Signs a request as it is, at a time: a POST by its body; a GET, which has none, by what it asks for. `id` is the
+/// delivery's, the same on every attempt.
+pub(crate) fn sign<'a>(
+    request: &mut Request,
+    keys: impl Iterator<Item = &'a SigningSecret>,
+    id: &str,
+    attempt: u32,
+    now: Timestamp,
+) {
+    let timestamp_secs = now.as_second();
+    let content = if request.method == Method::GET {
+        let query = request.url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        Bytes::from(format!("GET {}{query}", request.url.path()))
+    } else {
+        request.body.clone()
+    };
+    let signatures: Vec<String> = keys.map(|key| key.sign(id, timestamp_secs, &content)).collect();
+    let mut say = |name: &str, value: String| request.headers.push((name.to_owned(), value));
+    say("webhook-id", id.to_owned());
+    say("webhook-timestamp", timestamp_secs.to_string());
+    say("webhook-attempt", attempt.to_string());
+    if !signatures.is_empty() {
+        say("webhook-signature", signatures.join(" "));
     }
 }
 

@@ -19,7 +19,7 @@ use crate::in_force::{InForce, Ready, ReadyProfile};
 use crate::lane::Answer;
 use crate::preview::{NoPreview, Preview};
 use crate::profile::{Compiled, Filled};
-use crate::signing::SigningSecret;
+use crate::signing::{SigningSecret, sign};
 use crate::template::{Scene, Spelling, Unfit, UrlTemplate};
 use crate::tokens::{Client, basic};
 
@@ -129,7 +129,7 @@ pub(crate) async fn send(
         }
     };
     let mut request = request(method, filled, recorded.seq);
-    sign(&mut request, &keys, delivery.id.as_str(), attempt, now);
+    sign(&mut request, keys.iter(), delivery.id.as_str(), attempt, now);
     let refused = |error: String| Answer::refused(&error);
     let send = async |request| {
         // What is known of this call makes a header too large; of the next it may not.
@@ -171,24 +171,6 @@ fn request(method: DeliveryMethod, filled: Filled, seq: u64) -> Request {
     };
     headers.extend(said);
     Request { method, url, headers, body: Bytes::from(body), timeout: TIMEOUT, body_bytes_max: None }
-}
-
-fn sign(request: &mut Request, keys: &[SigningSecret], id: &str, attempt: u32, now: Timestamp) {
-    let timestamp = now.as_second();
-    let content = if request.method == Method::GET {
-        let query = request.url.query().map(|query| format!("?{query}")).unwrap_or_default();
-        Bytes::from(format!("GET {}{query}", request.url.path()))
-    } else {
-        request.body.clone()
-    };
-    let mut say = |name: &str, value: String| request.headers.push((name.to_owned(), value));
-    say("webhook-id", id.to_owned());
-    say("webhook-timestamp", timestamp.to_string());
-    say("webhook-attempt", attempt.to_string());
-    if !keys.is_empty() {
-        let signatures: Vec<String> = keys.iter().map(|key| key.sign(id, timestamp, &content)).collect();
-        say("webhook-signature", signatures.join(" "));
-    }
 }
 
 /// What a profile would be told of a call, to the byte, but for secrets and what is new in every attempt. Sends nothing; the

@@ -16,8 +16,8 @@ mod scan;
 mod tests;
 mod url;
 
-pub use names::{NAMES, Scene};
-pub use scan::Spelling;
+pub(crate) use names::Scene;
+pub(crate) use scan::Spelling;
 
 use names::Name;
 use scan::{Piece, scan};
@@ -75,7 +75,7 @@ pub enum Unfit {
 
 /// Text with places in it, for one kind of place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template {
+pub(crate) struct Template {
     parts: Vec<Part>,
     pub warnings: Vec<String>,
 }

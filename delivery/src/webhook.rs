@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::in_force::ReadyDestination;
+use crate::signing::sign;
 
 #[derive(Serialize)]
 struct CloudEvent<'a> {
@@ -35,45 +36,6 @@ struct CloudEvent<'a> {
     /// What is no JSON, and yet was signed by the platform.
     #[serde(skip_serializing_if = "Option::is_none")]
     data_base64: Option<String>,
-}
-
-/// What goes out, as far as it does not depend on when, and on secrets.
-#[derive(Debug)]
-struct Message {
-    method: Method,
-    headers: Vec<(String, String)>,
-    body: Bytes,
-    /// What is signed.
-    content: Bytes,
-}
-
-impl Message {
-    fn of(method: DeliveryMethod, url: &Url, recorded: &Recorded) -> Self {
-        let Recorded { seq, event } = recorded;
-        let mut headers = vec![("webhook-sequence".to_owned(), seq.to_string())];
-        let mut say = |name: &str, value: String| headers.push((name.to_owned(), value));
-        match method {
-            DeliveryMethod::Post => {
-                say("content-type", "application/cloudevents+json".to_owned());
-                let body = Bytes::from(json(&CloudEvent::of(recorded)));
-                Self { method: Method::POST, headers, content: body.clone(), body }
-            }
-            DeliveryMethod::Get => {
-                // Names and values alike are fit for headers as they stand in the log.
-                for (name, value) in event.headers() {
-                    if let Some("id" | "type" | "source" | "subject" | "time" | "specversion") =
-                        name.strip_prefix("ce-")
-                    {
-                        say(&name, value);
-                    }
-                }
-                say("ce-sequence", seq.to_string());
-                let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-                let content = Bytes::from(format!("GET {}{query}", url.path()));
-                Self { method: Method::GET, headers, content, body: Bytes::new() }
-            }
-        }
-    }
 }
 
 impl<'a> CloudEvent<'a> {
@@ -98,26 +60,34 @@ impl<'a> CloudEvent<'a> {
 /// What is sent, at a time. `id` is the delivery's, the same on every attempt.
 pub(crate) fn request(to: &ReadyDestination, recorded: &Recorded, id: &str, attempt: u32, now: Timestamp) -> Request {
     let put = &to.destination.put;
-    let Message { method, mut headers, body, content } = Message::of(put.method, &to.url, recorded);
-    headers.extend(to.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let timestamp = now.as_second();
-    let signatures: Vec<String> = to.keys.in_force(now).map(|key| key.sign(id, timestamp, &content)).collect();
-    headers.extend(
-        [
-            ("webhook-id", id.to_owned()),
-            ("webhook-timestamp", timestamp.to_string()),
-            ("webhook-signature", signatures.join(" ")),
-            ("webhook-attempt", attempt.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    );
-    let timeout = Duration::from_secs(put.timeout_secs.into());
-    Request { method, url: to.url.clone(), headers, body, timeout, body_bytes_max: None }
+    let mut request = sample(put.method, to.url.clone(), recorded);
+    request.timeout = Duration::from_secs(put.timeout_secs.into());
+    request.headers.extend(to.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    sign(&mut request, to.keys.in_force(now), id, attempt, now);
+    request
 }
 
 /// The same but for secrets and what is new in every attempt.
 pub(crate) fn sample(method: DeliveryMethod, url: Url, recorded: &Recorded) -> Request {
-    let Message { method, headers, body, .. } = Message::of(method, &url, recorded);
+    let Recorded { seq, event } = recorded;
+    let mut headers = vec![("webhook-sequence".to_owned(), seq.to_string())];
+    let mut say = |name: &str, value: String| headers.push((name.to_owned(), value));
+    let (method, body) = match method {
+        DeliveryMethod::Post => {
+            say("content-type", "application/cloudevents+json".to_owned());
+            (Method::POST, Bytes::from(json(&CloudEvent::of(recorded))))
+        }
+        DeliveryMethod::Get => {
+            // Names and values alike are fit for headers as they stand in the log.
+            for (name, value) in event.headers() {
+                if let Some("id" | "type" | "source" | "subject" | "time" | "specversion") = name.strip_prefix("ce-") {
+                    say(&name, value);
+                }
+            }
+            say("ce-sequence", seq.to_string());
+            (Method::GET, Bytes::new())
+        }
+    };
     Request { method, url, headers, body, timeout: Duration::ZERO, body_bytes_max: None }
 }
 

@@ -124,6 +124,7 @@ impl Platform {
                 custom,
                 max_duration: *max_secs,
                 enable_ace: true,
+                enable_pie: true,
                 enable_dice: true,
             },
         });
@@ -236,8 +237,9 @@ struct ConferenceCallout<'a> {
     conference_id: &'a str,
     custom: &'a str,
     max_duration: u32,
-    /// Without these two nobody would hear of it again.
+    /// Without these nobody would hear of it again, or of what is pressed at a menu.
     enable_ace: bool,
+    enable_pie: bool,
     enable_dice: bool,
 }
 

@@ -100,6 +100,11 @@ impl<'a> Findings<'a> {
         self.found.len()
     }
 
+    /// Takes back what was found since there were so many.
+    pub(crate) fn forget_from(&mut self, count: usize) {
+        self.found.truncate(count);
+    }
+
     /// In the order of the file.
     pub(crate) fn finish(mut self) -> PolicyErrors {
         self.found.sort_by_key(|(at, ..)| *at);

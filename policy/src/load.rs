@@ -19,6 +19,7 @@ use crate::names::Scope;
 use crate::policy::{Needs, OnError, Policy, Rules};
 use crate::reader::Reader;
 use crate::reason::Reason;
+use crate::reply::Reply;
 use crate::rule::{MenuValue, Rule, SPOKEN_MAX_CHARS, Then, mode};
 use crate::template::Template;
 use crate::test_case::TestCase;
@@ -118,6 +119,7 @@ fn read(
     let notify = emits(reader, Kind::Notify, Scope::Notify);
     let rules = Rules { ice, ace, pie, dice, notify };
     menu_values(reader, root, &values);
+    let menus = menu_replies(reader);
     let tests = root.get("tests").map(|entry| TestCase::list(reader, &entry.value)).unwrap_or_default();
     let env = functions::environment()
         .map_err(|error| reader.findings.wrong(0, format!("the expression language cannot be set up: {error}")))
@@ -140,9 +142,24 @@ fn read(
         lists: Arc::new(std::mem::take(&mut reader.defined.lists)),
         cli: cli.unwrap_or_default(),
         rules,
+        menus,
         env: Arc::new(env),
     };
     Some((policy, tests))
+}
+
+/// An answer that leads into each menu, for whoever is called to hear it. A menu with which no answer could be made is not
+/// among them: that no rule leads there is no fault of the file.
+fn menu_replies(reader: &mut Reader<'_>) -> BTreeMap<String, Reply> {
+    let (found, bytes) = (reader.findings.count(), std::mem::take(&mut reader.menu_bytes));
+    let mut replies = BTreeMap::new();
+    for (id, at) in reader.menus.places() {
+        let node = Node::map(at, vec![("menu", Node::text(at, id.as_str()))]);
+        replies.extend(Reply::read(reader, &node, Kind::Ace, Scope::Ace).map(|reply| (id, reply)));
+    }
+    reader.findings.forget_from(found);
+    reader.menu_bytes = bytes;
+    replies
 }
 
 fn version(reader: &mut Reader<'_>, root: &Node) {

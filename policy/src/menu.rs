@@ -51,6 +51,11 @@ impl Menus {
         self.0.keys().map(String::as_str)
     }
 
+    /// With their places.
+    pub(crate) fn places(&self) -> Vec<(String, usize)> {
+        self.0.iter().map(|(id, menu)| (id.clone(), menu.at)).collect()
+    }
+
     pub(crate) fn locale(&self, id: &str) -> Option<&Node> {
         self.0.get(id)?.locale.as_ref()
     }

@@ -17,6 +17,7 @@ use crate::facts::Facts;
 use crate::hours::Hours;
 use crate::list::{Lists, Source};
 use crate::reason::Reason;
+use crate::reply::Reply;
 use crate::rule::Rule;
 use crate::scene::{Scene, Trail};
 use crate::template::Template;
@@ -39,6 +40,8 @@ pub struct Policy {
     pub(crate) lists: Arc<Lists>,
     pub(crate) cli: CliMap,
     pub(crate) rules: Rules,
+    /// Answers that lead into a menu, by its name.
+    pub(crate) menus: BTreeMap<String, Reply>,
     /// What expressions read, of all events.
     pub(crate) reads: Reads,
     /// Variables that expressions name.
@@ -165,6 +168,20 @@ impl Policy {
             Some(template) => Ok(WalletId::new(template.render(variables).map_err(WalletError::Expression)?)?),
             None => Ok(facts.app.wallet.clone()),
         }
+    }
+
+    /// Menus that whoever is called can be led into.
+    pub fn menus(&self) -> impl Iterator<Item = &str> {
+        self.menus.keys().map(String::as_str)
+    }
+
+    /// The answer to an ACE that leads into a menu.
+    ///
+    /// # Errors
+    /// Says why there is none: this policy has no such menu, or a text of it cannot be filled in.
+    pub fn menu(&self, name: &str, facts: &Facts<'_>) -> Result<Svaml, String> {
+        let reply = self.menus.get(name).ok_or_else(|| format!("the policy has no menu {name:?}"))?;
+        reply.render(&Variables::new(self, facts, Vec::new()))
     }
 
     /// Decides. Whatever happens there is an answer, or somebody to ask for one; a rule that cannot be worked out

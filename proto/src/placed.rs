@@ -41,7 +41,7 @@ pub struct Placed {
     /// Whom to tell of what. Profiles are pinned to the revision that was in force.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tell: BTreeMap<Moment, Vec<Listener>>,
-    /// Which token ordered it.
+    /// Who ordered it, such as `api`.
     pub by: String,
 }
 
@@ -67,7 +67,7 @@ impl Order {
     pub fn parties(&self) -> Vec<(Side, &PhoneNumber)> {
         match self {
             Self::Outbound { to, target: Target::Connect(other) } => vec![(Side::To, to), (Side::From, other)],
-            Self::Outbound { to, target: Target::Say(_) | Target::Policy } => vec![(Side::To, to)],
+            Self::Outbound { to, target: Target::Say(_) | Target::Menu(_) | Target::Policy } => vec![(Side::To, to)],
             Self::ClickToCall { from, to } => vec![(Side::From, from), (Side::To, to)],
         }
     }
@@ -99,6 +99,8 @@ impl Order {
 pub enum Target {
     /// Words to be said; then it ends.
     Say(String),
+    /// A menu of the policy in force, by its name. What is pressed there comes as PIE, which the policy answers.
+    Menu(String),
     /// Another number, which is called once this one has answered.
     Connect(PhoneNumber),
     /// The app's policy is asked with the answer (ACE), as for a call that came in.

@@ -176,6 +176,9 @@ impl Platform {
         let script = callout.script();
         let mut facts = self.facts(&script);
         let mut board = self.exchange().lines.lock();
+        if board.open.len() >= LINES_MAX {
+            return None;
+        }
         // Another run may have chosen the same.
         while board.open.contains_key(&facts.call) {
             facts = self.facts(&script);

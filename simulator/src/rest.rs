@@ -51,7 +51,13 @@ impl Platform {
             tokio::select! {
                 served = &mut serving => return served,
                 Some(line) = begun.recv() => drop(lines.spawn(line.live())),
-                Some(_) = lines.join_next() => {}
+                Some(ended) = lines.join_next() => {
+                    if let Err(error) = ended
+                        && let Ok(panic) = error.try_into_panic()
+                    {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
             }
         }
     }

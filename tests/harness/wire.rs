@@ -1,5 +1,6 @@
-//! A wire to a server that can be cut and slowed, or lead to something else that answers without an end. A cut wire is silent, as when a cable is pulled: nobody is told, no
-//! connection is refused or reset, and what was on its way arrives late, when the wire is mended, as TCP has it.
+//! A wire to a server that can be cut and slowed, or lead to something else that answers without an end. A cut wire is
+//! silent, as when a cable is pulled: nobody is told, no connection is refused or reset, and what was on its way arrives
+//! late, when the wire is mended, as TCP has it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -31,6 +31,7 @@ contract!(
     a_backlog_waits_in_the_log,
     what_comes_while_a_secret_is_missing_waits,
     one_put_again_under_its_name_hears_of_what_comes_after,
+    one_put_again_while_its_deliveries_wait_gets_none_of_them,
     the_secrets_of_what_is_removed_are_forgotten,
 );
 
@@ -383,6 +384,29 @@ async fn a_header_that_cannot_be_sent_is_not_saved() -> Result<()> {
         let put = post.register.put(&post.outbound, &DestinationName::new("crm")?, spec, "story").await;
         assert!(matches!(put, Err(RegisterError::Bad(_))), "{headers}");
     }
+    Ok(())
+}
+
+/// The role sees both changes at once.
+async fn one_put_again_while_its_deliveries_wait_gets_none_of_them(place: Place) -> Result<()> {
+    let mut post = Post::open(&place).await?;
+    let (old, new) = (Receiver::start_with(|_| Reply::Status(500)).await?, Receiver::start().await?);
+    post.put("crm", &old, json!({})).await?;
+    post.begin();
+    post.happen(3, 3).await?;
+    eventually("all three were tried", async || Ok((old.heard().len() >= 3).then_some(()))).await?;
+    post.tell("crm", DestinationChanged::Removed { by: "story".to_owned() }).await?;
+    post.put("crm", &new, json!({})).await?;
+    post.happen(5, 5).await?;
+    hears(&new, 5).await?;
+    post.end().await?;
+    // Nor after a takeover, which reads what was noted of them.
+    post.begin();
+    post.happen(1, 1).await?;
+    hears(&new, 6).await?;
+    post.end().await?;
+    assert_eq!(new.judge(&[])?, 0);
+    assert_eq!(new.taken(), (4..=9).collect());
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use proto::{
     Settled, Side, Step, Subject,
 };
 use serde_json::{Map, Value, json};
-use simulator::{Callee, CalleeScript, CalloutReply, Platform};
+use simulator::{Callee, CalleeScript, CalloutReply, Input, Platform};
 use tests::crm::{Fake, Hubspot};
 use tests::ear::Ear;
 use tests::eventually;
@@ -58,6 +58,7 @@ stories![
     the_first_leaves_before_the_second_answers,
     whoever_answers_is_connected_to_another,
     who_answers_is_asked_about_at_the_policy,
+    who_answers_is_led_into_a_menu,
     a_call_is_hung_up,
     the_same_key_is_the_same_call,
     a_callout_whose_answer_is_lost_is_not_sent_again,
@@ -162,7 +163,13 @@ fn policy() -> String {
         "  - { name: default, reply: { continue: true } }",
         "  - { name: parcel, when: \"has(call.custom) && call.custom == 'parcel'\", reply: { say: \"A parcel.\", hangup: true } }\n  \
          - { name: default, reply: { continue: true } }",
-    )
+    ) + r#"
+menus:
+  main: { prompt: "Press 1 to confirm.", keys: { "1": confirmed } }
+pie:
+  - { name: confirmed, when: menu.value == 'confirmed', reply: { say: "Thank you.", hangup: true } }
+  - { name: default, reply: { hangup: true } }
+"#
 }
 
 async fn listen() -> Result<(TcpListener, String)> {
@@ -350,6 +357,22 @@ async fn who_answers_is_asked_about_at_the_policy(office: Office) -> Result<()> 
     let decided = office.world.decisions(&leg).await?;
     assert_eq!(decided[0].rule.as_deref(), Some("parcel"), "{decided:?}");
     assert_eq!(steps.last().and_then(|step| step.facts.duration_secs), Some(1));
+    Ok(())
+}
+
+async fn who_answers_is_led_into_a_menu(office: Office) -> Result<()> {
+    let inputs = vec![Input::Digits("1".to_owned())];
+    let callee = Callee::Answers { after_secs: 1 };
+    office.platform.callee(TO, CalleeScript { callee, talks_secs: 600, inputs, ..CalleeScript::default() });
+    let call = office.say(json!({ "target": { "menu": "main" } })).await?;
+    office.over(&call).await?;
+    let leg = office.platform.placed()[0].call.clone();
+    let rules: Vec<_> = office.world.decisions(&leg).await?.into_iter().filter_map(|decided| decided.rule).collect();
+    assert_eq!(rules, ["ace", "confirmed"], "what is pressed is told, and the policy answers it");
+    let wrong = json!({ "to": TO, "from": CLI, "target": { "menu": "mian" } });
+    let (status, problem) = office.world.order("/v1/calls/outbound", None, &wrong).await?;
+    assert_eq!(status, 422, "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("main")), "{problem}");
     Ok(())
 }
 

@@ -159,8 +159,14 @@ impl Desk {
         };
         match leg {
             Ok(Some(leg)) if matter.kind == Kind::Ace => {
-                if let Some(svaml) = leg.answer() {
-                    let said = Ok(Said::Answer(svaml));
+                if let Some(answer) = leg.answer(policy, &facts) {
+                    let said = Ok(match answer {
+                        Ok(svaml) => Said::Answer(svaml),
+                        Err(why) => {
+                            tracing::warn!(call = %leg.of.call, why, "whoever answered hears nothing");
+                            Said::Deny { reason: Reason::POLICY_ERROR.to_string(), svaml: None }
+                        }
+                    });
                     let (handler, wallet) = ("placed".to_owned(), Some(leg.placed.wallet));
                     let decision = policy.handled(&facts, Handled { handler, said, wallet, log: Vec::new() });
                     return self.follow(matter, policy, decision).await;

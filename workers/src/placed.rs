@@ -2,6 +2,7 @@
 
 use bus::{Bus, Unavailable};
 use jiff::Timestamp;
+use policy::{Facts, Policy};
 use proto::svaml::{Action, Instruction};
 use proto::{
     AppName, CallFacts, Kind, LegMark, LegOf, Order, Placed, Progressed, Step, Stream, Subject, Svaml, Target,
@@ -47,15 +48,16 @@ pub async fn find(bus: &Bus, app: &AppName, custom: Option<&str>) -> Result<Opti
 }
 
 impl PlacedLeg {
-    /// What whoever has answered is to hear; none where the policy says.
-    pub(crate) fn answer(&self) -> Option<Svaml> {
+    /// What whoever has answered is to hear, or why he hears nothing; none where the policy's rules say.
+    pub(crate) fn answer(&self, policy: &Policy, facts: &Facts<'_>) -> Option<Result<Svaml, String>> {
         match &self.placed.order {
             Order::Outbound { target: Target::Say(text), .. } => {
-                Some(Svaml { instructions: vec![Instruction::say(text)], action: Action::Hangup })
+                Some(Ok(Svaml { instructions: vec![Instruction::say(text)], action: Action::Hangup }))
             }
+            Order::Outbound { target: Target::Menu(name), .. } => Some(policy.menu(name, facts)),
             // On into the conference, where the other one is called to.
             Order::Outbound { target: Target::Connect(_), .. } | Order::ClickToCall { .. } => {
-                Some(Svaml::only(Action::Continue))
+                Some(Ok(Svaml::only(Action::Continue)))
             }
             Order::Outbound { target: Target::Policy, .. } => None,
         }

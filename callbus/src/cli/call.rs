@@ -63,6 +63,9 @@ pub(crate) struct CallTarget {
     /// What is said to whoever answers; then the call ends.
     #[arg(long, value_name = "TEXT")]
     pub say: Option<String>,
+    /// A menu of the policy that whoever answers is led into.
+    #[arg(long, value_name = "NAME")]
+    pub menu: Option<String>,
     /// Who is called then, and joined with.
     #[arg(long, value_name = "NUMBER", value_parser = phone_number)]
     pub connect: Option<String>,

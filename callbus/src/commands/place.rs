@@ -11,11 +11,12 @@ use crate::output::{Output, Tone};
 /// # Errors
 /// With the exit code of what went wrong; so with all that follow.
 pub(crate) async fn place(config: &Config, output: Output, asked: CallPlace) -> Result<(), Failure> {
-    let CallPlace { to, from, target: CallTarget { say, connect, policy: _ }, terms } = asked;
-    let target = match (say, connect) {
-        (Some(text), _) => json!({ "say": text }),
-        (None, Some(number)) => json!({ "connect": number }),
-        (None, None) => json!("policy"),
+    let CallPlace { to, from, target: CallTarget { say, menu, connect, policy: _ }, terms } = asked;
+    let target = match (say, menu, connect) {
+        (Some(text), ..) => json!({ "say": text }),
+        (None, Some(name), _) => json!({ "menu": name }),
+        (None, None, Some(number)) => json!({ "connect": number }),
+        (None, None, None) => json!("policy"),
     };
     let body = [("to", json!(to)), ("from", json!(from)), ("target", target)];
     order(config, output, "/v1/calls/outbound", body, terms).await

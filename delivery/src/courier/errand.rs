@@ -1,7 +1,7 @@
 //! What runs beside a courier: it writes down, sends, reads, and reports back.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bus::{Appended, Recorded, Unavailable};
@@ -30,6 +30,8 @@ const NOTE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Deliveries taken from the log in one go by a lane that reads on, and events looked at for them.
 const READ_ON_DELIVERIES: usize = 500;
 const READ_ON_EVENTS: usize = 10_000;
+/// Of the events of one reading, so much is kept for when they are sent; the others are fetched again.
+const AT_HAND_BYTES_MAX: usize = 1024 * 1024;
 /// Pause before a reading that failed is tried again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -78,6 +80,8 @@ pub(super) struct Bag {
     pub stop: CancellationToken,
     /// What a CRM has.
     pub written: Written,
+    /// Events of the two newest readings, by their places: most of those that wait are among them.
+    pub at_hand: Mutex<[HashMap<u64, Arc<Recorded>>; 2]>,
 }
 
 impl Bag {
@@ -114,7 +118,7 @@ impl Bag {
         let recorded = match recorded {
             Some(recorded) => recorded,
             None => match self.fetch(delivery.seq).await {
-                Some(Some(recorded)) => Arc::new(recorded),
+                Some(Some(recorded)) => recorded,
                 Some(None) => {
                     return Answer::Hopeless { status: None, cause: "its event is not in the log any more".to_owned() };
                 }
@@ -154,11 +158,21 @@ impl Bag {
         }
     }
 
+    /// The lane has caught up: what comes has its event with it.
+    pub(super) fn forget_read(&self) {
+        *self.at_hand.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
+    }
+
     /// The event of a delivery. The outer `None`: asked to stop while the log could not be read.
-    async fn fetch(&self, seq: u64) -> Option<Option<Recorded>> {
+    async fn fetch(&self, seq: u64) -> Option<Option<Arc<Recorded>>> {
+        let find = |at_hand: &[HashMap<_, Arc<_>>; 2]| at_hand.iter().find_map(|read| read.get(&seq).cloned());
+        let found = find(&self.at_hand.lock().unwrap_or_else(PoisonError::into_inner));
+        if found.is_some() {
+            return Some(found);
+        }
         loop {
             match self.tools.bus.event(Stream::Calls, seq).await {
-                Ok(found) => return Some(found),
+                Ok(found) => return Some(found.map(Arc::new)),
                 Err(error) => {
                     tracing::warn!(%error, destination = %self.destination, "an event is fetched again");
                     self.stop.run_until_cancelled(sleep(NOTE_AGAIN_AFTER)).await?;
@@ -205,12 +219,24 @@ impl Bag {
         let read = async {
             let mut events = self.tools.bus.events(&self.group.filter(), from.saturating_sub(1));
             let (mut deliveries, mut looked) = (Vec::new(), 0);
+            let (mut at_hand, mut bytes) = (HashMap::new(), 0);
             while deliveries.len() < READ_ON_DELIVERIES && looked < READ_ON_EVENTS {
                 let Some(recorded) = events.next().await? else { break };
                 looked += 1;
                 let new = deliveries_to(&recorded, &to, &Body::of(&recorded));
+                if new.is_empty() {
+                    continue;
+                }
                 deliveries.extend(new.into_iter().map(|delivery| (delivery, call_of(&recorded).to_owned())));
+                bytes += recorded.event.data.len();
+                if bytes <= AT_HAND_BYTES_MAX {
+                    at_hand.insert(recorded.seq, Arc::new(recorded));
+                }
             }
+            let mut kept = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.rotate_right(1);
+            kept[0] = at_hand;
+            drop(kept);
             Ok::<_, Unavailable>(Errand::Read { deliveries, next: events.passed_seq().saturating_add(1) })
         };
         match read.await {

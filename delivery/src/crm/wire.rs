@@ -15,8 +15,8 @@ use crate::webhook::retry_after;
 
 /// What a CRM says is an object or a short list of them.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// Of what it says of an error, for the cause.
-const WORDS_CHARS_MAX: usize = 160;
+/// Of what it says of an error, before secrets are taken out of it and the cause is cut short.
+const WORDS_CHARS_MAX: usize = 2_000;
 /// A word with so many digits may be a phone number.
 const DIGITS_MIN: usize = 7;
 /// A word with a digit in it, as long as this, may be a token.
@@ -159,6 +159,7 @@ impl Heard {
 /// A line of it, without what it may repeat of what was sent: numbers of callers, tokens, ids.
 pub(super) fn short(text: &str) -> String {
     let text: String = text.chars().take(WORDS_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = without_numbers(&text);
     let is_word = |c: char| c.is_alphanumeric() || "-_.+/=%".contains(c);
     let mut said = String::with_capacity(text.len());
     for piece in text.split_inclusive(|c| !is_word(c)) {
@@ -181,6 +182,23 @@ pub(super) fn hopeless(status: Option<u16>, cause: String) -> Answer {
     Answer::Hopeless { status, cause }
 }
 
+/// Numbers may be written in groups: `+46 (70) 123-45 67`.
+fn without_numbers(text: &str) -> String {
+    let in_number = |c: char| c.is_ascii_digit() || " ()/.-".contains(c);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(start);
+        let run = &from[..from.find(|c| !in_number(c)).unwrap_or(from.len())];
+        let run = run.trim_end_matches(|c: char| !c.is_ascii_digit());
+        out.push_str(before);
+        let digits = run.chars().filter(char::is_ascii_digit).count();
+        out.push_str(if digits >= DIGITS_MIN { "…" } else { run });
+        rest = &from[run.len()..];
+    }
+    out + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::short;
@@ -189,7 +207,8 @@ mod tests {
     fn what_a_crm_repeats_of_a_call_is_hidden() {
         for (said, shown) in [
             ("No such column 'callbus_call_id__c' on Task", "No such column 'callbus_call_id__c' on Task"),
-            ("to +46701234567 is bad", "to … is bad"),
+            ("to +46701234567 is bad", "to +… is bad"),
+            ("to +46 (70) 123-45 67, line 3 is bad", "to +…, line 3 is bad"),
             ("(46701234567)", "(…)"),
             ("token Bearer 00Dxx0000001gPL!AR8AQJXg5oj8jXSgxJfA0lBog", "token Bearer …!…"),
             ("call 5b8a-fc01-4e2d-9f1b-aaaa is there", "call … is there"),

@@ -16,7 +16,7 @@ use serde_json::value::{to_raw_value, to_value};
 use tokio::time::Instant;
 use workers::{Request, Reserved};
 
-use super::{Booth, subject_of};
+use super::{Booth, progressed_event, subject_of};
 use crate::dial::{Dial, Do, NOT_KNOWN};
 
 /// A process that stood still for longer between looking and writing may be one of two: the other has the call by now.
@@ -153,15 +153,7 @@ impl Booth {
         else {
             return Ok(None);
         };
-        let event = Event {
-            id: id_of(call, &progressed.step),
-            subject: subject_of(Kind::Progressed, &app, call),
-            about: call.to_string(),
-            source: "delivery".to_owned(),
-            time,
-            extra: Vec::new(),
-            data: json(&progressed).into(),
-        };
+        let event = progressed_event(&app, call, &progressed, time);
         let appended = self.telephone.bus.append(&event, None).await.map_err(|error| error.to_string())?;
         // A step that was there already is the same step.
         self.apply(call, time, &progressed.step);

@@ -3,15 +3,14 @@
 use bus::Recorded;
 use jiff::Timestamp;
 use proto::callback::Details;
-use proto::event::json;
 use proto::signature::Verified;
 use proto::{
     AppName, CallFacts, CallId, Callback, Event, Kind, LegBill, LegMark, LegOf, Progressed, Settled, Step, Subject,
 };
 use workers::placed::{self, PlacedLeg};
 
-use super::act::{dialled, id_of};
-use super::{Telephone, subject_of};
+use super::act::dialled;
+use super::{Telephone, progressed_event};
 
 /// What has none is no leg's, and need not be read.
 const MARK: &[u8] = LegMark::BEGIN.as_bytes();
@@ -113,14 +112,6 @@ async fn write(
     progressed: &Progressed,
     time: Timestamp,
 ) -> Result<(), String> {
-    let event = Event {
-        id: id_of(call, &progressed.step),
-        subject: subject_of(Kind::Progressed, app, call),
-        about: call.to_string(),
-        source: "delivery".to_owned(),
-        time,
-        extra: Vec::new(),
-        data: json(progressed).into(),
-    };
+    let event = progressed_event(app, call, progressed, time);
     telephone.bus.append(&event, None).await.map(drop).map_err(|error| error.to_string())
 }

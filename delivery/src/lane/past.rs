@@ -18,11 +18,18 @@ pub(crate) struct Past {
     backlogs: BTreeMap<Share, (u64, u64)>,
     /// Nothing tells that somebody had a lane for these calls.
     is_new: bool,
+    /// Events up to here are not for it: what was on its way of them is another's, of its name and removed since.
+    begins_after: u64,
 }
 
 impl Past {
     pub(crate) fn new(group: Share, rules: Rules) -> Self {
-        Self { group, lane: Lane::new(rules), backlogs: BTreeMap::new(), is_new: true }
+        Self { group, lane: Lane::new(rules), backlogs: BTreeMap::new(), is_new: true, begins_after: 0 }
+    }
+
+    /// Of a destination for which events count from here on.
+    pub(crate) fn beginning_after(self, begins_after: Option<u64>) -> Self {
+        Self { begins_after: begins_after.unwrap_or_default(), ..self }
     }
 
     /// Takes one event in, filed under this partition about this call. An event that comes twice changes nothing.
@@ -93,7 +100,7 @@ impl Past {
     }
 
     fn open(&mut self, seq: u64, delivery: Delivery, call: &str) {
-        if self.lane.knows(&delivery.id) {
+        if self.lane.knows(&delivery.id) || (delivery.replay == 0 && delivery.seq <= self.begins_after) {
             return;
         }
         // What was on its way when its process ended is due at once.

@@ -22,7 +22,7 @@ macro_rules! names {
         }
 
         /// All names, as templates write them.
-        pub const NAMES: &[&str] = &[$($text,)*];
+        pub(super) const NAMES: &[&str] = &[$($text,)*];
     };
 }
 

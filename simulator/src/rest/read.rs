@@ -50,9 +50,11 @@ fn recording_as_instruction(mut body: Value) -> Value {
         instruction[key] = value.clone();
     }
     body["action"] = json!({ "name": "continue" });
-    match body.get_mut("instructions").and_then(Value::as_array_mut) {
-        Some(instructions) => instructions.push(instruction),
-        None => body["instructions"] = json!([instruction]),
+    match body.get_mut("instructions") {
+        Some(Value::Array(instructions)) => instructions.push(instruction),
+        None | Some(Value::Null) => body["instructions"] = json!([instruction]),
+        // It is refused for what it is.
+        Some(_) => {}
     }
     body
 }
