@@ -159,7 +159,6 @@ impl Heard {
 /// A line of it, without what it may repeat of what was sent: numbers of callers, tokens, ids.
 pub(super) fn short(text: &str) -> String {
     let text: String = text.chars().take(WORDS_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let text = without_numbers(&text);
     let is_word = |c: char| c.is_alphanumeric() || "-_.+/=%".contains(c);
     let mut said = String::with_capacity(text.len());
     for piece in text.split_inclusive(|c| !is_word(c)) {
@@ -169,7 +168,7 @@ pub(super) fn short(text: &str) -> String {
         said.push_str(if hidden { "…" } else { word });
         said.push_str(&piece[word.len()..]);
     }
-    said
+    without_numbers(&said)
 }
 
 /// It may go well another time.
@@ -207,7 +206,7 @@ mod tests {
     fn what_a_crm_repeats_of_a_call_is_hidden() {
         for (said, shown) in [
             ("No such column 'callbus_call_id__c' on Task", "No such column 'callbus_call_id__c' on Task"),
-            ("to +46701234567 is bad", "to +… is bad"),
+            ("to +46701234567 is bad", "to … is bad"),
             ("to +46 (70) 123-45 67, line 3 is bad", "to +…, line 3 is bad"),
             ("(46701234567)", "(…)"),
             ("token Bearer 00Dxx0000001gPL!AR8AQJXg5oj8jXSgxJfA0lBog", "token Bearer …!…"),

@@ -121,6 +121,11 @@ impl Past {
     /// have been left waiting. `from`: where the log begins for a lane nobody had before, `None` where somebody had. The
     /// second is where something waits that must be written down anew, since nobody or another number of groups said it.
     pub(crate) fn into_lane(mut self, end: u64, from: Option<u64>) -> (Lane, Option<u64>) {
+        self.lane.ready.clear();
+        let heads: Vec<u64> = self.lane.calls.values().filter_map(|line| line.front().copied()).collect();
+        for place in heads {
+            self.lane.make_ready(place);
+        }
         if let Some(from) = from.filter(|_| self.is_new) {
             self.lane.backlog = Some(Backlog { from, told: end, noted_seq: 0, reading: false });
             return (self.lane, Some(from));
@@ -133,11 +138,6 @@ impl Past {
             noted_seq: own.or(self.backlogs.values().map(|(_, seq)| *seq).min()).unwrap_or_default(),
             reading: false,
         });
-        self.lane.ready.clear();
-        let heads: Vec<u64> = self.lane.calls.values().filter_map(|line| line.front().copied()).collect();
-        for place in heads {
-            self.lane.make_ready(place);
-        }
         (self.lane, from.filter(|_| own.is_none()))
     }
 }
