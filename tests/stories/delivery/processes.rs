@@ -123,6 +123,13 @@ async fn a_restore_sends_nothing_again(mut world: World) -> Result<()> {
         Ok((noted.iter().filter(|noted| delivered(noted)).count() == 5).then_some(()))
     })
     .await?;
+    // From here on only the consumer's place says that they are done.
+    let log = if world.is_embedded() { world.log().await? } else { world.log_as("delivery").await? };
+    eventually("a takeover would not read them again", async || {
+        Ok((log.checkpoint("delivery.crm").await?.unwrap_or_default() >= 10).then_some(()))
+    })
+    .await?;
+    drop(log);
     let done = |output: std::process::Output| {
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "{said}");
