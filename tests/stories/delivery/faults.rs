@@ -3,8 +3,8 @@
 //! numbers.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -130,8 +130,9 @@ async fn it_is_slow() -> Result<()> {
 
 #[tokio::test]
 async fn it_comes_and_goes() -> Result<()> {
-    let began = Instant::now();
-    let is_up = move || began.elapsed().as_millis() / 400 % 2 == 1;
+    // From the first that comes on, however long that takes.
+    let began = OnceLock::new();
+    let is_up = move || began.get_or_init(Instant::now).elapsed().as_millis() / 400 % 2 == 1;
     let receiver = Receiver::start_with(move |_| Reply::Status(if is_up() { 200 } else { 503 })).await?;
     suffer(Fault::new("flapping", "it answers 503"), &receiver, async |_| Ok(())).await
 }
